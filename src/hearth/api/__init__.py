@@ -1,0 +1,1 @@
+"""Where a request enters: routes, actors, the wire. No decisions, no SQL."""

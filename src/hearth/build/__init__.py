@@ -1,0 +1,1 @@
+"""Where code is built: source -> sandboxed commands -> artifact, log lines as they come."""

@@ -1,0 +1,34 @@
+"""Points in time: UTC, millisecond precision, and their form on the wire (contract: functions-api 2)."""
+
+from datetime import UTC, datetime
+
+
+def now() -> datetime:
+    """The current time, UTC, cut to whole milliseconds (what the wire and the database can hold)."""
+    return truncate(datetime.now(UTC))
+
+
+def truncate(moment: datetime) -> datetime:
+    """Cut `moment` to whole milliseconds, so that a stored value equals the one in memory."""
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def to_wire(moment: datetime) -> str:
+    """`2026-11-24T05:38:00.123+00:00`, the only date form the API emits."""
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}+00:00"
+
+
+def to_epoch_ms(moment: datetime) -> int:
+    """Milliseconds since 1970, the stored form."""
+    return int(moment.timestamp()) * 1000 + moment.microsecond // 1000
+
+
+def from_epoch_ms(value: int) -> datetime:
+    """The inverse of `to_epoch_ms`."""
+    return datetime.fromtimestamp(value // 1000, UTC).replace(microsecond=value % 1000 * 1000)
+
+
+def parse(text: str) -> datetime:
+    """Read an ISO 8601 date; one without an offset is taken as UTC. Raises ValueError."""
+    moment = datetime.fromisoformat(text)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -1,0 +1,333 @@
+"""The seams: what control, jobs and the API ask of the rooms below them. One file, no behaviour.
+
+Implementations live in `hearth.store`, `hearth.build`, `hearth.executor`, `hearth.runtimes` and `hearth.auth`;
+only `hearth.app` names them.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+from hearth.model.queries import ListQuery
+from hearth.model.resources import ApiKey, ConsoleUser, Deployment, Execution, Function, Job, Project, Variable
+from hearth.model.running import BuildRequest, BuildResult, InstanceTemplate, Invocation, Result
+from hearth.model.statuses import DeploymentStatus, ExecutionStatus
+
+T = TypeVar("T")
+
+# ---------------------------------------------------------------------------------------------- store
+
+
+class Conflict(Exception):
+    """A unique rule of the store was broken: `field` is `id` or `key`."""
+
+    def __init__(self, field: str) -> None:
+        self.field = field
+        super().__init__(f"{field} already exists")
+
+
+class CursorNotFound(Exception):
+    """The document a cursor names does not exist (in this project and collection)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """One page of a list. `total` counts what the filters match, capped at `TOTAL_MAX`; 0 if not asked for."""
+
+    total: int
+    items: tuple[T, ...]
+
+
+class Functions(Protocol):
+    """Functions of one project."""
+
+    async def insert(self, function: Function) -> Function: ...
+    async def get(self, id: str) -> Function | None: ...
+    async def list(self, query: ListQuery) -> Page[Function]: ...
+    async def update(self, id: str, /, **changes: Any) -> Function | None:
+        """Set the named fields (and `updated_at` to now) and return the new row; None if there is none."""
+
+    async def delete(self, id: str) -> bool: ...
+
+
+class Variables(Protocol):
+    """Variables of one project, its own and those of its functions; values are encrypted at rest."""
+
+    async def insert(self, variable: Variable) -> Variable:
+        """Raises Conflict(`id`) or Conflict(`key`) (same key in the same resource)."""
+
+    async def get(self, id: str) -> Variable | None: ...
+    async def list(self, resource_type: str, resource_id: str, query: ListQuery) -> Page[Variable]: ...
+    async def of(self, resource_type: str, resource_id: str, limit: int) -> tuple[Variable, ...]:
+        """The first `limit` variables of a resource in insertion order."""
+
+    async def update(self, id: str, /, **changes: Any) -> Variable | None:
+        """As for functions; `value` is given in clear. Raises Conflict(`key`)."""
+
+    async def delete(self, id: str) -> bool: ...
+    async def delete_of(self, resource_type: str, resource_id: str) -> int: ...
+
+
+class Deployments(Protocol):
+    """Deployments of one project. `function_id` narrows every read, so a foreign id is simply not found."""
+
+    async def insert(self, deployment: Deployment) -> Deployment: ...
+    async def get(self, function_id: str, id: str) -> Deployment | None: ...
+    async def list(self, function_id: str, query: ListQuery) -> Page[Deployment]: ...
+    async def newest(self, function_id: str) -> Deployment | None:
+        """The last one created."""
+
+    async def update(self, id: str, /, **changes: Any) -> Deployment | None: ...
+    async def move(self, id: str, to: DeploymentStatus, /, **changes: Any) -> Deployment | None:
+        """Compare-and-move: change status (and fields) only from a status that allows it; None if refused.
+
+        So a late result of a canceled build finds the row moved and is dropped.
+        """
+
+    async def append_log(self, id: str, text: str, limit: int) -> None:
+        """Append to `build_logs`, keeping the last `limit` characters; nothing once the status is final."""
+
+    async def clear_activate(self, function_id: str, except_id: str) -> None:
+        """Take back `activate` from every other deployment of the function."""
+
+    async def delete(self, id: str) -> bool: ...
+    async def all_of(self, function_id: str) -> tuple[Deployment, ...]: ...
+    async def unfinished(self) -> tuple[Deployment, ...]:
+        """Every deployment of the project whose status is not final."""
+
+    async def add_chunk(self, id: str, start: int, end: int) -> int:
+        """Note that bytes `start` to `end` (inclusive) of a source have arrived; a repeat changes nothing.
+
+        Returns how many distinct bytes have arrived by now. Counting is exact under parallel calls.
+        """
+
+    async def chunks(self, id: str) -> tuple[tuple[int, int], ...]:
+        """The byte ranges that have arrived, by start."""
+
+    async def clear_chunks(self, id: str) -> None: ...
+
+
+class Executions(Protocol):
+    """Executions of one project. Writes of finished sync executions go through `ExecutionLog`, not here."""
+
+    async def insert(self, execution: Execution) -> Execution: ...
+    async def get(self, function_id: str, id: str) -> Execution | None: ...
+    async def list(self, function_id: str, query: ListQuery, readable_by: Sequence[str] | None) -> Page[Execution]:
+        """`readable_by` are roles, one of which a `read(...)` permission must name; None = no restriction."""
+
+    async def move(self, id: str, to: ExecutionStatus, /, **changes: Any) -> Execution | None: ...
+    async def delete(self, id: str) -> bool: ...
+    async def delete_of(self, function_id: str, limit: int) -> int:
+        """Delete up to `limit` executions of a function and return how many went."""
+
+
+class Keys(Protocol):
+    """API keys of one project."""
+
+    async def insert(self, key: ApiKey) -> ApiKey: ...
+    async def get(self, id: str) -> ApiKey | None: ...
+    async def list(self, query: ListQuery) -> Page[ApiKey]: ...
+    async def update(self, id: str, /, **changes: Any) -> ApiKey | None: ...
+    async def delete(self, id: str) -> bool: ...
+
+
+class JobQueue(Protocol):
+    """Durable queue entries, of all projects."""
+
+    async def enqueue(self, job: Job) -> Job: ...
+    async def get(self, id: str) -> Job | None: ...
+    async def claim(self, owner: str, kinds: Iterable[str], limit: int, lease_s: float) -> tuple[Job, ...]:
+        """Take up to `limit` due jobs, oldest due first: status, owner, lease and attempt are set."""
+
+    async def renew(self, id: str, owner: str, lease_s: float) -> bool:
+        """Extend a lease; False when the job is no longer ours (then stop working on it)."""
+
+    async def finish(self, id: str, owner: str) -> bool: ...
+    async def fail(self, id: str, owner: str, error: str, retry_at: datetime | None) -> bool:
+        """End a claimed job as `dead`, or queue it again for `retry_at`."""
+
+    async def release(self, id: str, owner: str) -> bool:
+        """Give a claimed job back untouched (orderly stop); the attempt does not count."""
+
+    async def cancel_of(self, kind: str, resource_id: str) -> int:
+        """End jobs of a resource that are not final, as `dead` with error `canceled`; returns how many."""
+
+    async def expired(self, limit: int) -> tuple[Job, ...]:
+        """Claimed jobs whose lease has run out, and any unfinished job past its deadline."""
+
+    async def reclaim(self, id: str, error: str, retry_at: datetime | None) -> bool:
+        """The reaper's `fail`: whoever the owner was, provided the lease is (still) over or the deadline past."""
+
+    async def unfinished(self) -> tuple[Job, ...]: ...
+    async def next_due(self, kinds: Iterable[str]) -> datetime | None: ...
+
+
+class Unit(Protocol):
+    """Everything that may be read or written in one transaction, bound to one project."""
+
+    project_id: str
+    functions: Functions
+    variables: Variables
+    deployments: Deployments
+    executions: Executions
+    keys: Keys
+    jobs: JobQueue
+
+
+class Projects(Protocol):
+    """Projects and console users: what exists outside a project. Each call is its own transaction."""
+
+    async def insert(self, project: Project) -> Project: ...
+    async def get(self, id: str) -> Project | None: ...
+    async def all(self) -> tuple[Project, ...]: ...
+    async def key_by_hash(self, secret_hash: str) -> ApiKey | None:
+        """Look a key up by the SHA-256 of its secret, in any project."""
+
+    async def touch_key(self, key: ApiKey, accessed_at: datetime, sdk: str) -> None: ...
+    async def insert_console_user(self, user: ConsoleUser) -> ConsoleUser: ...
+    async def console_user_by_email(self, email: str) -> ConsoleUser | None: ...
+
+
+class ExecutionLog(Protocol):
+    """The fast way to record executions: grouped commits, read-your-write, known after a crash."""
+
+    async def open(self) -> tuple[Execution, ...]:
+        """Start; returns the executions that a killed server had begun and never recorded, oldest first."""
+
+    def begin(self, execution: Execution) -> None:
+        """Note, cheaply and without waiting, that this execution starts now (an intent that survives a kill)."""
+
+    async def record(self, execution: Execution) -> Execution:
+        """Store a finished execution; returns once it is committed (a read after that finds it)."""
+
+    async def close(self) -> None: ...
+
+
+class Store(Protocol):
+    """The database. `begin` and `view` give a `Unit` bound to a project."""
+
+    projects: Projects
+    jobs: JobQueue
+    """The queue outside a unit: each call is its own transaction (for workers and the reaper)."""
+    execution_log: ExecutionLog
+
+    def begin(self, project_id: str) -> AbstractAsyncContextManager[Unit]:
+        """One read-write transaction: committed on a clean exit, rolled back on an exception or cancellation."""
+
+    def view(self, project_id: str) -> AbstractAsyncContextManager[Unit]:
+        """One read-only transaction on a consistent snapshot."""
+
+    async def ping(self) -> None:
+        """Raise if the database does not answer."""
+
+    async def close(self) -> None: ...
+
+
+# ---------------------------------------------------------------------------------------------- files
+
+
+class FileNotStored(Exception):
+    """The file store has no file of that key."""
+
+
+class Files(Protocol):
+    """Blobs by key (`sources/<project>/<deployment>`, `artifacts/<digest>`); keys are made by us, never by callers."""
+
+    async def write_at(self, key: str, offset: int, data: AsyncIterator[bytes]) -> int:
+        """Write bytes into the unfinished upload `key` at `offset` (parallel calls on distinct ranges are fine)."""
+
+    async def finish_upload(self, key: str, size: int) -> None:
+        """Turn the unfinished upload into a stored file of exactly `size` bytes; durable on return."""
+
+    async def discard_upload(self, key: str) -> None: ...
+    async def size(self, key: str) -> int:
+        """Raises FileNotStored."""
+
+    def read(self, key: str, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        """Raises FileNotStored at the first step."""
+
+    def local(self, key: str) -> AbstractAsyncContextManager[Path]:
+        """A local, readable path of the file for as long as the context lasts. Raises FileNotStored."""
+
+    def scratch(self) -> AbstractAsyncContextManager[Path]:
+        """The path of a new empty file beside the store, gone after the context unless `adopt`ed."""
+
+    async def adopt(self, key: str, path: Path) -> None:
+        """Take over a finished local file as `key` (replacing an equal one); durable on return."""
+
+    async def copy(self, source_key: str, target_key: str) -> None: ...
+    async def delete(self, key: str) -> None:
+        """Deleting what is not there is fine."""
+
+    async def close(self) -> None: ...
+
+
+# ---------------------------------------------------------------------------------------------- build and run
+
+
+class Builder(Protocol):
+    """Turns a source into an artifact."""
+
+    async def build(self, request: BuildRequest, on_log: Callable[[str], None]) -> BuildResult:
+        """Run one build to its end. `on_log` gets pieces of the log as they come, with their newlines.
+
+        A build the user's code fails is a BuildResult without artifact; PlatformFault means ours failed.
+        If cancelled, everything of the build is ended before the cancellation goes on.
+        """
+
+
+class Executor(Protocol):
+    """Turns an invocation into a result; callers never know whether it is this machine or a fleet."""
+
+    async def start(self) -> None: ...
+
+    async def invoke(self, invocation: Invocation) -> Result:
+        """Run one request in an instance and return what the function did.
+
+        A function that fails, times out or dies is a Result with that outcome. Raises Busy when no instance
+        came free within `wait_s`, Unavailable when none could be started. If cancelled, the instance is
+        stopped, not reused.
+        """
+
+    async def prepare(self, template: InstanceTemplate) -> None:
+        """Make a deployment's code present, so that the first invocation need not wait for it."""
+
+    async def retire(self, deployment_id: str) -> None:
+        """Let the instances of a deployment end: no new request goes to them, running ones finish."""
+
+    async def close(self, grace_s: float) -> None:
+        """Refuse new work, let running invocations end for up to `grace_s` seconds, then stop everything."""
+
+
+class Runtimes(Protocol):
+    """The catalogue: which runtimes exist and which can run here."""
+
+    def all(self) -> Sequence[Mapping[str, Any]]:
+        """Every known runtime, in the order and with the keys of the wire model."""
+
+    def exists(self, id: str) -> bool: ...
+
+    def available(self, id: str) -> bool:
+        """Whether functions of this runtime can be built and run on this machine now."""
+
+
+# ---------------------------------------------------------------------------------------------- others
+
+
+class Events(Protocol):
+    """Says what happened to whom (webhooks, realtime and event-triggered functions listen)."""
+
+    def emit(self, project_id: str, event: str, payload: Mapping[str, Any]) -> None: ...
+
+
+class Clock(Protocol):
+    """Time, injected so that tests need not sleep."""
+
+    def now(self) -> datetime:
+        """UTC, whole milliseconds."""
+
+    def monotonic(self) -> float:
+        """Seconds, for durations and deadlines."""

@@ -1,0 +1,1 @@
+"""Which interpreters exist and run here; the shims that sit inside an instance."""

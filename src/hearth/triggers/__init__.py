@@ -1,0 +1,1 @@
+"""What starts a run besides a call: cron, delayed, events."""
