@@ -1,0 +1,39 @@
+"""Whoever is calling: who they are (roles) and what they may do (scopes). Contract: functions-api 1.1 and 1.2."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class ActorKind(StrEnum):
+    """How the caller proved who they are."""
+
+    GUEST = "guest"
+    USER = "user"
+    KEY = "key"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """The caller of one request.
+
+    `roles` are matched against a function's `execute`; `label` is the caller as refusals name it (an e-mail
+    or `User`). `session_id` is set when a session, not a JWT, identified the user.
+    """
+
+    kind: ActorKind
+    scopes: frozenset[str]
+    roles: tuple[str, ...] = ("any", "guests")
+    user_id: str = ""
+    session_id: str = ""
+    label: str = "User"
+    key_id: str = ""
+
+    @property
+    def is_privileged(self) -> bool:
+        """Whether document permissions (and `execute`) do not bind this caller: keys and console admins."""
+        return self.kind in (ActorKind.KEY, ActorKind.ADMIN)
+
+    def has_scope(self, wanted: tuple[str, ...]) -> bool:
+        """Whether one of `wanted` is held; `public` is everybody's."""
+        return not wanted or "public" in wanted or not self.scopes.isdisjoint(wanted)
