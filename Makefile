@@ -1,0 +1,43 @@
+# The operator's interface: setup, run, test, check, bench. Everything else is a step of one of these.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+HEARTH := .venv/bin/hearth
+PYTEST := .venv/bin/pytest
+# Extra arguments for pytest, e.g. `make check T="-k pool"`.
+T ?=
+
+.PHONY: help setup setup-test setup-bench run test check bench lock clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup: ## install what the server needs (apt, pip); quick when nothing changed
+	@scripts/setup run
+
+setup-test: ## the same and what the tests need (PostgreSQL, linters, official SDKs)
+	@scripts/setup test
+
+setup-bench: ## the same and the load generator of the benchmark
+	@scripts/setup bench
+
+run: setup ## start the server and deploy the examples; ONCE=1 stops after the results
+	@exec $(HEARTH) quickstart $(if $(filter-out 0 no,$(ONCE)),--once)
+
+check: setup-test ## format, lint, types, import rules and fast tests (under a minute)
+	@scripts/check $(T)
+
+test: check ## everything: `check`, then sandboxes, builds, official clients, crash tests
+	$(PYTEST) -m "slow or sandbox or network or clients" $(T)
+
+bench: setup-bench ## the benchmarks; one table at the end, JSON in bench-results/
+	.venv/bin/python -m bench
+
+lock: setup-test ## compile the lock files anew (UPGRADE=1 to move to the newest versions)
+	@scripts/lock $(if $(filter-out 0 no,$(UPGRADE)),--upgrade)
+
+clean: ## remove everything that was installed into this checkout (keeps data/)
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist
+	rm -rf tests/clients/node/node_modules bench-results
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
