@@ -1,0 +1,242 @@
+"""The provider `host`: interpreters that are already installed on this machine.
+
+Looks below /usr first (except /usr/local), because that part of the host is what a sandbox sees anyway, then on
+PATH. Nothing is downloaded or installed here; other providers will bring runtimes the machine does not have.
+"""
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hearth.data import load
+from hearth.runtimes.catalogue import InstalledPacks
+from hearth.runtimes.packs import Level, Pack
+
+PROVIDER = "host"
+
+#: Where the shims are shown inside a sandbox (see `hearth.runtimes.shims`).
+SHIMS_INSIDE = "/usr/local/server/shims"
+
+PROBE_TIMEOUT_S = 10.0
+_SYSTEM = Path("/usr")
+_NOT_SHOWN = Path("/usr/local")
+_NODE_NAMES = re.compile(r"node(js)?")
+_PYTHON_NAMES = re.compile(r"python3(\.\d+)?")
+
+#: Isolated from the environment and without the machine's own site-packages: a function sees the standard library
+#: and what its build installed, not what happens to be installed here. Also 5 ms faster to start.
+PYTHON_FLAGS = ("-I", "-S")
+
+_PYTHON_PROBE = (
+    "import json,sys,sysconfig;"
+    "print(json.dumps({'version':'%d.%d.%d'%sys.version_info[:3],'prefix':sys.base_prefix,"
+    "'executable':getattr(sys,'_base_executable',sys.executable),'final':sys.version_info[3]=='final',"
+    "'ldlibrary':sysconfig.get_config_var('INSTSONAME') or ''}))"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """An interpreter of the host: exact version, its real file, and the folder it was installed into."""
+
+    version: str
+    executable: Path
+    prefix: Path
+    library: str = ""
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether sandboxes see it without a mount of its own."""
+        return self.executable.is_relative_to(_SYSTEM) and not self.executable.is_relative_to(_NOT_SHOWN)
+
+
+#: What a probe said, by (path, mtime, size): one file is asked once per process.
+_PROBED: dict[tuple[str, int, int], _Found | None] = {}
+
+
+def discover_host_packs(
+    runtimes: Sequence[Mapping[str, Any]] | None = None, search_path: str | None = None
+) -> InstalledPacks:
+    """Find the interpreters of this machine and the runtimes they serve exactly.
+
+    `runtimes` are rows of the catalogue's table (default: all), `search_path` replaces PATH. Starts each candidate
+    once, so call it at start-up and keep the answer. A candidate that does not answer is passed over.
+    """
+    rows = load("runtimes.json")["runtimes"] if runtimes is None else runtimes
+    path = os.environ.get("PATH", "") if search_path is None else search_path
+    by_series = {(row["key"], _series(row["key"], str(row["version"]))): str(row["id"]) for row in rows}
+    packs: dict[str, Pack] = {}
+    for family, found in _interpreters(path):
+        id = by_series.get((family, _series(family, found.version)))
+        if id is not None and id not in packs:
+            packs[id] = _node_pack(id, found) if family == "node" else _python_pack(id, found)
+    return InstalledPacks(packs.values())
+
+
+def _series(family: str, version: str) -> str:
+    """What has to be equal for a pack to be the runtime: the major for Node.js, major.minor for Python."""
+    parts = version.split(".")
+    return ".".join(parts[:1] if family == "node" else parts[:2])
+
+
+def _interpreters(search_path: str) -> list[tuple[str, _Found]]:
+    """Every interpreter found, best first."""
+    asked = [("node", path, _ask_node) for path in _candidates(_NODE_NAMES, search_path)]
+    asked += [("python", path, _ask_python) for path in _candidates(_PYTHON_NAMES, search_path)]
+    # Side by side, because a version manager's script takes a tenth of a second to say that it has none.
+    with ThreadPoolExecutor(max_workers=4) as threads:
+        answers = threads.map(lambda candidate: _probe(candidate[1], candidate[2]), asked)
+        return [(family, found) for (family, _, _), found in zip(asked, answers, strict=True) if found is not None]
+
+
+def _candidates(names: re.Pattern[str], search_path: str) -> list[Path]:
+    """Executables so named in /usr/bin, then along `search_path`; one file under several such names counts once."""
+    found: dict[Path, Path] = {}
+    for folder in [
+        Path("/usr/bin"),
+        *(Path(part) for part in search_path.split(os.pathsep) if Path(part).is_absolute()),
+    ]:
+        try:
+            entries = sorted(entry.name for entry in os.scandir(folder) if names.fullmatch(entry.name))
+        except OSError:
+            continue
+        for path in (folder / entry for entry in entries):
+            if os.access(path, os.X_OK):
+                real = path.resolve()
+                # One launcher may stand behind every name and choose by it: then each name is its own.
+                found.setdefault(real if names.fullmatch(real.name) else path, path)
+    return list(found.values())
+
+
+def _probe(path: Path, ask: Callable[[Path], _Found | None]) -> _Found | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    key = (str(path), status.st_mtime_ns, status.st_size)
+    if key not in _PROBED:
+        _PROBED[key] = ask(path)
+    return _PROBED[key]
+
+
+def _output(command: Sequence[str]) -> str:
+    """What a candidate prints, `""` if it fails, hangs or cannot be started."""
+    environment = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": os.environ.get("HOME", "/")}
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            cwd="/",
+            timeout=PROBE_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else ""
+
+
+def _ask_node(path: Path) -> _Found | None:
+    # Version managers put a script on PATH: only the process itself knows the real file.
+    version, _, executable = (
+        _output([str(path), "-p", "process.version + ' ' + process.execPath"]).strip().partition(" ")
+    )
+    if not re.fullmatch(r"v\d+\.\d+\.\d+", version) or not executable:
+        return None
+    real = Path(executable).resolve()
+    return _Found(version.removeprefix("v"), real, real.parent.parent)
+
+
+def _ask_python(path: Path) -> _Found | None:
+    try:
+        said = json.loads(_output([str(path), "-I", "-S", "-c", _PYTHON_PROBE]))
+    except ValueError:
+        return None
+    if not said["final"]:
+        return None
+    real = Path(said["executable"]).resolve()
+    library = said["ldlibrary"] if str(said["ldlibrary"]).startswith("libpython") else ""
+    return _Found(said["version"], real, Path(said["prefix"]), library)
+
+
+def _node_pack(id: str, found: _Found) -> Pack:
+    shim = f"{SHIMS_INSIDE}/node/shim.cjs"
+    if found.is_shown:
+        interpreter = str(found.executable)
+        return Pack(
+            id=id,
+            family="node",
+            version=found.version,
+            level=Level.EXACT,
+            provider=PROVIDER,
+            interpreter=interpreter,
+            shim=(interpreter, shim),
+            path=(str(found.executable.parent),),
+        )
+    inside = f"/opt/runtimes/{id}"
+    npm = "lib/node_modules/npm"
+    return Pack(
+        id=id,
+        family="node",
+        version=found.version,
+        level=Level.EXACT,
+        provider=PROVIDER,
+        interpreter=f"{inside}/bin/node",
+        shim=(f"{inside}/bin/node", shim),
+        # npm brings its own `npm` and `npx`; the links in <prefix>/bin lie among programs that are none of ours.
+        path=(f"{inside}/bin", f"{inside}/{npm}/bin"),
+        mounts=_mounts(found.prefix, inside, ("bin/node", npm, "include/node")),
+    )
+
+
+def _python_pack(id: str, found: _Found) -> Pack:
+    shim = f"{SHIMS_INSIDE}/python/shim.py"
+    if found.is_shown:
+        interpreter = str(found.executable)
+        return Pack(
+            id=id,
+            family="python",
+            version=found.version,
+            level=Level.EXACT,
+            provider=PROVIDER,
+            interpreter=interpreter,
+            shim=(interpreter, *PYTHON_FLAGS, shim),
+            path=(str(found.executable.parent),),
+        )
+    inside = f"/opt/runtimes/{id}"
+    name = "python" + _series("python", found.version)
+    parts = [f"bin/{name}", f"lib/{name}", f"include/{name}"]
+    if found.library:
+        parts.append(f"lib/{found.library}")
+    interpreter = f"{inside}/bin/{name}"
+    return Pack(
+        id=id,
+        family="python",
+        version=found.version,
+        level=Level.EXACT,
+        provider=PROVIDER,
+        interpreter=interpreter,
+        shim=(interpreter, *PYTHON_FLAGS, shim),
+        path=(f"{inside}/bin",),
+        mounts=_mounts(found.prefix, inside, parts),
+        # The path of its own library is baked into the interpreter, and is another one inside.
+        environment={"LD_LIBRARY_PATH": f"{inside}/lib"} if ".so" in found.library else {},
+    )
+
+
+def _mounts(prefix: Path, inside: str, parts: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Read-only mounts of the parts that exist, with links resolved (a link would point nowhere inside)."""
+    mounts = []
+    for part in parts:
+        source = prefix / part
+        if source.exists():
+            mounts.append((str(source.resolve()), f"{inside}/{part}"))
+    return tuple(mounts)
