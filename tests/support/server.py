@@ -1,0 +1,172 @@
+"""The real server for tests: the command `hearth serve` in a process of its own, killed, restarted, inspected.
+
+`running_server` is the usual way in; it ends with the assertion that nothing of the server is left.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import httpx
+
+from tests.support.leftovers import Footprint, footprint, mounts_below, processes_using
+
+HEARTH = Path(sys.executable).with_name("hearth")
+READY_WAIT_S = 60.0
+STOP_WAIT_S = 60.0
+GONE_WAIT_S = 15.0
+POLL_S = 0.05
+
+
+def free_port() -> int:
+    """A TCP port that nothing listens on right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(condition: Callable[[], object], timeout_s: float, what: str) -> None:
+    """Poll until `condition` is true; AssertionError naming `what` after `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {timeout_s:.0f} s for {what}"
+        time.sleep(POLL_S)
+
+
+class Server:
+    """One data folder and the server on it, through any number of starts. Not thread-safe."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
+        """`folder` gets the data folder and the log; `settings` are `HEARTH_*` variables."""
+        self.data_dir = folder / "data"
+        self.log_path = folder / "server.log"
+        self.port = free_port()
+        self._environment = {name: value for name, value in os.environ.items() if not name.startswith("HEARTH_")}
+        self._environment |= {"HEARTH_ABUSE": "off", **(settings or {})}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._footprints: list[Footprint] = []
+
+    @property
+    def argv(self) -> list[str]:
+        """The whole command."""
+        return [str(HEARTH), "serve", "--data-dir", str(self.data_dir), "--port", str(self.port)]
+
+    @property
+    def endpoint(self) -> str:
+        """The API's base, as clients take it."""
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    @property
+    def credentials(self) -> dict[str, str]:
+        """What the server wrote for its owner."""
+        document = json.loads((self.data_dir / "credentials.json").read_text())
+        assert isinstance(document, dict)
+        return document
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Request headers of the owner's API key."""
+        owner = self.credentials
+        return {"x-appwrite-project": owner["projectId"], "x-appwrite-key": owner["apiKey"]}
+
+    @property
+    def log(self) -> str:
+        """Everything the server has printed, over all its starts."""
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    def client(self, timeout_s: float = 60.0) -> httpx.Client:
+        """An HTTP client of the owner; the caller closes it."""
+        return httpx.Client(base_url=self.endpoint, headers=self.headers, timeout=timeout_s, trust_env=False)
+
+    def start(self) -> None:
+        """Start it and wait until executions can run."""
+        assert self._process is None, "the server runs already"
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                self.argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self._environment,
+                start_new_session=True,
+            )
+        wait_for(self._is_ready, READY_WAIT_S, f"the server to be ready; it said:\n{self.log[-4000:]}")
+
+    def note_footprint(self) -> Footprint:
+        """Remember which processes and control groups the server has now; `assert_nothing_left` looks for them."""
+        assert self._process is not None
+        seen = footprint(self._process.pid)
+        self._footprints.append(seen)
+        return seen
+
+    def kill(self) -> None:
+        """SIGKILL to the server's main process alone, as an out-of-memory killer would."""
+        assert self._process is not None
+        self.note_footprint()
+        self._process.kill()
+        self._process.wait(STOP_WAIT_S)
+        self._process = None
+
+    def stop(self) -> int:
+        """SIGTERM, wait, and return the exit code. A server that does not end is killed and fails the test."""
+        assert self._process is not None
+        self.note_footprint()
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            return self._process.wait(STOP_WAIT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            raise AssertionError(f"the server ignored SIGTERM; it said:\n{self.log[-4000:]}") from None
+        finally:
+            self._process = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and neither stopped nor killed."""
+        return self._process is not None
+
+    def leftovers(self) -> list[str]:
+        """What is left of all servers noted so far, besides the one that runs now."""
+        lines = [line for seen in self._footprints for line in seen.remains()]
+        if not self.is_running:
+            lines += processes_using(self.data_dir) + mounts_below(self.data_dir)
+        return sorted(set(lines))
+
+    def assert_nothing_left(self) -> None:
+        """No process, control group or mount of this data folder, after a bounded wait for the kernel to clean up."""
+        with contextlib.suppress(AssertionError):
+            wait_for(lambda: not self.leftovers(), GONE_WAIT_S, "everything to be gone")
+        assert self.leftovers() == []
+
+    def _is_ready(self) -> bool:
+        assert self._process is not None
+        code = self._process.poll()
+        if code is not None:
+            self._process = None
+            raise AssertionError(f"the server ended with exit code {code}; it said:\n{self.log[-4000:]}")
+        try:
+            answer = httpx.get(f"{self.endpoint}/health/version", timeout=2.0, trust_env=False)
+        except httpx.TransportError:
+            return False
+        return answer.status_code == 200
+
+
+@contextlib.contextmanager
+def running_server(folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """A ready server; at the end it has to exit with 0 on SIGTERM and leave nothing behind."""
+    server = Server(folder, settings)
+    server.start()
+    try:
+        yield server
+    finally:
+        code = server.stop() if server.is_running else 0
+    assert code == 0, f"exit code {code}; the server said:\n{server.log[-4000:]}"
+    server.assert_nothing_left()
