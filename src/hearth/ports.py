@@ -320,7 +320,8 @@ class Runtimes(Protocol):
 class Events(Protocol):
     """Says what happened to whom (webhooks, realtime and event-triggered functions listen)."""
 
-    def emit(self, project_id: str, event: str, payload: Mapping[str, Any]) -> None: ...
+    def emit(self, project_id: str, event: str, subject: object) -> None:
+        """`event` is the concrete dotted name, `subject` the resource as it is now."""
 
 
 class Clock(Protocol):

@@ -1,0 +1,282 @@
+"""What happens around a build: statuses, live log, result, activation (contract: functions-api 9.1).
+
+Every move is a compare-and-move, so whatever arrives late (a result of a canceled build, a second worker) finds
+the row moved and is dropped.
+"""
+
+import asyncio
+import math
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from hearth.control.environment import Environment
+from hearth.control.functions import activate
+from hearth.control.runnables import Runnables
+from hearth.control.specifications import Specifications
+from hearth.control.starting import DeploymentStarter
+from hearth.control.views import BUILD_MEMORY_MIN_MB, LOG_LIMIT_CHARS, VARIABLES_MAX, ControlLimits
+from hearth.model.resources import Deployment, Function, Variable
+from hearth.model.running import BuildRequest, BuildResult
+from hearth.model.statuses import DEPLOYMENT_FINAL, DeploymentStatus
+from hearth.ports import Builder, Clock, Events, Executor, Store, Unit
+
+log = structlog.get_logger(__name__)
+
+#: Seconds between two writes of a running build's log to its deployment.
+LOG_INTERVAL_S = 0.15
+#: Characters of a build's output held between two such writes; what is beyond is cut from the front.
+_PENDING_MAX = LOG_LIMIT_CHARS
+
+
+class Builds:
+    """Carries one build from its job to its end. Called by workers, the reaper and `cancel`."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        events: Events,
+        builder: Builder,
+        executor: Executor,
+        environment: Environment,
+        specifications: Specifications,
+        runnables: Runnables,
+        starter: DeploymentStarter,
+        limits: ControlLimits,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._events = events
+        self._builder = builder
+        self._executor = executor
+        self._environment = environment
+        self._specifications = specifications
+        self._runnables = runnables
+        self._starter = starter
+        self._limits = limits
+        self._running: dict[str, asyncio.Task[object]] = {}
+
+    def stop(self, deployment_id: str) -> None:
+        """End the running build of a deployment that was canceled or deleted, if it runs in this process."""
+        task = self._running.get(deployment_id)
+        if task is not None:
+            task.cancel("the build was canceled")
+
+    async def run(self, project_id: str, function_id: str, deployment_id: str) -> None:
+        """Build one deployment to its end. Returns when it is final, also when it was canceled meanwhile.
+
+        PlatformFault means ours failed (the job may be tried again). If this call itself is cancelled (the server
+        stops), the deployment is left for the next attempt.
+        """
+        async with self._store.begin(project_id) as unit:
+            function = await unit.functions.get(function_id)
+            deployment = await unit.deployments.get(function_id, deployment_id)
+            if function is None or deployment is None or deployment.status in DEPLOYMENT_FINAL:
+                return
+            if deployment.status is DeploymentStatus.BUILDING:
+                await unit.deployments.move(deployment_id, DeploymentStatus.WAITING)
+            started = self._clock.now()
+            moved = await unit.deployments.move(
+                deployment_id, DeploymentStatus.PROCESSING, build_started_at=started, build_ended_at=None
+            )
+            if moved is None and deployment.status is not DeploymentStatus.PROCESSING:
+                return
+            await self._starter.note_latest(unit, function_id)
+            variables = await _variables(unit, function_id)
+        build = asyncio.create_task(self._build(function, deployment, variables))
+        self._running[deployment_id] = build
+        try:
+            result = await asyncio.shield(build)
+        except asyncio.CancelledError:
+            ours = not build.cancelled()
+            build.cancel()
+            await asyncio.wait([build])
+            if ours:
+                raise  # this call was cancelled, not the build
+            return
+        finally:
+            del self._running[deployment_id]
+        await self._finish(function, deployment, result, started, variables)
+
+    async def fail(self, project_id: str, function_id: str, deployment_id: str, reason: str) -> None:
+        """End a build that cannot go on (lost worker, our fault) as failed, with `reason` as its last log line."""
+        async with self._store.begin(project_id) as unit:
+            await self.fail_in(unit, function_id, deployment_id, reason)
+        self._runnables.drop(project_id, function_id)
+
+    async def fail_in(self, unit: Unit, function_id: str, deployment_id: str, reason: str) -> None:
+        """`fail` inside the caller's transaction, so that job and deployment end together."""
+        deployment = await unit.deployments.get(function_id, deployment_id)
+        if deployment is None or deployment.status in DEPLOYMENT_FINAL:
+            return
+        await unit.deployments.append_log(deployment_id, _red(reason), LOG_LIMIT_CHARS)
+        now = self._clock.now()
+        await unit.deployments.move(
+            deployment_id,
+            DeploymentStatus.FAILED,
+            build_ended_at=now,
+            build_duration_s=_duration(deployment.build_started_at, now),
+        )
+        await self._starter.note_latest(unit, function_id)
+
+    async def note_retry(self, unit: Unit, deployment_id: str, reason: str) -> None:
+        """Put a lost build back to waiting, saying so in its log, in the caller's transaction."""
+        await unit.deployments.append_log(deployment_id, _red(f"{reason} The build is started again."), LOG_LIMIT_CHARS)
+        await unit.deployments.move(deployment_id, DeploymentStatus.WAITING)
+
+    async def _build(
+        self, function: Function, deployment: Deployment, variables: tuple[tuple[Variable, ...], tuple[Variable, ...]]
+    ) -> BuildResult:
+        specification = self._specifications.get(function.build_specification)
+        memory_mb = max(specification.memory_mb, BUILD_MEMORY_MIN_MB)
+        timeout_s = self._limits.build_timeout_s
+        request = BuildRequest(
+            deployment_id=deployment.id,
+            project_id=deployment.project_id,
+            function_id=function.id,
+            runtime=function.runtime,
+            source_key=deployment.source_key,
+            entrypoint=deployment.entrypoint,
+            commands=deployment.commands,
+            environment=self._environment.of_build(
+                function, deployment, specification.cpus, memory_mb, timeout_s, *variables
+            ),
+            cpus=specification.cpus,
+            memory_mb=memory_mb,
+            timeout_s=timeout_s,
+            output_limit_bytes=self._limits.build_output_bytes,
+        )
+        writer = _LogWriter(self._store, deployment)
+        try:
+            return await self._builder.build(request, writer.write)
+        finally:
+            await writer.close()
+
+    async def _finish(
+        self,
+        function: Function,
+        deployment: Deployment,
+        result: BuildResult,
+        started: datetime,
+        variables: tuple[tuple[Variable, ...], tuple[Variable, ...]],
+    ) -> None:
+        if result.artifact is None:
+            await self.fail(function.project_id, function.id, deployment.id, result.message)
+        else:
+            await self._ready(function, deployment, result, started, variables)
+        async with self._store.view(function.project_id) as unit:
+            final = await unit.deployments.get(function.id, deployment.id)
+        if final is not None:
+            name = f"functions.{function.id}.deployments.{deployment.id}.update"
+            self._events.emit(function.project_id, name, final)
+
+    async def _ready(
+        self,
+        function: Function,
+        deployment: Deployment,
+        result: BuildResult,
+        started: datetime,
+        variables: tuple[tuple[Variable, ...], tuple[Variable, ...]],
+    ) -> None:
+        artifact = result.artifact
+        assert artifact is not None  # noqa: S101 - the caller looked; narrows the type
+        fields: dict[str, Any] = {
+            "artifact_key": artifact.key,
+            "artifact_digest": artifact.digest,
+            "build_size_bytes": artifact.size_bytes,
+        }
+        # Unpacked before the deployment is ready, so that the first execution need not wait for it.
+        await self._executor.prepare(self._runnables.template(function, replace(deployment, **fields), *variables))
+        now = self._clock.now()
+        replaced = ""
+        async with self._store.begin(function.project_id) as unit:
+            duration = _duration(started, now)
+            built = await unit.deployments.move(
+                deployment.id, DeploymentStatus.READY, build_ended_at=now, build_duration_s=duration, **fields
+            )
+            current = await unit.functions.get(function.id)
+            if built is None or current is None:
+                return
+            # The row's own flag counts: a newer deployment may have taken it over while this one was built.
+            if built.activate:
+                await activate(unit, current, built)
+                await unit.functions.update(function.id, live=True)
+                replaced = current.deployment_id
+            await self._starter.note_latest(unit, function.id)
+        self._runnables.drop(function.project_id, function.id)
+        if replaced not in ("", deployment.id):
+            await self._executor.retire(replaced)
+
+
+class _LogWriter:
+    """Writes a running build's output to its deployment a few times a second, and the first of it at once."""
+
+    def __init__(self, store: Store, deployment: Deployment) -> None:
+        self._store = store
+        self._deployment = deployment
+        self._pending: list[str] = []
+        self._pending_chars = 0
+        self._arrived = asyncio.Event()
+        self._closing = asyncio.Event()
+        self._building = False
+        self._task = asyncio.create_task(self._run())
+
+    def write(self, text: str) -> None:
+        """Take a piece of output; bounded, the oldest goes first."""
+        self._pending.append(text)
+        self._pending_chars += len(text)
+        if self._pending_chars > 2 * _PENDING_MAX:
+            kept = "".join(self._pending)[-_PENDING_MAX:]
+            self._pending, self._pending_chars = [kept], len(kept)
+        self._arrived.set()
+
+    async def close(self) -> None:
+        """Write what is left. Shielded, so that the log of a build that was ended is kept too."""
+        self._closing.set()
+        self._arrived.set()
+        await asyncio.shield(self._task)
+
+    async def _run(self) -> None:
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            if self._pending:
+                text = "".join(self._pending)
+                self._pending, self._pending_chars = [], 0
+                await self._append(text)
+            if self._closing.is_set():
+                if not self._pending:
+                    return
+                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOG_INTERVAL_S):
+                    await self._closing.wait()
+
+    async def _append(self, text: str) -> None:
+        async with self._store.begin(self._deployment.project_id) as unit:
+            if not self._building:
+                # The first output marks the build as begun (contract: functions-api 9).
+                await unit.deployments.move(self._deployment.id, DeploymentStatus.BUILDING)
+                self._building = True
+            await unit.deployments.append_log(self._deployment.id, text, LOG_LIMIT_CHARS)
+
+
+async def _variables(unit: Unit, function_id: str) -> tuple[tuple[Variable, ...], tuple[Variable, ...]]:
+    return (
+        await unit.variables.of("project", "", VARIABLES_MAX),
+        await unit.variables.of("function", function_id, VARIABLES_MAX),
+    )
+
+
+def _duration(started: datetime | None, ended: datetime) -> int:
+    """Whole seconds, rounded up, at least 1 (contract: functions-api 6.2)."""
+    return 1 if started is None else max(1, math.ceil((ended - started).total_seconds()))
+
+
+def _red(text: str) -> str:
+    return f"\n\x1b[91m{text}\x1b[0m\n"

@@ -1,0 +1,272 @@
+"""Functions: create, read, update, choose the active deployment, delete (contract: functions-api 5.1-5.5)."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import structlog
+
+from hearth.control.jobs import JobKind, purge_job
+from hearth.control.runnables import Runnables
+from hearth.control.specifications import Specifications
+from hearth.control.views import VARIABLES_MAX, FunctionView
+from hearth.model.ids import custom_id
+from hearth.model.queries import ListQuery
+from hearth.model.refusals import Refusal
+from hearth.model.resources import Deployment, Function
+from hearth.model.statuses import DeploymentStatus
+from hearth.ports import Clock, Conflict, Events, Executor, Page, Runtimes, Store, Unit
+
+log = structlog.get_logger(__name__)
+
+#: A change of one of these needs a new build before it takes effect (contract: functions-api 5.3).
+_BUILD_INPUTS = ("name", "entrypoint", "commands", "provider_root_directory", "runtime")
+
+
+class FunctionsControl:
+    """Use cases of functions. The caller has been authorised for the project; parameters are validated."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        events: Events,
+        executor: Executor,
+        runtimes: Runtimes,
+        specifications: Specifications,
+        runnables: Runnables,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._events = events
+        self._executor = executor
+        self._runtimes = runtimes
+        self._specifications = specifications
+        self._runnables = runnables
+
+    async def create(
+        self,
+        project_id: str,
+        *,
+        function_id: str,
+        name: str,
+        runtime: str,
+        execute: Sequence[str] = (),
+        events: Sequence[str] = (),
+        schedule: str = "",
+        timeout_s: int = 15,
+        enabled: bool = True,
+        logging: bool = True,
+        entrypoint: str = "",
+        commands: str = "",
+        scopes: Sequence[str] = (),
+        installation_id: str = "",
+        provider_repository_id: str = "",
+        provider_branch: str = "",
+        provider_silent_mode: bool = False,
+        provider_root_directory: str = "",
+        provider_branches: Sequence[str] = (),
+        provider_paths: Sequence[str] = (),
+        build_specification: str | None = None,
+        runtime_specification: str | None = None,
+        deployment_retention_days: int = 0,
+    ) -> FunctionView:
+        """Store a new function; no deployment is made.
+
+        Raises `function_runtime_unsupported`, `installation_not_found`, `general_argument_invalid` (repository
+        without installation or branch), `function_already_exists`.
+        """
+        self._require_runtime(runtime)
+        _require_repository_triple(installation_id, provider_repository_id, provider_branch)
+        now = self._clock.now()
+        function = Function(
+            id=custom_id(function_id),
+            project_id=project_id,
+            created_at=now,
+            updated_at=now,
+            name=name,
+            runtime=runtime,
+            execute=tuple(execute),
+            events=tuple(events),
+            schedule=schedule,
+            timeout_s=timeout_s,
+            enabled=enabled,
+            logging=logging,
+            entrypoint=entrypoint,
+            commands=commands,
+            scopes=tuple(scopes),
+            deployment_retention_days=deployment_retention_days,
+            installation_id=installation_id,
+            provider_repository_id=provider_repository_id,
+            provider_branch=provider_branch,
+            provider_root_directory=provider_root_directory,
+            provider_silent_mode=provider_silent_mode,
+            provider_branches=tuple(provider_branches),
+            provider_paths=tuple(provider_paths),
+            build_specification=build_specification or self._specifications.default,
+            runtime_specification=runtime_specification or self._specifications.default,
+        )
+        try:
+            async with self._store.begin(project_id) as unit:
+                function = await unit.functions.insert(function)
+        except Conflict:
+            raise Refusal("function_already_exists") from None
+        self._events.emit(project_id, f"functions.{function.id}.create", function)
+        return FunctionView(function, ())
+
+    async def get(self, project_id: str, function_id: str) -> FunctionView:
+        """Raises `function_not_found`."""
+        async with self._store.view(project_id) as unit:
+            return await _view(unit, await require_function(unit, function_id))
+
+    async def list(self, project_id: str, query: ListQuery) -> Page[FunctionView]:
+        """One page of functions, each with its variables."""
+        async with self._store.view(project_id) as unit:
+            page = await unit.functions.list(query)
+            return Page(page.total, tuple([await _view(unit, function) for function in page.items]))
+
+    async def update(
+        self,
+        project_id: str,
+        function_id: str,
+        *,
+        name: str,
+        runtime: str = "",
+        execute: Sequence[str] = (),
+        events: Sequence[str] = (),
+        schedule: str = "",
+        timeout_s: int = 15,
+        enabled: bool = True,
+        logging: bool = True,
+        entrypoint: str = "",
+        commands: str = "",
+        scopes: Sequence[str] = (),
+        installation_id: str = "",
+        provider_repository_id: str | None = None,
+        provider_branch: str = "",
+        provider_silent_mode: bool = False,
+        provider_root_directory: str = "",
+        provider_branches: Sequence[str] | None = None,
+        provider_paths: Sequence[str] | None = None,
+        build_specification: str | None = None,
+        runtime_specification: str | None = None,
+        deployment_retention_days: int = 0,
+    ) -> FunctionView:
+        """Replace a function's settings; what is omitted is reset, except what section 5.3 keeps.
+
+        Raises `function_not_found`, `installation_not_found`, `general_argument_invalid`.
+        """
+        _require_repository_triple(installation_id, provider_repository_id or "", provider_branch)
+        async with self._store.begin(project_id) as unit:
+            before = await require_function(unit, function_id)
+            changes: dict[str, Any] = {
+                "name": name,
+                "runtime": runtime or before.runtime,
+                "execute": tuple(execute),
+                "events": tuple(events),
+                "schedule": schedule,
+                "timeout_s": timeout_s,
+                "enabled": enabled,
+                "logging": logging,
+                "entrypoint": entrypoint or before.entrypoint,
+                "commands": commands,
+                "scopes": tuple(scopes),
+                "deployment_retention_days": deployment_retention_days,
+                "provider_silent_mode": provider_silent_mode,
+                "provider_root_directory": provider_root_directory,
+                "build_specification": build_specification or before.build_specification,
+                "runtime_specification": runtime_specification or before.runtime_specification,
+            }
+            changes |= {} if provider_branches is None else {"provider_branches": tuple(provider_branches)}
+            changes |= {} if provider_paths is None else {"provider_paths": tuple(provider_paths)}
+            changes["live"] = all(changes[field] == getattr(before, field) for field in _BUILD_INPUTS)
+            function = await unit.functions.update(function_id, **changes)
+            if function is None:
+                raise Refusal("function_not_found")
+            view = await _view(unit, function)
+        self._runnables.drop(project_id, function_id)
+        if function.runtime_specification != before.runtime_specification and function.deployment_id:
+            await self._executor.retire(function.deployment_id)
+        self._events.emit(project_id, f"functions.{function_id}.update", function)
+        return view
+
+    async def set_deployment(self, project_id: str, function_id: str, deployment_id: str) -> FunctionView:
+        """Make a ready deployment the active one; setting the active one again is fine.
+
+        Raises `function_not_found`, `deployment_not_found`, `build_not_ready`.
+        """
+        async with self._store.begin(project_id) as unit:
+            before = await require_function(unit, function_id)
+            deployment = await unit.deployments.get(function_id, deployment_id)
+            if deployment is None:
+                raise Refusal("deployment_not_found")
+            if deployment.status is not DeploymentStatus.READY:
+                raise Refusal("build_not_ready")
+            function = await activate(unit, before, deployment)
+            view = await _view(unit, function)
+        self._runnables.drop(project_id, function_id)
+        if before.deployment_id not in ("", deployment_id):
+            await self._executor.retire(before.deployment_id)
+        self._events.emit(project_id, f"functions.{function_id}.deployments.{deployment_id}.update", function)
+        return view
+
+    async def delete(self, project_id: str, function_id: str) -> None:
+        """Make the function and all that belongs to it disappear; files and executions follow in a job.
+
+        Raises `function_not_found`.
+        """
+        async with self._store.begin(project_id) as unit:
+            function = await require_function(unit, function_id)
+            deployments = await unit.deployments.all_of(function_id)
+            for deployment in deployments:
+                await unit.jobs.cancel_of(JobKind.BUILD, deployment.id)
+                await unit.deployments.delete(deployment.id)
+            await unit.variables.delete_of("function", function_id)
+            await unit.functions.delete(function_id)
+            await unit.jobs.enqueue(purge_job(project_id, function_id, deployments, self._clock.now()))
+        self._runnables.drop(project_id, function_id)
+        for deployment in deployments:
+            await self._executor.retire(deployment.id)
+        self._events.emit(project_id, f"functions.{function_id}.delete", function)
+        log.info("function deleted", project_id=project_id, function_id=function_id, deployments=len(deployments))
+
+    def _require_runtime(self, runtime: str) -> None:
+        if not self._runtimes.available(runtime):
+            raise Refusal(
+                "function_runtime_unsupported",
+                f"The runtime {runtime} is known but not installed on this server. "
+                "`hearth runtimes list` shows which can run here and how to get more.",
+            )
+
+
+async def require_function(unit: Unit, function_id: str) -> Function:
+    """The function, or the refusal `function_not_found`."""
+    function = await unit.functions.get(function_id)
+    if function is None:
+        raise Refusal("function_not_found")
+    return function
+
+
+async def activate(unit: Unit, function: Function, deployment: Deployment) -> Function:
+    """Make `deployment` the function's active one, in the caller's transaction."""
+    changes = {"deployment_id": deployment.id, "deployment_created_at": deployment.created_at}
+    return await unit.functions.update(function.id, **changes) or replace(
+        function, deployment_id=deployment.id, deployment_created_at=deployment.created_at
+    )
+
+
+async def _view(unit: Unit, function: Function) -> FunctionView:
+    return FunctionView(function, await unit.variables.of("function", function.id, VARIABLES_MAX))
+
+
+def _require_repository_triple(installation_id: str, repository_id: str, branch: str) -> None:
+    """A repository needs its installation and branch (contract: functions-api 5.1)."""
+    if repository_id and not (installation_id and branch):
+        raise Refusal(
+            "general_argument_invalid",
+            "`providerRepositoryId` needs `installationId` and `providerBranch` beside it.",
+        )
+    if installation_id:
+        # No git host can be linked before the vcs room exists, so no installation of this id does.
+        raise Refusal("installation_not_found")

@@ -1,0 +1,183 @@
+"""Composes every run, whoever asked for it: headers, limits, filters (contract: functions-api 10.3, 12.2).
+
+Pure: (function, template, request, moment) -> Invocation, and (execution, Result) -> finished Execution.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from hearth.control.runnables import Runnable
+from hearth.control.views import ASYNC_GRACE_S, KEY_GRACE_S, SYNC_WAIT_S
+from hearth.model.refusals import Refusal
+from hearth.model.resources import Execution, Header
+from hearth.model.running import InstanceTemplate, Invocation, Outcome, Result
+from hearth.model.statuses import ExecutionStatus, Trigger
+
+#: Request headers that are stored and shown (contract: functions-api 10.3).
+_STORED_REQUEST_HEADERS = frozenset({"content-type", "agent", "content-length", "host", "x-appwrite-client-ip"})
+#: Response headers that are stored.
+_STORED_RESPONSE_HEADERS = frozenset({"content-type", "content-length"})
+_INTERNAL_PREFIX = "x-open-runtimes-"
+
+MintKey = Callable[[str, Sequence[str], int], str]
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What somebody wants run: the request as given, and who is behind it.
+
+    `user_id` and `user_jwt` are `""` unless a user called; `event` is the concrete event name of an event run.
+    """
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+    trigger: Trigger = Trigger.HTTP
+    user_id: str = ""
+    user_jwt: str = ""
+    client_ip: str = ""
+    event: str | None = None
+
+
+def require_runnable(runnable: Runnable | None, *, privileged: bool) -> tuple[Runnable, InstanceTemplate]:
+    """What must hold before a run, in the contract's order (functions-api 5.15, 4-7).
+
+    Raises `function_not_found` (also for a disabled function, unless the caller is a key or an admin),
+    `deployment_not_found`, `build_not_ready`.
+    """
+    if runnable is None or not (runnable.function.enabled or privileged):
+        raise Refusal("function_not_found")
+    if runnable.deployment is None:
+        raise Refusal(
+            "deployment_not_found",
+            "The function has no active deployment. Deploy its code, or set one of its deployments active.",
+        )
+    if runnable.template is None:
+        raise Refusal("build_not_ready")
+    return runnable, runnable.template
+
+
+def require_execute(runnable: Runnable, roles: Sequence[str]) -> None:
+    """The function's `execute` roles must admit one of the caller's. Raises `user_unauthorized`."""
+    allowed = runnable.function.execute
+    if not allowed:
+        raise Refusal(
+            "user_unauthorized",
+            "No permissions provided for action 'execute': add a role to the function's `execute` list, "
+            "or use an API key.",
+        )
+    if not any(role in allowed for role in roles):
+        wanted, given = ", ".join(f'"{role}"' for role in allowed), ", ".join(f'"{role}"' for role in roles)
+        raise Refusal(
+            "user_unauthorized",
+            f'Missing "execute" permission for role. Only [{wanted}] are allowed and [{given}] was given.',
+        )
+
+
+def open_execution(
+    id: str, runnable: Runnable, request: RunRequest, headers: Mapping[str, str], now: datetime
+) -> Execution:
+    """The record of a run that starts now. `headers` are those the function gets."""
+    return Execution(
+        id=id,
+        project_id=runnable.function.project_id,
+        function_id=runnable.function.id,
+        deployment_id=runnable.deployment.id if runnable.deployment else "",
+        created_at=now,
+        updated_at=now,
+        trigger=request.trigger,
+        status=ExecutionStatus.PROCESSING,
+        request_method=request.method,
+        request_path=request.path,
+        request_headers=stored_request_headers(headers),
+        permissions=(f'read("user:{request.user_id}")',) if request.user_id else (),
+    )
+
+
+def compose_headers(id: str, runnable: Runnable, request: RunRequest, mint_key: MintKey) -> dict[str, str]:
+    """The headers a function receives: the caller's, then ours over them (contract: functions-api 12.2)."""
+    function = runnable.function
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    headers["x-appwrite-execution-id"] = id
+    key = mint_key(function.project_id, function.scopes, function.timeout_s + KEY_GRACE_S)
+    headers["x-appwrite-key"] = key
+    headers["x-appwrite-trigger"] = request.trigger
+    headers["x-appwrite-user-id"] = request.user_id
+    headers["x-appwrite-user-jwt"] = request.user_jwt
+    headers["x-appwrite-country-code"] = ""
+    headers["x-appwrite-continent-code"] = ""
+    headers["x-appwrite-continent-eu"] = "false"
+    if request.event is not None:
+        headers["x-appwrite-event"] = request.event
+    if request.client_ip:
+        headers["x-appwrite-client-ip"] = request.client_ip
+    return headers
+
+
+def compose(
+    id: str,
+    runnable: Runnable,
+    template: InstanceTemplate,
+    request: RunRequest,
+    headers: Mapping[str, str],
+    *,
+    is_async: bool,
+) -> Invocation:
+    """What the executor is handed. A synchronous run may take 30 s in all, cold start and queue included."""
+    timeout_s = float(runnable.function.timeout_s)
+    return Invocation(
+        execution_id=id,
+        template=template,
+        method=request.method,
+        path=request.path if request.path.startswith("/") else f"/{request.path}",
+        headers=headers,
+        body=request.body,
+        timeout_s=timeout_s,
+        wait_s=timeout_s + ASYNC_GRACE_S if is_async else SYNC_WAIT_S,
+        logging=runnable.function.logging,
+    )
+
+
+def finish(execution: Execution, result: Result, *, logging: bool, now: datetime) -> Execution:
+    """The finished record of a run: below 500 completed, otherwise failed (contract: functions-api 10)."""
+    failed = result.outcome is not Outcome.COMPLETED or result.status_code >= 500
+    return replace(
+        execution,
+        updated_at=now,
+        status=ExecutionStatus.FAILED if failed else ExecutionStatus.COMPLETED,
+        response_status_code=result.status_code,
+        response_headers=tuple(header for header in result.headers if header[0] in _STORED_RESPONSE_HEADERS),
+        logs=result.logs if logging else "",
+        errors=result.errors if logging else "",
+        duration_s=result.duration_s,
+    )
+
+
+def fail(
+    execution: Execution, reason: str, now: datetime, *, status_code: int = 500, duration_s: float = 0.0
+) -> Execution:
+    """The record of a run that did not come to an answer, with the reason."""
+    return replace(
+        execution,
+        updated_at=now,
+        status=ExecutionStatus.FAILED,
+        response_status_code=status_code,
+        errors=reason,
+        duration_s=duration_s,
+    )
+
+
+def stored_request_headers(headers: Mapping[str, str]) -> tuple[Header, ...]:
+    """The allow-listed part of the request headers."""
+    return tuple(header for header in headers.items() if header[0] in _STORED_REQUEST_HEADERS)
+
+
+def shown_response_headers(execution_id: str, result: Result) -> tuple[Header, ...]:
+    """All headers of the answer, as the creating call sees them; runtime-internal ones never leave."""
+    shown = [header for header in result.headers if not header[0].startswith(_INTERNAL_PREFIX)]
+    if not any(name == "content-length" for name, _ in shown):
+        shown.append(("content-length", str(len(result.body))))
+    shown.append(("x-appwrite-execution-id", execution_id))
+    return tuple(shown)

@@ -1,0 +1,98 @@
+"""The kinds of jobs, and how each is made. What a worker does with one lives in `hearth.jobs`."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from hearth.model.ids import unique_id
+from hearth.model.resources import Deployment, Job
+
+
+class JobKind(StrEnum):
+    """What a job asks for."""
+
+    BUILD = "build"
+    EXECUTE = "execute"
+    PURGE = "purge"
+
+
+#: A build that was lost with its worker is started once more; user code of an execution never is.
+BUILD_ATTEMPTS = 2
+EXECUTE_ATTEMPTS = 1
+PURGE_ATTEMPTS = 20
+
+#: How long a job may wait for a worker before it is ended with that reason.
+QUEUE_LIMIT = timedelta(hours=24)
+
+
+def build_job(deployment: Deployment, timeout_s: int, now: datetime) -> Job:
+    """Build `deployment`; every attempt may take `timeout_s`."""
+    return _job(
+        JobKind.BUILD,
+        deployment.project_id,
+        deployment.id,
+        now,
+        deadline_at=now + QUEUE_LIMIT + timedelta(seconds=timeout_s * BUILD_ATTEMPTS),
+        max_attempts=BUILD_ATTEMPTS,
+        payload={"functionId": deployment.function_id},
+    )
+
+
+def execute_job(
+    project_id: str, execution_id: str, payload: Mapping[str, Any], now: datetime, due_at: datetime, timeout_s: float
+) -> Job:
+    """Run the stored request of an execution, not before `due_at`."""
+    return _job(
+        JobKind.EXECUTE,
+        project_id,
+        execution_id,
+        now,
+        due_at=due_at,
+        deadline_at=due_at + QUEUE_LIMIT + timedelta(seconds=timeout_s),
+        max_attempts=EXECUTE_ATTEMPTS,
+        payload=payload,
+    )
+
+
+def purge_job(project_id: str, function_id: str, deployments: Iterable[Deployment], now: datetime) -> Job:
+    """Remove the files of deleted deployments, and the executions of `function_id` when it is not `""`."""
+    gone = tuple(deployments)
+    return _job(
+        JobKind.PURGE,
+        project_id,
+        function_id or gone[0].id,
+        now,
+        deadline_at=now + timedelta(days=7),
+        max_attempts=PURGE_ATTEMPTS,
+        payload={
+            "functionId": function_id,
+            "sources": [deployment.source_key for deployment in gone if deployment.source_key],
+            "uploads": [deployment.id for deployment in gone if not deployment.source_key],
+            "artifacts": sorted({deployment.artifact_key for deployment in gone if deployment.artifact_key}),
+        },
+    )
+
+
+def _job(
+    kind: JobKind,
+    project_id: str,
+    resource_id: str,
+    now: datetime,
+    *,
+    deadline_at: datetime,
+    max_attempts: int,
+    payload: Mapping[str, Any],
+    due_at: datetime | None = None,
+) -> Job:
+    return Job(
+        id=unique_id(),
+        kind=kind,
+        project_id=project_id,
+        resource_id=resource_id,
+        created_at=now,
+        due_at=due_at or now,
+        deadline_at=deadline_at,
+        max_attempts=max_attempts,
+        payload=payload,
+    )

@@ -1,0 +1,126 @@
+"""What a warm execution needs, kept in memory: no SQL read on the hot path (architecture: the paths).
+
+An entry is loaded on first use and dropped by every write that could change it. A load that was overtaken by a
+write is used once but not kept.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hearth.control.environment import Environment
+from hearth.control.specifications import Specifications
+from hearth.control.views import VARIABLES_MAX
+from hearth.model.resources import Deployment, Function, Project, Variable
+from hearth.model.running import Artifact, InstanceKey, InstanceTemplate
+from hearth.model.statuses import DeploymentStatus
+from hearth.ports import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Runnable:
+    """A function with its active deployment and, when that is ready, the template of its instances."""
+
+    function: Function
+    deployment: Deployment | None
+    template: InstanceTemplate | None
+
+
+class Runnables:
+    """The cache of `Runnable` by project and function. `environment` composes what an instance is given."""
+
+    def __init__(self, store: Store, specifications: Specifications, environment: Environment) -> None:
+        self._store = store
+        self._specifications = specifications
+        self._environment = environment
+        self._entries: dict[tuple[str, str], Runnable] = {}
+        self._generation = 0
+
+    def peek(self, project_id: str, function_id: str) -> Runnable | None:
+        """The entry if it is in memory; never waits."""
+        return self._entries.get((project_id, function_id))
+
+    async def get(self, project_id: str, function_id: str) -> Runnable | None:
+        """The function ready to be decided upon, or None when there is no such function."""
+        entry = self._entries.get((project_id, function_id))
+        if entry is not None:
+            return entry
+        generation = self._generation
+        entry = await self._load(project_id, function_id)
+        if entry is not None and generation == self._generation:
+            self._entries[project_id, function_id] = entry
+        return entry
+
+    def drop(self, project_id: str, function_id: str) -> None:
+        """Forget a function: called after every committed write to it, its deployments or its variables."""
+        self._generation += 1
+        self._entries.pop((project_id, function_id), None)
+
+    def drop_project(self, project_id: str) -> None:
+        """Forget all functions of a project: its variables changed."""
+        self._generation += 1
+        for key in [key for key in self._entries if key[0] == project_id]:
+            del self._entries[key]
+
+    async def _load(self, project_id: str, function_id: str) -> Runnable | None:
+        async with self._store.view(project_id) as unit:
+            function = await unit.functions.get(function_id)
+            if function is None:
+                return None
+            deployment = None
+            if function.deployment_id:
+                deployment = await unit.deployments.get(function_id, function.deployment_id)
+            if deployment is None or deployment.status is not DeploymentStatus.READY:
+                return Runnable(function, deployment, None)
+            project_variables = await unit.variables.of("project", "", VARIABLES_MAX)
+            variables = await unit.variables.of("function", function_id, VARIABLES_MAX)
+        return Runnable(function, deployment, self.template(function, deployment, project_variables, variables))
+
+    def template(
+        self,
+        function: Function,
+        deployment: Deployment,
+        project_variables: tuple[Variable, ...],
+        variables: tuple[Variable, ...],
+    ) -> InstanceTemplate:
+        """What an executor needs to start an instance of `deployment` with these variables."""
+        specification = self._specifications.get(function.runtime_specification)
+        environment = self._environment.of_run(function, deployment, specification, project_variables, variables)
+        return InstanceTemplate(
+            key=InstanceKey(deployment.id, _digest(environment), specification.slug),
+            project_id=function.project_id,
+            function_id=function.id,
+            runtime=function.runtime,
+            artifact=Artifact(deployment.artifact_key, deployment.artifact_digest, deployment.build_size_bytes),
+            entrypoint=deployment.entrypoint,
+            environment=environment,
+            cpus=specification.cpus,
+            memory_mb=specification.memory_mb,
+        )
+
+
+class ProjectCache:
+    """Projects by id, in memory; they change rarely and only through control."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._entries: dict[str, Project] = {}
+
+    async def get(self, project_id: str) -> Project | None:
+        """The project, or None. Unknown ids are not remembered, so they cannot fill the memory."""
+        project = self._entries.get(project_id)
+        if project is None:
+            project = await self._store.projects.get(project_id)
+            if project is not None:
+                self._entries[project_id] = project
+        return project
+
+    def drop(self, project_id: str) -> None:
+        """Forget a project: called after every committed write to it."""
+        self._entries.pop(project_id, None)
+
+
+def _digest(environment: Mapping[str, str]) -> str:
+    """A fingerprint of an environment; equal environments may share an instance."""
+    text = "\0".join(f"{key}={environment[key]}" for key in sorted(environment))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
