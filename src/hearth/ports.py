@@ -186,6 +186,9 @@ class Projects(Protocol):
     async def key_by_hash(self, secret_hash: str) -> ApiKey | None:
         """Look a key up by the SHA-256 of its secret, in any project."""
 
+    async def artifact_in_use(self, key: str) -> bool:
+        """Whether a deployment of any project has this artifact."""
+
     async def touch_key(self, key: ApiKey, accessed_at: datetime, sdk: str) -> None: ...
     async def insert_console_user(self, user: ConsoleUser) -> ConsoleUser: ...
     async def console_user_by_email(self, email: str) -> ConsoleUser | None: ...
@@ -219,6 +222,9 @@ class Store(Protocol):
 
     def view(self, project_id: str) -> AbstractAsyncContextManager[Unit]:
         """One read-only transaction on a consistent snapshot."""
+
+    async def wait_for_jobs(self, timeout_s: float) -> None:
+        """Return when jobs may have been added (a commit here, a notice from another process) or after `timeout_s`."""
 
     async def ping(self) -> None:
         """Raise if the database does not answer."""

@@ -1,0 +1,71 @@
+"""What is done for each kind of job, and what becomes of its resource when the job is lost."""
+
+import structlog
+
+from hearth.control.builds import Builds
+from hearth.control.executions import ExecutionsControl
+from hearth.control.jobs import JobKind
+from hearth.control.uploads import upload_key
+from hearth.model.resources import Job
+from hearth.ports import Files, Store, Unit
+
+log = structlog.get_logger(__name__)
+
+#: Executions deleted in one transaction, so that a purge never holds the writer for long.
+_PURGE_BATCH = 500
+
+
+class Handlers:
+    """One method per kind, `handle` of the worker and `lost` of the reaper."""
+
+    def __init__(self, *, store: Store, files: Files, builds: Builds, executions: ExecutionsControl) -> None:
+        self._store = store
+        self._files = files
+        self._builds = builds
+        self._executions = executions
+
+    async def build(self, job: Job) -> None:
+        """Build the deployment `resource_id`."""
+        await self._builds.run(job.project_id, job.payload["functionId"], job.resource_id)
+
+    async def execute(self, job: Job) -> None:
+        """Carry out the asynchronous execution `resource_id`."""
+        await self._executions.run_stored(job.project_id, job.resource_id, job.payload)
+
+    async def purge(self, job: Job) -> None:
+        """Remove files of deleted deployments, and the executions of a deleted function. Repeatable."""
+        for deployment_id in job.payload["uploads"]:
+            key = upload_key(job.project_id, deployment_id)
+            await self._files.discard_upload(key)
+            await self._files.delete(key)
+        for key in job.payload["sources"]:
+            await self._files.delete(key)
+        for key in job.payload["artifacts"]:
+            # Equal builds share one artifact; the last deployment that has it takes it along.
+            if not await self._store.projects.artifact_in_use(key):
+                await self._files.delete(key)
+        function_id = job.payload["functionId"]
+        while function_id:
+            async with self._store.begin(job.project_id) as unit:
+                deleted = await unit.executions.delete_of(function_id, _PURGE_BATCH)
+            if deleted < _PURGE_BATCH:
+                return
+
+    async def dead(self, job: Job, error: str) -> None:
+        """The job failed for good by a fault of ours: its resource must end too."""
+        async with self._store.begin(job.project_id) as unit:
+            await self.end_resource(unit, job, f"The platform failed: {error}")
+
+    async def end_resource(self, unit: Unit, job: Job, reason: str) -> None:
+        """End what a dead job was about, in the caller's transaction."""
+        if job.kind == JobKind.BUILD:
+            await self._builds.fail_in(unit, job.payload["functionId"], job.resource_id, reason)
+        elif job.kind == JobKind.EXECUTE:
+            await self._executions.fail_in(unit, job.resource_id, reason)
+        else:
+            log.error("job ended without success", job_id=job.id, kind=job.kind, reason=reason)
+
+    async def note_retry(self, unit: Unit, job: Job, reason: str) -> None:
+        """A lost job is tried again: its resource says so."""
+        if job.kind == JobKind.BUILD:
+            await self._builds.note_retry(unit, job.resource_id, reason)

@@ -1,0 +1,87 @@
+"""Ends or re-queues what a lost owner held, at start and always. A loop, not a job: nothing has to run for it.
+
+Every job has an owner with a lease, and a deadline (architecture: principle 2). Whatever outlived one of them is
+taken up here, together with its resource, in one transaction.
+"""
+
+import asyncio
+from datetime import datetime
+
+import structlog
+
+from hearth.jobs.handlers import Handlers
+from hearth.jobs.worker import retry_at
+from hearth.model.resources import Job
+from hearth.model.statuses import JobStatus
+from hearth.ports import Clock, Store
+
+log = structlog.get_logger(__name__)
+
+INTERVAL_S = 5.0
+_BATCH = 100
+
+_STOPPED = "The server was stopped while it worked on this."
+_LEASE_OVER = "The worker that had this was lost."
+_TOO_LATE = "This waited past its deadline without being done."
+
+
+class Reaper:
+    """`at_start` before anything is claimed, then `start` for the rest of the process's life."""
+
+    def __init__(self, *, store: Store, clock: Clock, handlers: Handlers, node: str) -> None:
+        self._store = store
+        self._clock = clock
+        self._handlers = handlers
+        self._node = node
+        self._loop: asyncio.Task[None] | None = None
+
+    async def at_start(self) -> None:
+        """Take back what the previous server of this data folder held: nobody else can be working on it."""
+        for job in await self._store.jobs.unfinished():
+            if job.status is JobStatus.CLAIMED and job.owner.startswith(f"{self._node}/"):
+                await self._give_up(job, _STOPPED, ours=True)
+        await self.sweep()
+
+    async def sweep(self) -> int:
+        """One round; returns how many jobs were taken up."""
+        expired = await self._store.jobs.expired(_BATCH)
+        for job in expired:
+            late = self._clock.now() >= job.deadline_at
+            await self._give_up(job, _TOO_LATE if late else _LEASE_OVER, ours=False)
+        return len(expired)
+
+    def start(self) -> None:
+        """Begin the loop."""
+        self._loop = asyncio.create_task(self._sweep_for_ever(), name="reaper")
+
+    async def close(self) -> None:
+        """End the loop."""
+        if self._loop is not None:
+            self._loop.cancel()
+            await asyncio.wait([self._loop])
+
+    async def _sweep_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(INTERVAL_S)
+            try:
+                while await self.sweep() == _BATCH:
+                    pass
+            except Exception:
+                log.exception("the reaper's round failed; the next one follows")
+
+    async def _give_up(self, job: Job, reason: str, *, ours: bool) -> None:
+        again: datetime | None = retry_at(job, self._clock.now())
+        async with self._store.begin(job.project_id) as unit:
+            if ours:
+                taken = await unit.jobs.fail(job.id, job.owner, reason, again)
+            else:
+                taken = await unit.jobs.reclaim(job.id, reason, again)
+            if not taken:
+                return  # it was renewed or finished meanwhile
+            if again is None:
+                await self._handlers.end_resource(unit, job, reason)
+            else:
+                await self._handlers.note_retry(unit, job, reason)
+        log.warning(
+            "lost job taken up", job_id=job.id, kind=job.kind, resource_id=job.resource_id, again=again is not None
+        )
