@@ -1,0 +1,45 @@
+"""Where things are inside a build sandbox, and the way a build says that it failed."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+#: The folder the output directory, links and messages are relative to (contract: runtime-contract 7).
+BUILD = "/usr/local/build"
+SOURCE = "/mnt/code"
+#: HOME, caches and temporary files of a build: on disk like the build area, but never part of the artifact.
+HOME = "/usr/local/home"
+#: pip.conf, npmrc and the CA bundle of the machine's registries, read-only.
+REGISTRIES = "/usr/local/server/registries"
+#: The build program finds the artifact's descriptor and the channel here.
+CHANNEL = 3
+ARTIFACT = 4
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The folders of one build; another one in tests, which run without a sandbox."""
+
+    source: str = SOURCE
+    build: str = BUILD
+    home: str = HOME
+    registries: str = REGISTRIES
+
+    @property
+    def temporary(self) -> str:
+        """TMPDIR of the commands."""
+        return os.path.join(self.home, "tmp")
+
+
+class BuildFailed(Exception):
+    """The user's code or commands failed the build: `message` says how and what to do about it.
+
+    `reason` is a word for the server (`exit`, `disk`, ...), `exit_code` that of the commands if they ran.
+    """
+
+    def __init__(self, reason: str, message: str, exit_code: int | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.exit_code = exit_code

@@ -1,0 +1,181 @@
+"""The steps of one build, in order (contract: runtime-contract 7), and what the server is told at the end.
+
+The server hands the request over the channel and reads one answer from it; the log goes to standard output, ours
+and the commands' own. Both are a 4-byte big-endian length and that many bytes of JSON.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import sys
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+from . import lines
+from .checks import check_entrypoint, output_folder, syntax_warning
+from .commands import run_commands
+from .layout import ARTIFACT, CHANNEL, BuildFailed, Layout
+from .pack import pack, too_large
+from .prepare import VENV, Venv, copy_source, default_commands, make_venv
+
+#: Exit codes of the build program; anything else means that it did not come to its end.
+DONE, FAILED, BROKEN = 0, 1, 70
+_LENGTH_BYTES = 4
+_REQUEST_MAX_BYTES = 64 * 1024 * 1024
+_LEFT_OUT_SHOWN = 5
+
+
+def main() -> int:
+    """Take the request from the channel, build, answer; returns the exit code."""
+    channel = socket.socket(fileno=CHANNEL)
+    os.set_inheritable(CHANNEL, False)
+    os.set_inheritable(ARTIFACT, False)
+    answer: dict[str, Any]
+    try:
+        request = _receive(channel)
+        warnings = build(request, Layout(), ARTIFACT)
+        answer, code = {"ok": True, "warnings": warnings}, DONE
+    except BuildFailed as failed:
+        answer = {"ok": False, "reason": failed.reason, "message": failed.message, "exit_code": failed.exit_code}
+        code = FAILED
+    except BaseException:
+        answer = {"ok": False, "reason": "broken", "message": traceback.format_exc()[-4000:]}
+        code = BROKEN
+    sys.stdout.flush()
+    data = json.dumps(answer).encode()
+    channel.sendall(len(data).to_bytes(_LENGTH_BYTES, "big") + data)
+    return code
+
+
+def _receive(channel: socket.socket) -> Any:
+    length = int.from_bytes(_exactly(channel, _LENGTH_BYTES), "big")
+    if length > _REQUEST_MAX_BYTES:
+        raise ValueError(f"a request of {length} bytes")
+    return json.loads(_exactly(channel, length))
+
+
+def _exactly(channel: socket.socket, length: int) -> bytes:
+    data = bytearray()
+    while len(data) < length:
+        piece = channel.recv(min(length - len(data), 1 << 20))
+        if not piece:
+            raise EOFError("the server closed the channel")
+        data += piece
+    return bytes(data)
+
+
+def build(request: Mapping[str, Any], layout: Layout, artifact: int) -> list[str]:
+    """Run the steps; the artifact goes to the descriptor `artifact`. Returns warnings; raises BuildFailed.
+
+    `request`: `family`, `interpreter`, `path` (folders), `pack_environment`, `commands`, `entrypoint`,
+    `environment`, `registries` (environment), `disk_bytes`, `output_limit_bytes`.
+    """
+    warnings: list[str] = []
+    family, interpreter = request["family"], request["interpreter"]
+    copy_source(layout)
+    commands, why = request["commands"].strip(), ""
+    if not commands:
+        commands, why = default_commands(layout.build, family)
+    venv = make_venv(layout, interpreter) if commands and family == "python" else None
+    if venv is not None and venv.warning:
+        _warn(venv.warning, warnings)
+    _say("Environment preparation finished.")
+    if why:
+        _say(
+            f"No build commands are set: running `{commands}`, because {why}. "
+            "To do something else, set the function's commands (`:` for nothing)."
+        )
+    _say("Build command execution started.")
+    if commands:
+        run_commands(commands, layout, environment_of(request, layout, venv), request["disk_bytes"])
+    _say("Build command execution finished.")
+    _say("Build packaging started.")
+    if venv is not None:
+        venv.remove_plumbing()
+    output = output_folder(layout, request["environment"].get("OPEN_RUNTIMES_OUTPUT_DIRECTORY", ""))
+    entrypoint = request["entrypoint"]
+    if family in ("node", "python"):
+        path = check_entrypoint(output, entrypoint, family)
+        warning = syntax_warning(path, entrypoint, family, interpreter, layout.temporary)
+        if warning:
+            _warn(warning, warnings)
+    _write_settings(output, request)
+    _pack(output, artifact, request["output_limit_bytes"], layout, warnings)
+    _say("Build packaging finished.")
+    _say("Build finished.", lines.SUCCESS)
+    return warnings
+
+
+def environment_of(request: Mapping[str, Any], layout: Layout, venv: Venv | None) -> dict[str, str]:
+    """The environment of the commands: ours for a home of their own, then the user's, then the build's plumbing.
+
+    A user's PATH goes behind ours, so that it cannot hide the runtime.
+    """
+    base = {
+        "HOME": layout.home,
+        "TMPDIR": layout.temporary,
+        "TERM": "xterm",
+        "LANG": "C.UTF-8",
+        "USER": "build",
+        "SHELL": "/bin/bash",
+        **request["pack_environment"],
+        **request["registries"],
+    }
+    user = dict(request["environment"])
+    path = [*request["path"], "/usr/bin", "/bin"]
+    if venv is not None:
+        path.insert(0, os.path.join(venv.folder, "bin"))
+        base["VIRTUAL_ENV"] = venv.folder
+    if "PATH" in user:
+        path.append(user["PATH"])
+    plumbing = {
+        "PATH": os.pathsep.join(dict.fromkeys(path)),
+        "OPEN_RUNTIMES_ENTRYPOINT": request["entrypoint"],
+        "OPEN_RUNTIMES_OUTPUT_DIRECTORY": user.get("OPEN_RUNTIMES_OUTPUT_DIRECTORY", ""),
+        "OPEN_RUNTIMES_NFT": user.get("OPEN_RUNTIMES_NFT", "disabled"),
+        "OPEN_RUNTIMES_BUILD_INPUT_DIR": layout.source,
+        "OPEN_RUNTIMES_BUILD_OUTPUT_DIR": os.path.dirname(layout.source),
+        "OPEN_RUNTIMES_BUILD_COMPRESSION": "auto",
+        "OPEN_RUNTIMES_BUILD_CACHE_ARTIFACT": "",
+    }
+    return {**base, **user, **plumbing}
+
+
+def _write_settings(output: str, request: Mapping[str, Any]) -> None:
+    """The file `.open-runtimes`, which the start reads (contract: runtime-contract 7, step 7)."""
+    path = os.path.join(output, ".open-runtimes")
+    if os.path.isdir(path) and not os.path.islink(path):
+        raise BuildFailed("output", "The build output holds a folder named .open-runtimes, a name that is taken.")
+    if os.path.lexists(path):
+        os.remove(path)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(f"OPEN_RUNTIMES_ENTRYPOINT={request['entrypoint']}\n")
+        file.write("OPEN_RUNTIMES_CLEANUP=\nOPEN_RUNTIMES_COMPRESSION=auto\n")
+
+
+def _pack(output: str, artifact: int, limit_bytes: int, layout: Layout, warnings: list[str]) -> None:
+    try:
+        packed = pack(output, artifact, limit_bytes, layout.build)
+    except OSError as error:
+        # The sandbox's own limit on the size of a file is met before ours is.
+        if error.errno == errno.EFBIG:
+            raise too_large(limit_bytes) from error
+        raise
+    left_out = [name for name in packed.left_out if not name.startswith(f"{VENV}/bin/")]
+    if left_out:
+        shown = ", ".join(left_out[:_LEFT_OUT_SHOWN]) + (" and more" if len(left_out) > _LEFT_OUT_SHOWN else "")
+        _warn(f"Left out of the build output: {shown}.", warnings)
+
+
+def _say(text: str, colour: int = lines.INFO) -> None:
+    sys.stdout.write(lines.line(text, colour))
+    sys.stdout.flush()
+
+
+def _warn(text: str, warnings: list[str]) -> None:
+    warnings.append(text)
+    _say(f"Warning: {text}", lines.WARNING)
