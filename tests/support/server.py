@@ -6,10 +6,12 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -51,7 +53,8 @@ class Server:
         self._environment = {name: value for name, value in os.environ.items() if not name.startswith("HEARTH_")}
         self._environment |= {"HEARTH_ABUSE": "off", **(settings or {})}
         self._process: subprocess.Popen[bytes] | None = None
-        self._footprints: list[Footprint] = []
+        self._seen: list[Footprint] = []  # of the process that runs now
+        self._ended: list[Footprint] = []  # of those before it
 
     @property
     def argv(self) -> list[str]:
@@ -103,7 +106,7 @@ class Server:
         """Remember which processes and control groups the server has now; `assert_nothing_left` looks for them."""
         assert self._process is not None
         seen = footprint(self._process.pid)
-        self._footprints.append(seen)
+        self._seen.append(seen)
         return seen
 
     def kill(self) -> None:
@@ -112,7 +115,7 @@ class Server:
         self.note_footprint()
         self._process.kill()
         self._process.wait(STOP_WAIT_S)
-        self._process = None
+        self._forget_process()
 
     def stop(self) -> int:
         """SIGTERM, wait, and return the exit code. A server that does not end is killed and fails the test."""
@@ -126,7 +129,7 @@ class Server:
             self._process.wait()
             raise AssertionError(f"the server ignored SIGTERM; it said:\n{self.log[-4000:]}") from None
         finally:
-            self._process = None
+            self._forget_process()
 
     @property
     def is_running(self) -> bool:
@@ -134,11 +137,12 @@ class Server:
         return self._process is not None
 
     def leftovers(self) -> list[str]:
-        """What is left of all servers noted so far, besides the one that runs now."""
-        lines = [line for seen in self._footprints for line in seen.remains()]
-        if not self.is_running:
-            lines += processes_using(self.data_dir) + mounts_below(self.data_dir)
-        return sorted(set(lines))
+        """What is left of the servers that ran before, besides what the running one uses itself."""
+        lines = {line for seen in self._ended for line in seen.remains()}
+        if self._process is not None:
+            # A control group of the same name may have been made anew.
+            return sorted(lines - set(footprint(self._process.pid).remains()))
+        return sorted(lines | set(processes_using(self.data_dir)) | set(mounts_below(self.data_dir)))
 
     def assert_nothing_left(self) -> None:
         """No process, control group or mount of this data folder, after a bounded wait for the kernel to clean up."""
@@ -146,11 +150,16 @@ class Server:
             wait_for(lambda: not self.leftovers(), GONE_WAIT_S, "everything to be gone")
         assert self.leftovers() == []
 
+    def _forget_process(self) -> None:
+        self._process = None
+        self._ended += self._seen
+        self._seen = []
+
     def _is_ready(self) -> bool:
         assert self._process is not None
         code = self._process.poll()
         if code is not None:
-            self._process = None
+            self._forget_process()
             raise AssertionError(f"the server ended with exit code {code}; it said:\n{self.log[-4000:]}")
         try:
             answer = httpx.get(f"{self.endpoint}/health/version", timeout=2.0, trust_env=False)
@@ -160,13 +169,25 @@ class Server:
 
 
 @contextlib.contextmanager
-def running_server(folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[Server]:
-    """A ready server; at the end it has to exit with 0 on SIGTERM and leave nothing behind."""
-    server = Server(folder, settings)
-    server.start()
+def server_folder() -> Iterator[Path]:
+    """A temporary folder that the server's own user can reach, unlike pytest's, which only root can enter."""
+    folder = Path(tempfile.mkdtemp(prefix="hearth-test-"))
+    folder.chmod(0o755)
     try:
-        yield server
+        yield folder
     finally:
-        code = server.stop() if server.is_running else 0
-    assert code == 0, f"exit code {code}; the server said:\n{server.log[-4000:]}"
-    server.assert_nothing_left()
+        shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def running_server(settings: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """A ready server on a new data folder; at the end it has to exit with 0 on SIGTERM and leave nothing behind."""
+    with server_folder() as folder:
+        server = Server(folder, settings)
+        server.start()
+        try:
+            yield server
+        finally:
+            code = server.stop() if server.is_running else 0
+        assert code == 0, f"exit code {code}; the server said:\n{server.log[-4000:]}"
+        server.assert_nothing_left()
