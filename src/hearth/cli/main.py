@@ -1,0 +1,151 @@
+"""The command `hearth`: parses, calls, and turns the outcome into an exit code.
+
+Exit codes: 0 fine, 1 failed, 2 wrong usage, 78 the machine or the configuration does not allow it.
+Start-up time counts, so each command imports what it needs itself.
+"""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import cyclopts
+from cyclopts import Parameter
+from rich.console import Console
+
+from hearth import __version__
+from hearth.settings import Loaded, SettingsInvalid, fields, load
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_NOT_ALLOWED = 78
+
+
+def _flag(field: "dataclasses.Field[Any]") -> tuple[str, Any, Any]:
+    """One setting as an optional flag; its default is None, so that only what was given counts as given."""
+    shown = "the machine's" if field.default is dataclasses.MISSING else field.default
+    doc = f"{field.metadata['doc']} [default: {'none' if shown == '' else shown}]"
+    annotation = Annotated[field.type | None, Parameter(help=doc, show_default=False)]  # type: ignore[operator]
+    return field.name, annotation, dataclasses.field(default=None)
+
+
+#: Every setting as a flag; `None` where the flag was not given. The parser looks names up in the class's module.
+Flags: Any = dataclasses.make_dataclass(
+    "Flags", [_flag(field) for field in fields()], kw_only=True, namespace={"__module__": __name__}
+)
+SettingFlags = Annotated[Flags | None, Parameter(name="*")]
+Config = Annotated[Path | None, Parameter(help="TOML file of settings [default: ./hearth.toml or /etc/hearth/]")]
+
+app = cyclopts.App(
+    name="hearth",
+    help="Self-hosted functions platform that the Appwrite SDKs and CLI use unchanged.",
+    version=__version__,
+)
+runtimes_app = cyclopts.App(name="runtimes", help="Which runtimes can run here, and how to get more.")
+app.command(runtimes_app)
+
+
+def _load(flags: Any, config: Path | None) -> Loaded:
+    given = {} if flags is None else {name: value for name, value in vars(flags).items() if value is not None}
+    return load(given, os.environ, config)
+
+
+@app.command
+def serve(*, config: Config = None, flags: SettingFlags = None) -> int:
+    """Run the server in the foreground until SIGINT or SIGTERM."""
+    from hearth.app import serve as run
+
+    return run(_load(flags, config).settings)
+
+
+@app.command
+def quickstart(
+    *,
+    once: bool = False,
+    examples: Path | None = None,
+    config: Config = None,
+    flags: SettingFlags = None,
+) -> int:
+    """Start the server, deploy and run the examples, print the results, keep serving.
+
+    Parameters
+    ----------
+    once:
+        stop after the results; exit code 1 if an example failed
+    examples:
+        folder of the examples
+    """
+    from hearth.cli.quickstart import default_examples_dir, run_quickstart
+    from hearth.runtimes.host import discover_host_packs
+
+    loaded = _load(flags, config)
+    settings = loaded.settings
+    port = settings.port or _free_port(settings.host)
+    given = [f"{origin}={getattr(settings, name)}" for name, origin in loaded.origins.items() if origin.startswith("--")]
+    given = [flag for flag in given if not flag.startswith("--port=")]
+    argv = [sys.executable, "-m", "hearth.cli.main", "serve", f"--port={port}", *given]
+    argv += [f"--config={config}"] if config else []
+    return run_quickstart(
+        argv,
+        host=settings.host,
+        port=port,
+        data_dir=settings.data_dir,
+        examples_dir=examples or default_examples_dir(),
+        runtimes=[pack.id for pack in discover_host_packs().all()],
+        once=once,
+    )
+
+
+@app.command(name="config")
+def show_config(*, json: bool = False, config: Config = None, flags: SettingFlags = None) -> int:
+    """Show every setting with its value and where it comes from."""
+    from hearth.cli.config import show
+
+    return show(_load(flags, config), as_json=json)
+
+
+@app.command
+def doctor(*, json: bool = False, config: Config = None, flags: SettingFlags = None) -> int:
+    """Look at the machine and the installation; exit code 1 if anything is red."""
+    from hearth.cli.doctor import run
+
+    return run(_load(flags, config), as_json=json)
+
+
+@runtimes_app.command(name="list")
+def list_runtimes(*, json: bool = False) -> int:
+    """List the runtimes, which can run here and at what level."""
+    from hearth.cli.runtimes import show
+
+    return show(as_json=json)
+
+
+def _free_port(host: str) -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line and exit."""
+    errors = Console(stderr=True)
+    try:
+        code = app(argv, exit_on_error=False, print_error=False, result_action="return_value")
+    except cyclopts.CycloptsError as error:
+        errors.print(f"hearth: {error}", markup=False, highlight=False)
+        errors.print("`hearth --help` shows the commands, `hearth COMMAND --help` the flags of one.", highlight=False)
+        sys.exit(EXIT_USAGE)
+    except SettingsInvalid as error:
+        for problem in error.problems:
+            errors.print(f"hearth: {problem}", markup=False, highlight=False)
+        # A wrong flag is wrong usage; a wrong file or environment is a configuration that does not allow it.
+        sys.exit(EXIT_USAGE if all("(--" in problem for problem in error.problems) else EXIT_NOT_ALLOWED)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,218 @@
+"""Every setting of the server, with its unit, default and origin: flag > `HEARTH_*` environment > TOML file > default.
+
+`SETTINGS` is the one table; the flags, the environment names and `hearth config` come from it.
+"""
+
+import dataclasses
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ENV_PREFIX = "HEARTH_"
+CONFIG_ENV = "HEARTH_CONFIG"
+CONFIG_DEFAULTS = (Path("hearth.toml"), Path("/etc/hearth/hearth.toml"))
+
+#: Files of this user's own range are given to sandboxes; see the threat model.
+UID_RANGE_DEFAULT = "200000-265535"
+
+
+class SettingsInvalid(Exception):
+    """Settings that cannot be used; one line per problem, each naming the setting, its origin and what is right."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("; ".join(problems))
+
+
+def _machine_cpus() -> float:
+    return float(len(os.sched_getaffinity(0)))
+
+
+def _machine_memory_mb() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // (1024 * 1024)
+
+
+def _setting(default: Any, doc: str, *, least: float | None = None, most: float | None = None, choices: tuple[str, ...] = ()) -> Any:
+    metadata = {"doc": doc, "least": least, "most": most, "choices": choices}
+    if callable(default):
+        return dataclasses.field(default_factory=default, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of one server. Names are the flags' and, upper case with `HEARTH_`, the environment's."""
+
+    data_dir: Path = _setting(Path("data"), "folder of everything the server keeps")
+    host: str = _setting("127.0.0.1", "address to listen on")
+    port: int = _setting(8080, "port to listen on, 0 = any free one", least=0, most=65_535)
+    database_url: str = _setting("", "`postgresql://...`; empty = SQLite in the data folder")
+    files_url: str = _setting("", "where code is kept; empty = the data folder")
+    nats_url: str = _setting("", "NATS server, only when scaled out")
+    grace: float = _setting(30.0, "seconds running executions get when the server is stopped", least=0, most=3_600)
+    functions_domain: str = _setting("functions.localhost", "any host below it is a function's domain")
+    abuse: str = _setting("on", "rate limits of the contract", choices=("on", "off"))
+    function_creations_per_day: int = _setting(0, "functions a project may create in 24 h, 0 = no limit", least=0)
+    templates_url: str = _setting("https://github.com", "base of template repositories; also a file:/// folder")
+    egress_allow: str = _setting("", "comma list of host:port and CIDRs functions may reach besides the internet")
+    region: str = _setting("default", "name of this place, shown to functions")
+    log_level: str = _setting("info", "least severe message logged", choices=("debug", "info", "warning", "error"))
+    log_format: str = _setting("auto", "`auto` = text on a terminal, JSON otherwise", choices=("auto", "text", "json"))
+    compute_cpus: float = _setting(_machine_cpus, "largest specification offered, cores; 0 = no limit", least=0)
+    compute_memory: int = _setting(_machine_memory_mb, "largest specification offered, MB; 0 = no limit", least=0)
+    functions_timeout: int = _setting(900, "longest timeout a function may have, s", least=1, most=86_400)
+    source_size_limit: int = _setting(30_000_000, "largest source archive, bytes; 0 = no limit", least=0)
+    build_timeout: int = _setting(900, "longest build, s", least=1, most=86_400)
+    build_size_limit: int = _setting(2_000_000_000, "largest build output, bytes", least=1)
+    build_disk_mb: int = _setting(4_096, "disk one build may use, MB", least=16)
+    build_concurrency: int = _setting(2, "builds at the same time", least=1, most=256)
+    async_concurrency: int = _setting(64, "asynchronous executions at the same time", least=1, most=10_000)
+    max_instances: int = _setting(1_000, "instances at the same time", least=1)
+    max_instances_per_function: int = _setting(32, "instances of one deployment at the same time", least=1)
+    max_waiting: int = _setting(10_000, "executions waiting for an instance at the same time", least=1)
+    instance_memory_mb: int = _setting(0, "memory all instances together may be promised, MB; 0 = by the machine", least=0)
+    instance_idle: float = _setting(60.0, "seconds an instance stays after its last execution", least=1)
+    code_cache_mb: int = _setting(20_480, "disk for unpacked code, MB", least=64)
+    user: str = _setting("hearth", "user the server runs as when started by root; need not exist")
+    uid_range: str = _setting(UID_RANGE_DEFAULT, "host uids given to sandboxes, one each")
+    weaken: str = _setting("", "comma list of isolation facilities to go on without")
+
+    @property
+    def sqlite_path(self) -> Path:
+        """The database file where no `database_url` is set."""
+        return self.data_dir / "hearth.db"
+
+    @property
+    def effective_database_url(self) -> str:
+        """The database this server uses."""
+        return self.database_url or f"sqlite:///{self.sqlite_path}"
+
+    @property
+    def weakened(self) -> frozenset[str]:
+        """The facilities named by `weaken`."""
+        return frozenset(name.strip() for name in self.weaken.split(",") if name.strip())
+
+    @property
+    def uids(self) -> tuple[int, int]:
+        """First and last uid of `uid_range`."""
+        first, _, last = self.uid_range.partition("-")
+        return int(first), int(last)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings with the origin of each (`flag --port`, `HEARTH_PORT`, `hearth.toml`, `default`)."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+
+
+def fields() -> tuple["dataclasses.Field[Any]", ...]:
+    """The table of settings, in order."""
+    return dataclasses.fields(Settings)
+
+
+def load(flags: Mapping[str, Any], environment: Mapping[str, str], config: Path | None = None) -> Loaded:
+    """Merge all origins. `flags` holds only what was given. Raises SettingsInvalid with every problem at once."""
+    problems: list[str] = []
+    file_values, file_name = _read_file(config or _config_of(environment), problems)
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for field in fields():
+        raw, origin = _pick(field.name, flags, environment, file_values, file_name)
+        origins[field.name] = origin
+        if origin == "default":
+            continue
+        try:
+            values[field.name] = _convert(field, raw)
+        except ValueError as error:
+            problems.append(f"{field.name} ({origin}): {error}")
+    known = {field.name for field in fields()}
+    problems += [f"{name} ({file_name}): there is no such setting" for name in sorted(set(file_values) - known)]
+    if problems:
+        raise SettingsInvalid(problems)
+    settings = Settings(**values)
+    settings = dataclasses.replace(settings, data_dir=settings.data_dir.absolute())
+    _check(settings, problems)
+    if problems:
+        raise SettingsInvalid(problems)
+    return Loaded(settings, origins)
+
+
+def _config_of(environment: Mapping[str, str]) -> Path | None:
+    named = environment.get(CONFIG_ENV)
+    if named:
+        return Path(named)
+    return next((path for path in CONFIG_DEFAULTS if path.is_file()), None)
+
+
+def _read_file(path: Path | None, problems: list[str]) -> tuple[dict[str, Any], str]:
+    if path is None:
+        return {}, ""
+    try:
+        return tomllib.loads(path.read_text("utf-8")), str(path)
+    except OSError as error:
+        problems.append(f"config file {path}: {error.strerror}")
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        problems.append(f"config file {path}: not TOML: {error}")
+    return {}, str(path)
+
+
+def _pick(
+    name: str, flags: Mapping[str, Any], environment: Mapping[str, str], file_values: Mapping[str, Any], file_name: str
+) -> tuple[Any, str]:
+    if flags.get(name) is not None:
+        return flags[name], f"--{name.replace('_', '-')}"
+    variable = ENV_PREFIX + name.upper()
+    if environment.get(variable, "") != "":
+        return environment[variable], variable
+    if name in file_values:
+        return file_values[name], file_name
+    return None, "default"
+
+
+def _convert(field: "dataclasses.Field[Any]", raw: Any) -> Any:
+    kind = field.type
+    if kind is Path:
+        return Path(str(raw)).expanduser()
+    if kind is int or kind is float:
+        return _number(field, raw)
+    text = str(raw)
+    choices = field.metadata["choices"]
+    if choices and text not in choices:
+        raise ValueError(f"must be one of {', '.join(choices)}, not {text!r}")
+    return text
+
+
+def _number(field: "dataclasses.Field[Any]", raw: Any) -> Any:
+    whole = field.type is int
+    try:
+        value = int(str(raw)) if whole else float(str(raw))
+    except ValueError:
+        raise ValueError(f"must be a {'whole ' if whole else ''}number, not {raw!r}") from None
+    least, most = field.metadata["least"], field.metadata["most"]
+    if (least is not None and value < least) or (most is not None and value > most):
+        bounds = f"at least {least:g}" if most is None else f"from {least:g} to {most:g}"
+        raise ValueError(f"must be {bounds}, not {raw!r}")
+    return value
+
+
+def _check(settings: Settings, problems: list[str]) -> None:
+    """What one value alone does not show."""
+    url = settings.database_url
+    if url and not url.startswith(("postgresql://", "sqlite:///")):
+        problems.append(f"database_url: must be postgresql://... or sqlite:///path, not {url!r}")
+    if settings.files_url:
+        problems.append("files_url: only the data folder is supported by this version; leave it empty")
+    if settings.nats_url:
+        problems.append("nats_url: this version runs on one machine only; leave it empty")
+    try:
+        first, last = settings.uids
+    except ValueError:
+        problems.append(f"uid_range: must be FIRST-LAST, not {settings.uid_range!r}")
+        return
+    if not 1_000 <= first <= last - 63 <= 2**31:
+        problems.append("uid_range: must hold at least 64 uids, the first at least 1000")

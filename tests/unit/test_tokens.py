@@ -1,0 +1,47 @@
+"""Ephemeral keys: only ours, only while valid, only for their project."""
+
+import time
+
+import jwt
+import pytest
+
+from hearth.auth.tokens import Tokens
+
+SECRET = b"s" * 32
+
+
+def test_a_minted_key_reads_back_as_what_it_was_made_for() -> None:
+    tokens = Tokens(SECRET)
+    key = tokens.read(tokens.mint("p1", ("users.read",), 60))
+    assert key is not None
+    assert (key.project_id, key.scopes) == ("p1", frozenset({"users.read"}))
+
+
+def test_a_minted_key_is_a_plain_hs256_jwt() -> None:
+    text = Tokens(SECRET).mint("p1", (), 60).removeprefix("ephemeral_")
+    claims = jwt.decode(text, SECRET, algorithms=["HS256"])
+    assert claims["exp"] - claims["iat"] == 60
+
+
+def test_the_older_prefix_is_accepted() -> None:
+    tokens = Tokens(SECRET)
+    assert tokens.read("dynamic_" + tokens.mint("p1", (), 60).removeprefix("ephemeral_")) is not None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "ephemeral_",
+        "ephemeral_a.b.c",
+        Tokens(SECRET).mint("p1", (), 60).removeprefix("ephemeral_"),
+        Tokens(SECRET).mint("p1", (), -1),
+        Tokens(b"t" * 32).mint("p1", (), 60),
+        "ephemeral_" + jwt.encode({"projectId": "p1", "exp": int(time.time()) + 60}, "", algorithm="none"),
+        "ephemeral_" + jwt.encode({"projectId": "p1", "scopes": []}, SECRET, algorithm="HS256"),
+        "ephemeral_" + jwt.encode({"scopes": [], "exp": int(time.time()) + 60}, SECRET, algorithm="HS256"),
+    ],
+    ids=["empty", "prefix-only", "junk", "no-prefix", "expired", "foreign-secret", "unsigned", "no-expiry", "no-project"],
+)
+def test_anything_else_is_no_key(text: str) -> None:
+    assert Tokens(SECRET).read(text) is None
