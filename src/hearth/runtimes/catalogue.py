@@ -33,7 +33,7 @@ class InstalledPacks:
 
 @dataclass(frozen=True, slots=True)
 class RuntimeRow:
-    """One line of `hearth runtimes list`. Without a pack `level` is None, `provider` `""` and `reason` says why.
+    """One line of `hearth runtimes list`. If not available, `level` is None, `provider` `""` and `reason` says why.
 
     `version` is the exact one found, or the runtime's own while there is none.
     """
@@ -41,6 +41,7 @@ class RuntimeRow:
     id: str
     name: str
     version: str
+    available: bool
     level: Level | None
     provider: str
     reason: str = ""
@@ -77,8 +78,8 @@ class Catalogue:
     def _row(self, row: Mapping[str, Any]) -> RuntimeRow:
         pack = self._packs.get(row["id"])
         if pack is not None:
-            return RuntimeRow(pack.id, row["name"], pack.version, pack.level, pack.provider)
-        return RuntimeRow(row["id"], row["name"], row["version"], None, "", self._reason(row))
+            return RuntimeRow(row["id"], row["name"], pack.version, True, pack.level, pack.provider)
+        return RuntimeRow(row["id"], row["name"], row["version"], False, None, "", self._reason(row))
 
     def _reason(self, row: Mapping[str, Any]) -> str:
         program = _PROGRAMS.get(row["key"])
