@@ -80,6 +80,12 @@ class Server:
         return {"x-appwrite-project": owner["projectId"], "x-appwrite-key": owner["apiKey"]}
 
     @property
+    def pid(self) -> int:
+        """The main process; AssertionError when none runs."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def log(self) -> str:
         """Everything the server has printed, over all its starts."""
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""

@@ -1,0 +1,96 @@
+"""The results: one table for people, one JSON file for comparison."""
+
+import json
+import os
+import platform
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+
+@dataclass(slots=True)
+class Row:
+    """Best of all rounds for one server; milliseconds, requests per second, microseconds of CPU."""
+
+    name: str
+    p50_ms: float = float("inf")
+    p99_ms: float = float("inf")
+    per_second: float = 0.0
+    cpu_us: float = float("inf")
+    first_ms: list[float] = field(default_factory=list)
+
+    @property
+    def first_median_ms(self) -> float | None:
+        """Median first execution of a newly built deployment."""
+        return sorted(self.first_ms)[len(self.first_ms) // 2] if self.first_ms else None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A promise: what it says, what was measured, whether it is kept."""
+
+    text: str
+    measured: str
+    kept: bool
+
+
+def machine() -> dict[str, str]:
+    """What the numbers were taken on."""
+    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cpu": models[0].split(":", 1)[1].strip() if models else platform.machine(),
+        "cores": str(len(os.sched_getaffinity(0))),
+        "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "load before": f"{os.getloadavg()[0]:.1f}",
+    }
+
+
+def show(console: Console, rows: list[Row], targets: list[Target], on: dict[str, str], bare: dict[str, str]) -> None:
+    """Print one table. `bare` names for a row the row it is compared with."""
+    by_name = {row.name: row for row in rows}
+    table = Table(title=f"Warm sync executions, {on['date']}", title_justify="left")
+    table.add_column("server", no_wrap=True)
+    for column in (
+        "c=1 p50 ms",
+        "c=1 p99 ms",
+        "c=16 req/s",
+        "of bare",
+        "CPU us/req",
+        "x bare",
+        "first ms (median)",
+        "first ms (worst)",
+    ):
+        table.add_column(column, justify="right")
+    for row in rows:
+        other = by_name.get(bare.get(row.name, ""))
+        table.add_row(
+            row.name,
+            f"{row.p50_ms:.2f}",
+            f"{row.p99_ms:.2f}",
+            f"{row.per_second:,.0f}",
+            f"{row.per_second / other.per_second:.0%}" if other else "",
+            f"{row.cpu_us:.0f}",
+            f"{row.cpu_us / other.cpu_us:.1f}" if other else "",
+            f"{row.first_median_ms:.0f}" if row.first_median_ms is not None else "",
+            f"{max(row.first_ms):.0f}" if row.first_ms else "",
+        )
+    console.print(table)
+    for target in targets:
+        mark = "[green]kept[/]" if target.kept else "[red]missed[/]"
+        console.print(f"{mark:>6} {target.text}: {target.measured}")
+    console.print(", ".join(f"{name} {value}" for name, value in on.items()))
+
+
+def write(folder: Path, rows: list[Row], targets: list[Target], on: dict[str, str]) -> Path:
+    """Write everything as JSON; returns the file."""
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{on['date'].replace(':', '').replace('+0000', 'Z')}.json"
+    document = {"machine": on, "rows": [asdict(row) for row in rows], "targets": [asdict(target) for target in targets]}
+    path.write_text(json.dumps(document, indent=1) + "\n")
+    return path
