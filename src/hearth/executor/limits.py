@@ -1,0 +1,61 @@
+"""The limits of an executor, with their units and why they have these values."""
+
+import os
+from dataclasses import dataclass, field
+
+MIB = 1024 * 1024
+
+
+def machine_memory_mb() -> int:
+    """Physical memory of this machine in MiB."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // MIB
+
+
+def machine_cpus() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLimits:
+    """How many instances and waiting requests there may be. The names appear in `Busy.limit`."""
+
+    max_instances_per_key: int = field(default_factory=lambda: max(8, 4 * machine_cpus()))
+    max_instances: int = 200
+    memory_mb: int = field(default_factory=lambda: machine_memory_mb() * 8 // 10)
+    """Sum of `memory_mb` of all instances; a single larger one still runs, alone."""
+    max_starting: int = field(default_factory=lambda: max(4, 2 * machine_cpus()))
+    """Instances that may be starting at the same time: more would only slow each other down."""
+    max_waiting_per_key: int = 1_000
+    max_waiting: int = 10_000
+    idle_timeout_s: float = 60.0  # contract: runtime-contract 9
+    fair_slice_s: float = 1.0
+    """How long a key keeps an instance before it has to give it up to a key that has none."""
+    failure_backoff_s: float = 0.25
+    """After a failed start the key's requests get the same error for this long, doubled each time."""
+    failure_backoff_max_s: float = 5.0
+    crashes_forgiven: int = 3
+    """Crashes in a row after which restarts of a key are spaced out."""
+    crash_backoff_s: float = 0.1
+    crash_backoff_max_s: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorLimits:
+    """Everything an executor on this machine is bounded by."""
+
+    pool: PoolLimits = field(default_factory=PoolLimits)
+    concurrency: int = 16
+    """Requests at once in one instance, where the language allows it (Node, async Python)."""
+    max_request_bytes: int = 20 * MIB  # contract: runtime-contract 9
+    max_response_bytes: int = 20 * MIB
+    start_timeout_s: float = 15.0
+    """From the start of a sandbox until its language server reports."""
+    load_timeout_s: float = 30.0
+    """From the assignment until the user's code is loaded."""
+    blocked_grace_s: float = 0.25
+    """How long after the timeout an instance with several requests may still answer itself."""
+    code_cache_bytes: int = 4 * 1024 * MIB
+    unpack_max_bytes: int = 1024 * MIB
+    unpack_max_entries: int = 200_000
+    unpack_timeout_s: float = 60.0

@@ -1,0 +1,126 @@
+'use strict';
+// The framed protocol over descriptor 3 (docs/protocol.md): reads frames as they come, writes them at once.
+// Writes block until the host has taken them: nothing queues up in this process, and what was written before a
+// crash has left it.
+
+const fs = require('fs');
+const net = require('net');
+
+const CHANNEL = 3;
+const FRAME_MAX_BYTES = 2 * 1024 * 1024 + 4;
+const BODY_PIECE_BYTES = 512 * 1024;
+const EMPTY = Buffer.alloc(0);
+const pause = new Int32Array(new SharedArrayBuffer(4));
+
+function writeAll(buffer) {
+  let at = 0;
+  while (at < buffer.length) {
+    try {
+      at += fs.writeSync(CHANNEL, buffer, at, buffer.length - at);
+    } catch (problem) {
+      if (problem.code !== 'EAGAIN') throw problem;
+      Atomics.wait(pause, 0, 0, 1); // the host is behind: give it a millisecond
+    }
+  }
+}
+
+/** One frame as bytes: header object, body buffer. */
+function frame(header, body) {
+  const head = JSON.stringify(header);
+  const headBytes = Buffer.byteLength(head);
+  const buffer = Buffer.allocUnsafe(8 + headBytes + body.length);
+  buffer.writeUInt32BE(4 + headBytes + body.length, 0);
+  buffer.writeUInt32BE(headBytes, 4);
+  buffer.utf8Write(head, 8, headBytes);
+  if (body.length > 0) body.copy(buffer, 8 + headBytes);
+  return buffer;
+}
+
+function send(header, body = EMPTY) {
+  writeAll(frame(header, body));
+}
+
+/** Send a response; `before` holds log frames that leave in the same write. A long body is split. */
+function sendResponse(header, body, before) {
+  const first = body.length > BODY_PIECE_BYTES ? body.subarray(0, BODY_PIECE_BYTES) : body;
+  header.more = first.length < body.length;
+  const head = frame(header, first);
+  writeAll(before === null ? head : Buffer.concat([before, head]));
+  for (let at = first.length; at < body.length; at += BODY_PIECE_BYTES) {
+    const end = Math.min(at + BODY_PIECE_BYTES, body.length);
+    send({ type: 'body', id: header.id, more: end < body.length }, body.subarray(at, end));
+  }
+}
+
+/** Call `onFrame(header, body)` for every frame that arrives, `onEnd` when the host has gone. */
+function listen(onFrame, onEnd) {
+  const lengthBytes = Buffer.alloc(4);
+  let lengthHave = 0;
+  let partial = null; // a frame that did not fit into one read, filled as the rest comes
+  let partialHave = 0;
+
+  function checked(size) {
+    if (size < 4 || size > FRAME_MAX_BYTES) throw new Error(`frame of ${size} bytes`);
+    return size;
+  }
+
+  function deliver(bytes, isBorrowed) {
+    const headEnd = 4 + bytes.readUInt32BE(0);
+    const header = JSON.parse(bytes.utf8Slice(4, headEnd));
+    let body = EMPTY;
+    if (headEnd < bytes.length) body = isBorrowed ? Buffer.from(bytes.subarray(headEnd)) : bytes.subarray(headEnd);
+    onFrame(header, body);
+  }
+
+  function feed(chunk) {
+    let at = 0;
+    while (at < chunk.length) {
+      if (partial !== null) {
+        const taken = Math.min(partial.length - partialHave, chunk.length - at);
+        chunk.copy(partial, partialHave, at, at + taken);
+        partialHave += taken;
+        at += taken;
+        if (partialHave === partial.length) {
+          const whole = partial;
+          partial = null;
+          deliver(whole, false);
+        }
+      } else if (lengthHave === 0 && chunk.length - at >= 4) {
+        const size = checked(chunk.readUInt32BE(at));
+        at += 4;
+        if (chunk.length - at >= size) {
+          at += size;
+          deliver(chunk.subarray(at - size, at), true);
+        } else {
+          partial = Buffer.allocUnsafeSlow(size);
+          partialHave = 0;
+        }
+      } else {
+        lengthBytes[lengthHave++] = chunk[at++];
+        if (lengthHave === 4) {
+          lengthHave = 0;
+          partial = Buffer.allocUnsafeSlow(checked(lengthBytes.readUInt32BE(0)));
+          partialHave = 0;
+        }
+      }
+    }
+  }
+
+  const socket = new net.Socket({
+    fd: CHANNEL,
+    readable: true,
+    writable: false,
+    onread: {
+      buffer: Buffer.allocUnsafeSlow(64 * 1024),
+      callback(count, buffer) {
+        feed(buffer.subarray(0, count));
+        return true;
+      },
+    },
+  });
+  socket.on('error', onEnd);
+  socket.on('end', onEnd);
+  socket.read(0);
+}
+
+module.exports = { frame, send, sendRaw: writeAll, sendResponse, listen };

@@ -1,0 +1,234 @@
+'use strict';
+// The server inside a Node instance: takes frames from descriptor 3, calls the handler, answers.
+// Many requests run at once; AsyncLocalStorage keeps the console output of each apart.
+
+const channel = require('./channel.cjs');
+const { Request, response, responseHeaders, toBytes } = require('./context.cjs');
+const { load, LoadFailed } = require('./load.cjs');
+const logging = require('./logging.cjs');
+
+const RETURN_MISSING = 'Return statement missing. return context.res.empty() if no response is expected.';
+const RETURN_INVALID = 'Return value invalid. Return the result of one of the context.res methods.';
+const TIMED_OUT = 'Execution timed out.';
+const NO_BYTES = Buffer.alloc(0);
+const EMPTY_500 = { body: NO_BYTES, statusCode: 500, headers: {} };
+// The first lines of an execution leave at once, so that a handler that then blocks or dies has been heard; a flood
+// is gathered into larger frames.
+const DIRECT_LINES = 32;
+const BATCH_BYTES = 16 * 1024;
+const LOG_FRAME_BYTES = 512 * 1024;
+
+const exitProcess = process.exit.bind(process);
+const running = new Map();
+let handler = null;
+let enforcedHeaders = {};
+
+/** One request from its first frame to its response. */
+class Execution {
+  constructor(frame) {
+    this.frame = frame;
+    this.id = frame.id;
+    this.parts = [];
+    this.isOpen = true;
+    this.lines = 0;
+    this.pending = [];
+    this.pendingBytes = 0;
+    this.flushSoon = null;
+    this.timer = null;
+  }
+
+  write(stream, text) {
+    if (!this.isOpen || this.frame.logging === false) return;
+    const last = this.pending[this.pending.length - 1];
+    if (last !== undefined && last.stream === stream) last.text += text;
+    else this.pending.push({ stream, text });
+    this.pendingBytes += text.length;
+    if (++this.lines <= DIRECT_LINES || this.pendingBytes >= BATCH_BYTES) this.flush();
+    else if (this.flushSoon === null) this.flushSoon = setImmediate(() => this.flush());
+  }
+
+  /** Log frames not sent yet as one buffer, or null; forgets them. */
+  takePending() {
+    if (this.flushSoon !== null) {
+      clearImmediate(this.flushSoon);
+      this.flushSoon = null;
+    }
+    if (this.pending.length === 0) return null;
+    const frames = [];
+    for (const { stream, text } of this.pending) {
+      const bytes = Buffer.from(text, 'utf8');
+      for (let at = 0; at < bytes.length; at += LOG_FRAME_BYTES) {
+        frames.push(channel.frame({ type: 'log', id: this.id, stream }, bytes.subarray(at, at + LOG_FRAME_BYTES)));
+      }
+    }
+    this.pending = [];
+    this.pendingBytes = 0;
+    return frames.length === 1 ? frames[0] : Buffer.concat(frames);
+  }
+
+  flush() {
+    const bytes = this.takePending();
+    if (bytes !== null) channel.sendRaw(bytes);
+  }
+
+  error(text) {
+    this.write('error', `${text}\n`);
+  }
+
+  begin() {
+    const seconds = this.frame.timeout;
+    this.timer = setTimeout(() => this.timeOut(), seconds * 1000);
+    const context = {
+      req: new Request(this.frame, joined(this.parts), enforcedHeaders),
+      res: response,
+      log: (...values) => this.write('log', `${logging.line(values)}\n`),
+      error: (...values) => this.write('error', `${logging.line(values)}\n`),
+    };
+    let output;
+    try {
+      output = logging.executions.run(this, handler, context);
+    } catch (problem) {
+      this.fail(problem);
+      return;
+    }
+    if (typeof output?.then === 'function') {
+      output.then(
+        (value) => this.finish(value),
+        (problem) => this.fail(problem),
+      );
+    } else {
+      this.finish(output);
+    }
+  }
+
+  fail(problem) {
+    this.error(logging.textOf(problem));
+    this.answer(EMPTY_500, false);
+  }
+
+  timeOut() {
+    this.error(TIMED_OUT);
+    this.answer(EMPTY_500, true);
+  }
+
+  finish(output) {
+    if (!this.isOpen) return;
+    if (output === undefined || output === null) {
+      this.error(RETURN_MISSING);
+      this.answer(EMPTY_500, false);
+    } else if (typeof output !== 'object') {
+      this.error(RETURN_INVALID);
+      this.answer(EMPTY_500, false);
+    } else {
+      try {
+        this.answer(output, false);
+      } catch (problem) {
+        this.fail(problem);
+      }
+    }
+  }
+
+  answer(output, isTimeout) {
+    if (!this.isOpen) return;
+    const status = Number(output.statusCode ?? 200);
+    if (!Number.isInteger(status) || status < 100 || status > 999) {
+      throw new RangeError(`Invalid status code: ${output.statusCode}`);
+    }
+    const body = toBytes(output.body);
+    const headers = responseHeaders(output.headers);
+    this.close();
+    const header = { type: 'response', id: this.id, status, headers, more: false };
+    if (isTimeout) header.timed_out = true;
+    channel.sendResponse(header, body, this.takePending());
+  }
+
+  close() {
+    this.isOpen = false;
+    clearTimeout(this.timer);
+    running.delete(this.id);
+  }
+}
+
+function joined(parts) {
+  if (parts.length === 0) return NO_BYTES;
+  return parts.length === 1 ? parts[0] : Buffer.concat(parts);
+}
+
+/** The execution the code running now belongs to; see captureNative for `undefined` and `null`. */
+function owner() {
+  const execution = logging.executions.getStore();
+  if (execution !== undefined) return execution.isOpen ? execution : null;
+  return running.size === 1 ? running.values().next().value : undefined;
+}
+
+/** Tell whoever is concerned why this process is about to end. */
+function reportFatal(text) {
+  const execution = logging.executions.getStore();
+  const concerned = execution === undefined ? [...running.values()] : [execution];
+  let isHeard = false;
+  for (const each of concerned) {
+    if (!each.isOpen) continue;
+    each.error(text);
+    each.flush();
+    isHeard = true;
+  }
+  if (!isHeard) {
+    try {
+      require('fs').writeSync(2, `${text}\n`);
+    } catch (_) {
+      // nobody can be told
+    }
+  }
+}
+
+async function assign(frame) {
+  Object.assign(process.env, frame.environment);
+  try {
+    const enforced = JSON.parse(process.env.OPEN_RUNTIMES_HEADERS || '{}');
+    for (const [name, value] of Object.entries(enforced)) enforcedHeaders[name.toLowerCase()] = `${value}`;
+    handler = await load(frame.code, frame.entrypoint);
+  } catch (problem) {
+    const text = problem instanceof LoadFailed ? problem.message : logging.textOf(problem);
+    channel.send({ type: 'load_failed', error: text.slice(0, 100000) });
+    return;
+  }
+  channel.send({ type: 'loaded', concurrency: frame.concurrency ?? 1 });
+}
+
+function onFrame(frame, body) {
+  if (frame.type === 'request') {
+    const execution = new Execution(frame);
+    if (body.length > 0) execution.parts.push(body);
+    running.set(frame.id, execution);
+    if (!frame.more) execution.begin();
+  } else if (frame.type === 'body') {
+    const execution = running.get(frame.id);
+    if (execution === undefined) return; // canceled meanwhile
+    execution.parts.push(body);
+    if (!frame.more) execution.begin();
+  } else if (frame.type === 'cancel') {
+    running.get(frame.id)?.close();
+  } else if (frame.type === 'assign') {
+    assign(frame);
+  }
+}
+
+process.exit = (code) => {
+  const status = code ?? process.exitCode ?? 0;
+  const called = new Error(`process.exit(${status}) was called`);
+  Error.captureStackTrace(called, process.exit);
+  reportFatal(logging.stackOf(called));
+  exitProcess(code);
+};
+process.on('uncaughtException', (problem) => {
+  reportFatal(logging.textOf(problem));
+  exitProcess(1);
+});
+process.on('unhandledRejection', (problem) => {
+  reportFatal(`Unhandled promise rejection: ${logging.textOf(problem)}`);
+  exitProcess(1);
+});
+
+logging.captureNative(owner, (execution, text) => execution.write('native', text));
+channel.listen(onFrame, () => exitProcess(0));
+channel.send({ type: 'ready', pid: process.pid, version: process.versions.node });

@@ -1,0 +1,441 @@
+"""The server inside a Python instance: takes frames from descriptor 3, calls the handler, answers.
+
+A plain handler runs in the main thread, one request at a time, with no event loop in between; an `async def` one is
+interleaved on an event loop, and a context variable keeps the prints of its executions apart.
+Standard library only, Python >= 3.9. The helper modules carry a prefix so that user modules cannot meet them.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import os
+import sys
+from types import ModuleType
+
+TYPE_CHECKING = False  # `typing` costs milliseconds at start-up
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from typing import Any
+
+    Handler = Callable[["Context"], Any]
+
+_FOLDER = os.path.dirname(os.path.abspath(__file__))
+sys.dont_write_bytecode = True
+if _FOLDER not in sys.path:
+    sys.path.insert(0, _FOLDER)
+
+import hearth_channel as channel  # noqa: E402
+import hearth_output as output  # noqa: E402
+from hearth_context import Request, Response, response_headers, to_bytes  # noqa: E402
+
+sys.path.remove(_FOLDER)
+
+RETURN_MISSING = "Return statement missing. return context.res.empty() if no response is expected."
+RETURN_INVALID = "Return value invalid. Return the result of one of the context.res methods."
+SIGNATURE_INVALID = "Function signature invalid. Did you forget to export a 'main' function?"
+TIMED_OUT = "Execution timed out."
+LOAD_ERROR_MAX_CHARS = 100_000
+# The first lines of an execution leave at once, so that a handler that then blocks or dies has been heard; a flood
+# is gathered into larger frames.
+DIRECT_LINES = 32
+BATCH_BYTES = 16 * 1024
+LOG_FRAME_BYTES = 512 * 1024
+
+_current: contextvars.ContextVar[Execution | None] = contextvars.ContextVar("execution", default=None)
+_running: dict[int, Execution] = {}
+_response = Response()
+
+
+class Execution:
+    """One request from its first frame to its response."""
+
+    __slots__ = ("_lines", "_pending", "_stream", "frame", "id", "is_open", "parts", "task")
+
+    def __init__(self, frame: channel.Header, body: bytes) -> None:
+        self.frame = frame
+        self.id: int = frame["id"]
+        self.parts: list[bytes] = [body] if body else []
+        self.is_open = True
+        self.task: Any | None = None
+        self._stream = ""
+        self._pending = b""
+        self._lines = 0
+
+    def write(self, stream: str, data: bytes) -> None:
+        """Add `data` (whole lines, or any piece of native output) to one of the log streams."""
+        if not self.is_open or not self.frame["logging"]:
+            return
+        if self._pending and stream != self._stream:
+            self.flush()
+        self._stream = stream
+        self._pending = self._pending + data if self._pending else data
+        if len(self._pending) < BATCH_BYTES:
+            if not data.endswith(b"\n") or self._lines >= DIRECT_LINES:
+                return
+            self._lines += 1
+        self.flush()
+
+    def native(self, data: bytes) -> None:
+        self.write("native", data)
+
+    def error(self, text: str) -> None:
+        self.write("error", f"{text}\n".encode("utf-8", "replace"))
+
+    def take_pending(self) -> bytes:
+        """Log frames not sent yet; forgets them."""
+        data = self._pending
+        if not data:
+            return b""
+        self._pending = b""
+        header = {"type": "log", "id": self.id, "stream": self._stream}
+        pieces = range(0, len(data), LOG_FRAME_BYTES)
+        return b"".join([channel.frame(header, data[at : at + LOG_FRAME_BYTES]) for at in pieces])
+
+    def flush(self) -> None:
+        pending = self.take_pending()
+        if pending:
+            channel.write(pending)
+
+    def context(self) -> "Context":
+        parts = self.parts
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        return Context(self, Request(self.frame, body, _enforced_headers))
+
+    def finish(self, result: Any) -> None:
+        """Answer with what the handler returned."""
+        if result is None:
+            self.error(RETURN_MISSING)
+            self.answer(500, {}, b"")
+        elif not isinstance(result, dict):
+            self.error(RETURN_INVALID)
+            self.answer(500, {}, b"")
+        else:
+            try:
+                status = int(result.get("statusCode", 200))
+                if not 100 <= status <= 999:
+                    raise ValueError(f"Invalid status code: {status}")
+                headers = response_headers(result.get("headers"))
+                body = to_bytes(result.get("body", b""))
+            except Exception as problem:
+                self.fail(problem)
+            else:
+                self.answer(status, headers, body)
+
+    def fail(self, problem: BaseException) -> None:
+        """Answer for a handler that raised."""
+        self.error(output.describe(problem))
+        self.answer(500, {}, b"")
+
+    def time_out(self) -> None:
+        self.error(TIMED_OUT)
+        self.answer(500, {}, b"", timed_out=True)
+
+    def answer(self, status: int, headers: Any, body: bytes, timed_out: bool = False) -> None:
+        if not self.is_open:
+            return
+        self.close()
+        header = {"type": "response", "id": self.id, "status": status, "headers": headers or response_headers(None)}
+        if timed_out:
+            header["timed_out"] = True
+        channel.send_response(header, body, self.take_pending())
+
+    def close(self) -> None:
+        self.is_open = False
+        _running.pop(self.id, None)
+
+
+class Context:
+    """The argument of a handler (contract: runtime-contract 2 to 4)."""
+
+    __slots__ = ("_execution", "req", "res")
+
+    def __init__(self, execution: Execution, req: Request) -> None:
+        self._execution = execution
+        self.req = req
+        self.res = _response
+
+    def log(self, *messages: Any) -> None:
+        self._execution.write("log", f"{output.line(messages)}\n".encode("utf-8", "replace"))
+
+    def error(self, *messages: Any) -> None:
+        self._execution.write("error", f"{output.line(messages)}\n".encode("utf-8", "replace"))
+
+
+def _discard(data: bytes) -> None:
+    """Output of an execution that has ended: it must not get into the log of another one."""
+
+
+def _find_sink() -> output.Sink | None:
+    """Where native output written now belongs; None = to no execution."""
+    execution = _current.get()
+    if execution is None:
+        if len(_running) != 1:
+            return None
+        execution = next(iter(_running.values()), None)  # a thread of its own has no context
+    if execution is None:
+        return None
+    return execution.native if execution.is_open else _discard
+
+
+# ------------------------------------------------------------------------------------------------ loading
+
+_enforced_headers: dict[str, str] = {}
+
+
+class LoadFailed(Exception):
+    """The code cannot be run; the message says why."""
+
+
+def load(code: str, entrypoint: str) -> Handler:
+    """Import the entrypoint and return its `main`. Raises LoadFailed."""
+    file = os.path.join(code, entrypoint)
+    if not os.path.isfile(file):
+        raise LoadFailed(f"Failed to load entrypoint, file {entrypoint} does not exist.")
+    _extend_path(code, os.path.dirname(file))
+    # The code folder is the package `function`, so that `from .helper import x` works in an entrypoint.
+    package = ModuleType("function")
+    package.__path__ = [code]
+    sys.modules["function"] = package
+    try:
+        module = _import(code, entrypoint)
+    except SystemExit:
+        raise
+    except BaseException as problem:
+        raise LoadFailed(f"{output.describe(problem)}\nFailed to load entrypoint {entrypoint}.") from problem
+    handler = getattr(module, "main", None)
+    if not callable(handler):
+        raise LoadFailed(SIGNATURE_INVALID)
+    typed: Handler = handler
+    return typed
+
+
+def _import(code: str, entrypoint: str) -> ModuleType:
+    import importlib
+    import importlib.util
+
+    stem, extension = os.path.splitext(os.path.normpath(entrypoint))
+    if extension == ".py" and "." not in stem:
+        return importlib.import_module("function." + stem.replace("/", "."))
+    spec = importlib.util.spec_from_file_location("function.entrypoint", os.path.join(code, entrypoint))
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{entrypoint} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _extend_path(code: str, entry_folder: str) -> None:
+    """Code folder first, then what the build installed into its virtual environment, the entry's folder last."""
+    packages: list[str] = []
+    library = os.path.join(code, "runtime-env", "lib")
+    if os.path.isdir(library):
+        for name in sorted(os.listdir(library)):
+            folder = os.path.join(library, name, "site-packages")
+            if name.startswith("python") and os.path.isdir(folder):
+                packages.append(folder)
+    sys.path[:0] = [code]
+    if packages:
+        import site
+
+        for folder in packages:
+            site.addsitedir(folder)  # honours .pth files
+    if entry_folder not in sys.path:
+        sys.path.append(entry_folder)
+
+
+def assign(frame: channel.Header) -> Handler | None:
+    """Take the one deployment of this instance; None if its code could not be loaded."""
+    os.environ.update(frame["environment"])
+    sys.argv = [os.path.join(frame["code"], frame["entrypoint"])]
+    try:
+        import json
+
+        enforced = json.loads(os.environ.get("OPEN_RUNTIMES_HEADERS") or "{}")
+        _enforced_headers.update({str(name).lower(): str(value) for name, value in enforced.items()})
+        handler = load(frame["code"], frame["entrypoint"])
+    except LoadFailed as problem:
+        text = str(problem)
+    except Exception as problem:
+        text = output.describe(problem)
+    else:
+        return handler
+    channel.write(channel.frame({"type": "load_failed", "error": text[:LOAD_ERROR_MAX_CHARS]}))
+    return None
+
+
+# ------------------------------------------------------------------------------------------------ serving
+
+
+def leave(problem: BaseException) -> None:
+    """End this process the way `problem` (SystemExit or KeyboardInterrupt) asks for."""
+    code = 1
+    if isinstance(problem, SystemExit):
+        given = problem.code
+        code = 0 if given is None else given if isinstance(given, int) else 1
+    for stream in (sys.stdout, sys.stderr):
+        if not stream.closed:
+            stream.flush()
+    os._exit(code & 0xFF)
+
+
+def exit_from_handler(execution: Execution, problem: BaseException) -> None:
+    """User code asked to end the process: say so in its log, then do it."""
+    execution.error(output.describe(problem))
+    execution.flush()
+    leave(problem)
+
+
+def receive(frame: channel.Header, body: bytes) -> Execution | None:
+    """Take one frame of a request; returns its execution once the request is complete."""
+    kind = frame["type"]
+    if kind == "request":
+        execution = Execution(frame, body)
+        _running[execution.id] = execution
+        return None if frame["more"] else execution
+    waiting = _running.get(frame["id"])
+    if waiting is None:
+        return None  # canceled meanwhile
+    if kind == "body":
+        waiting.parts.append(body)
+        return None if frame["more"] else waiting
+    if kind == "cancel":
+        waiting.close()
+        if waiting.task is not None:
+            waiting.task.cancel()
+    return None
+
+
+def serve_plain(reader: channel.Reader, handler: Handler) -> None:
+    """Run requests one after the other in this thread."""
+    while True:
+        received = reader.take()
+        while received is None:
+            reader.read()
+            received = reader.take()
+        execution = receive(*received)
+        if execution is None:
+            continue
+        try:
+            result = handler(execution.context())
+            if result is not None and not isinstance(result, dict) and hasattr(result, "__await__"):
+                result = _run_awaitable(result)
+        except Exception as problem:
+            execution.fail(problem)
+        except BaseException as problem:
+            exit_from_handler(execution, problem)
+        else:
+            execution.finish(result)
+
+
+def _run_awaitable(awaitable: Awaitable[Any]) -> Any:
+    """A plain handler that returned an awaitable: run it to its end."""
+    import asyncio
+
+    async def wait() -> Any:
+        return await awaitable
+
+    return asyncio.run(wait())
+
+
+def serve_async(reader: channel.Reader, handler: Handler) -> None:
+    """Run requests interleaved on an event loop."""
+    import asyncio
+
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+
+    async def run(execution: Execution) -> None:
+        _current.set(execution)
+        timer = loop.call_later(execution.frame["timeout"], time_out, execution)
+        try:
+            execution.finish(await handler(execution.context()))
+        except asyncio.CancelledError as problem:
+            execution.fail(problem)  # no effect when the host or the timer has closed the execution
+        except Exception as problem:
+            execution.fail(problem)
+        except BaseException as problem:
+            exit_from_handler(execution, problem)
+        finally:
+            timer.cancel()
+
+    def time_out(execution: Execution) -> None:
+        execution.time_out()
+        if execution.task is not None:
+            execution.task.cancel()
+
+    def on_readable() -> None:
+        try:
+            reader.read()
+        except channel.HostGone:
+            os._exit(0)
+        received = reader.take()
+        while received is not None:
+            execution = receive(*received)
+            if execution is not None:
+                execution.task = loop.create_task(run(execution))
+            received = reader.take()
+
+    loop.add_reader(channel.CHANNEL, on_readable)
+    loop.call_soon(on_buffered, reader, loop, run)
+    loop.run_forever()
+
+
+def on_buffered(reader: channel.Reader, loop: Any, run: Callable[[Execution], Any]) -> None:
+    """Requests that arrived together with the assignment, before there was an event loop."""
+    received = reader.take()
+    while received is not None:
+        execution = receive(*received)
+        if execution is not None:
+            execution.task = loop.create_task(run(execution))
+        received = reader.take()
+
+
+def is_async(handler: Handler) -> bool:
+    import inspect
+
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
+
+
+def _after_fork() -> None:
+    """A forked child is not the instance: its output goes to the real stdout, and it cannot answer requests."""
+    _running.clear()
+    _current.set(None)
+    os.close(channel.CHANNEL)
+
+
+def main() -> None:
+    os.set_inheritable(channel.CHANNEL, False)
+    os.set_blocking(channel.CHANNEL, True)
+    os.register_at_fork(after_in_child=_after_fork)
+    output.capture_native(_find_sink)
+    version = ".".join([str(part) for part in sys.version_info[:3]])
+    channel.write(channel.frame({"type": "ready", "pid": os.getpid(), "version": version}))
+    reader = channel.Reader()
+    try:
+        received = reader.take()
+        while received is None:
+            reader.read()
+            received = reader.take()
+        try:
+            handler = assign(received[0])
+        except SystemExit as problem:
+            os.write(2, f"{output.describe(problem)}\n".encode("utf-8", "replace"))
+            leave(problem)
+            return
+        if handler is None:
+            while True:  # the host ends this instance
+                reader.read()
+        runs_async = is_async(handler)
+        concurrency = received[0].get("concurrency", 1) if runs_async else 1
+        channel.write(channel.frame({"type": "loaded", "concurrency": concurrency}))
+        if runs_async:
+            serve_async(reader, handler)
+        else:
+            serve_plain(reader, handler)
+    except channel.HostGone:
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
