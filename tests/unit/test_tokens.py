@@ -41,7 +41,17 @@ def test_the_older_prefix_is_accepted() -> None:
         "ephemeral_" + jwt.encode({"projectId": "p1", "scopes": []}, SECRET, algorithm="HS256"),
         "ephemeral_" + jwt.encode({"scopes": [], "exp": int(time.time()) + 60}, SECRET, algorithm="HS256"),
     ],
-    ids=["empty", "prefix-only", "junk", "no-prefix", "expired", "foreign-secret", "unsigned", "no-expiry", "no-project"],
+    ids=[
+        "empty",
+        "prefix-only",
+        "junk",
+        "no-prefix",
+        "expired",
+        "foreign-secret",
+        "unsigned",
+        "no-expiry",
+        "no-project",
+    ],
 )
 def test_anything_else_is_no_key(text: str) -> None:
     assert Tokens(SECRET).read(text) is None
