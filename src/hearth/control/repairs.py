@@ -54,13 +54,15 @@ class Repairs:
 
     async def deployments(self) -> None:
         """Give every unfinished deployment without a job what it lacks, or an end with a reason."""
-        waiting_for = {job.resource_id for job in await self._store.jobs.unfinished() if job.kind == JobKind.BUILD}
+        unfinished: list[Deployment] = []
         for project in await self._store.projects.all():
             async with self._store.view(project.id) as unit:
-                unfinished = await unit.deployments.unfinished()
-            for deployment in unfinished:
-                if deployment.id not in waiting_for:
-                    await self._repair(deployment)
+                unfinished += await unit.deployments.unfinished()
+        # Read after the deployments: one that was queued in between is then seen with its job, never without.
+        waiting_for = {job.resource_id for job in await self._store.jobs.unfinished() if job.kind == JobKind.BUILD}
+        for deployment in unfinished:
+            if deployment.id not in waiting_for:
+                await self._repair(deployment)
 
     async def _repair(self, deployment: Deployment) -> None:
         if deployment.source_key:

@@ -57,10 +57,15 @@ class Worker:
         """Begin to claim."""
         self._loop = asyncio.create_task(self._claim_for_ever(), name="worker")
 
-    async def close(self) -> None:
-        """Stop claiming, cancel what runs and give it back; returns when nothing of it is left."""
+    def pause(self) -> None:
+        """Claim no more; what runs goes on."""
         if self._loop is not None:
             self._loop.cancel()
+
+    async def close(self) -> None:
+        """Stop claiming, cancel what runs and give it back; returns when nothing of it is left."""
+        self.pause()
+        if self._loop is not None:
             await asyncio.wait([self._loop])
         tasks = [task for _, task in self._running.values()]
         for task in tasks:
