@@ -1,1 +1,4 @@
-"""Where a request enters: routes, actors, the wire. No decisions, no SQL."""
+"""Where a request enters: one table of routes, the order of checks, and the wire form of everything.
+
+Nothing is decided here and nothing is stored here; `hearth.control` does both.
+"""

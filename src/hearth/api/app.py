@@ -1,0 +1,219 @@
+"""The ASGI application: one callable that uvicorn runs. What happens to a request is in `pipeline`."""
+
+import asyncio
+import contextlib
+from typing import Any
+
+from hearth.api import formats, origins
+from hearth.api.budget import Budget
+from hearth.api.call import Identify, Services
+from hearth.api.errors import stopping_answer
+from hearth.api.gateway import Gateway
+from hearth.api.limits import RateLimits
+from hearth.api.messages import Answer, ClientGone, Receive, Request, Scope, Send, empty_answer
+from hearth.api.pipeline import Pipeline
+from hearth.api.routes import Facts
+from hearth.api.settings import ApiSettings
+from hearth.api.table import all_routes
+from hearth.control.control import Control
+from hearth.ports import Clock
+
+#: Seconds a request may run before its connection is watched for the client leaving; most are done by then.
+WATCH_AFTER_S = 0.05
+#: What is still read of a refused body, so that the client gets to the answer: bytes and seconds.
+LINGER_BYTES = 64 * 1024 * 1024
+LINGER_S = 5.0
+
+_SERVER = (b"server", b"Appwrite")
+_NOSNIFF = (b"x-content-type-options", b"nosniff")
+_FALLBACK = {False: (b"x-debug-fallback", b"false"), True: (b"x-debug-fallback", b"true")}
+_HSTS = (b"strict-transport-security", b"max-age=10886400")
+_CLOSE = (b"connection", b"close")
+
+
+class Api:
+    """The application. `refuse_new_work` is called once, when the server is told to stop."""
+
+    def __init__(self, services: Services, facts: Facts) -> None:
+        self._settings = services.settings
+        self._pipeline = Pipeline(all_routes(facts), services)
+        self._gateway = Gateway(services.settings.functions_domain)
+        self._stopping = False
+
+    def refuse_new_work(self) -> None:
+        """From now on every new request is answered 503; running ones go on."""
+        self._stopping = True
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind = scope["type"]
+        if kind == "http":
+            await self._http(scope, receive, send)
+        elif kind == "lifespan":
+            await _lifespan(receive, send)
+        elif kind == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        watch = _Watch(request)
+        try:
+            answer = await self._answer(request)
+            if answer.stream is None:
+                watch.stop()
+            await self._send(request, answer, send)
+        except ClientGone:
+            return
+        except asyncio.CancelledError:
+            if not watch.client_gone:
+                raise
+            task = asyncio.current_task()
+            if task is not None:
+                task.uncancel()
+        finally:
+            watch.stop()
+
+    async def _answer(self, request: Request) -> Answer:
+        if self._stopping:
+            return stopping_answer()
+        host = request.header(b"host")
+        if self._gateway.is_function_host(host):
+            return self._gateway.answer(host)
+        if request.method == "OPTIONS":
+            return empty_answer()
+        return await self._pipeline.answer(request)
+
+    async def _send(self, request: Request, answer: Answer, send: Send) -> None:
+        length = len(answer.body) if answer.stream is None else answer.length
+        headers = self._standard_headers(request)
+        headers += answer.headers
+        headers.append((b"content-type", answer.content_type))
+        if answer.status != 204:
+            headers.append((b"content-length", b"%d" % length))
+        # A body over its limit is not worth reading to its end; an honest one is dropped by the server below us.
+        refused_body = answer.status >= 400 and not request.body_done and _has_large_body(request)
+        if answer.close or refused_body:
+            headers.append(_CLOSE)
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        if request.method == "HEAD":
+            await send({"type": "http.response.body", "body": b""})
+        elif answer.stream is not None:
+            await _send_stream(answer, send)
+        elif refused_body:
+            await send({"type": "http.response.body", "body": answer.body, "more_body": True})
+            await request.drain(LINGER_BYTES, LINGER_S)
+            await send({"type": "http.response.body", "body": b""})
+        else:
+            await send({"type": "http.response.body", "body": answer.body})
+
+    def _standard_headers(self, request: Request) -> list[tuple[bytes, bytes]]:
+        """Contract: functions-api 2."""
+        sent = request.headers
+        headers = [_SERVER, _NOSNIFF, _FALLBACK[b"x-fallback-cookies" in sent and _used_fallback(request)]]
+        if b"origin" in sent:
+            headers += origins.cors_headers(request, self._settings.allowed_origins)
+        if request.scope.get("scheme") == "https":
+            headers.append(_HSTS)
+        warning = formats.warning_for(formats.parse_version(request.header(b"x-appwrite-response-format")))
+        if warning:
+            headers.append((b"x-appwrite-warning", warning.encode()))
+        return headers
+
+
+#: A refused request that announces more than this is closed after its answer instead of being read to its end.
+_LARGE_BODY_BYTES = 1024 * 1024
+
+
+def _has_large_body(request: Request) -> bool:
+    announced = request.headers.get(b"content-length")
+    if announced is not None:
+        return announced.isdigit() and int(announced) > _LARGE_BODY_BYTES
+    return b"transfer-encoding" in request.headers
+
+
+def _used_fallback(request: Request) -> bool:
+    """Whether neither a session header nor a session cookie came, so that the fallback header counts."""
+    return not request.header(b"x-appwrite-session") and b"a_session_" not in request.headers.get(b"cookie", b"")
+
+
+async def _send_stream(answer: Answer, send: Send) -> None:
+    assert answer.stream is not None  # noqa: S101 - checked by the caller
+    stream: Any = answer.stream
+    async with contextlib.aclosing(stream):
+        async for chunk in stream:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    """Start and stop belong to whoever composed the server, so there is nothing to do here but agree."""
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            await send({"type": "lifespan.startup.complete"})
+        else:
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+
+
+class _Watch:
+    """Cancels the request's task when the client leaves. Watching begins late, so that quick requests pay nothing.
+
+    While the body is still to be read the reader itself learns of it, so watching waits until that is over.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self.client_gone = False
+        self._request = request
+        self._loop = asyncio.get_running_loop()
+        self._owner = asyncio.current_task()
+        self._timer: asyncio.TimerHandle | None = self._loop.call_later(WATCH_AFTER_S, self._begin)
+        self._task: asyncio.Task[None] | None = None
+
+    def stop(self) -> None:
+        """Watch no longer. Fine to call twice."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    def _begin(self) -> None:
+        if self._request.body_done or not self._request.expects_body:
+            self._timer = None
+            self._task = self._loop.create_task(self._wait())
+        else:
+            self._timer = self._loop.call_later(1.0, self._begin)
+
+    async def _wait(self) -> None:
+        while (await self._request.receive())["type"] != "http.disconnect":
+            pass
+        if self._task is not None and self._owner is not None:
+            self.client_gone = True
+            self._owner.cancel()
+
+
+def create_app(control: Control, identify: Identify, *, settings: ApiSettings, clock: Clock) -> Api:
+    """The API over `control` as an ASGI callable. Raises ValueError when the table of routes contradicts itself."""
+    services = Services(
+        control=control,
+        identify=identify,
+        settings=settings,
+        clock=clock,
+        limits=RateLimits(clock),
+        memory=Budget(
+            settings.body_memory_max_bytes, "body_memory_max_bytes", "request bodies fill the memory set aside for them"
+        ),
+        uploads=Budget(settings.uploads_at_once, "uploads_at_once", "too many uploads are being received"),
+    )
+    facts = Facts(
+        runtimes=tuple(str(item["$id"]) for item in control.runtimes.all()),
+        specifications=control.specifications.slugs(),
+        function_timeout_max_s=settings.function_timeout_max_s,
+        execution_request_max_bytes=settings.execution_request_max_bytes,
+    )
+    return Api(services, facts)
+
+
+__all__ = ["Api", "ApiSettings", "create_app"]

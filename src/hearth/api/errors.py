@@ -1,0 +1,63 @@
+"""Every exception a request can end with, as an answer. The one place where an error becomes JSON.
+
+Contract: functions-api 2 (body, statuses passed through, cache headers).
+"""
+
+import structlog
+
+from hearth import CONTRACT_VERSION
+from hearth.api.messages import Answer, json_answer
+from hearth.model.ids import unique_id
+from hearth.model.refusals import PASSED_STATUSES, Busy, Refusal, Unavailable
+from hearth.ports import CursorNotFound
+
+log = structlog.get_logger(__name__)
+
+_NO_CACHE = {
+    "cache-control": "no-cache, no-store, must-revalidate",
+    "expires": "0",
+    "pragma": "no-cache",
+}
+REQUEST_ID_HEADER = "x-hearth-request-id"
+_SERVER_ERROR = "Server Error"
+
+
+def error_answer(status: int, type: str, message: str, headers: dict[str, str] | None = None) -> Answer:
+    """The error body of the contract. A status that may not be passed through becomes 500 `Server Error`."""
+    if status not in PASSED_STATUSES:
+        status, message = 500, _SERVER_ERROR
+    body = {"message": message, "code": status, "type": type, "version": CONTRACT_VERSION}
+    return json_answer(status, body, _NO_CACHE | (headers or {}))
+
+
+def answer_for(error: Exception, *, method: str, route: str, project_id: str) -> Answer:
+    """The answer to `error`. What is the platform's fault is logged, once, under the id the answer carries."""
+    if isinstance(error, Refusal):
+        return error_answer(error.code, error.type, error.message, error.headers)
+    if isinstance(error, CursorNotFound):
+        refusal = Refusal("general_cursor_not_found")
+        return error_answer(refusal.code, refusal.type, refusal.message)
+    request_id = unique_id()
+    headers = {REQUEST_ID_HEADER: request_id}
+    about = {"request_id": request_id, "method": method, "route": route, "project_id": project_id}
+    if isinstance(error, Busy):
+        log.warning("request refused: busy", limit=error.limit, reason=str(error), **about)
+        message = f"The server is busy: {error} (limit: {error.limit}). Try again in {error.retry_after_s} s."
+        return error_answer(
+            429, "general_rate_limit_exceeded", message, headers | {"retry-after": str(error.retry_after_s)}
+        )
+    if isinstance(error, Unavailable):
+        log.error("request failed: unavailable", reason=str(error), exc_info=error, **about)
+        message = f"The server cannot run this at the moment. Its log has the reason under request id {request_id}."
+        return error_answer(503, "general_server_error", message, headers)
+    log.error("request failed", exc_info=error, **about)
+    return error_answer(500, "general_server_error", _SERVER_ERROR, headers)
+
+
+def stopping_answer() -> Answer:
+    """The answer to everything after the server was told to stop."""
+    answer = error_answer(
+        503, "general_server_error", "The server is stopping. Send the request again in a moment.", {"retry-after": "5"}
+    )
+    answer.close = True
+    return answer

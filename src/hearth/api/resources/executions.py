@@ -1,0 +1,177 @@
+"""Executions (contract: functions-api 5.15-5.17, 10). Creating one is the hot path of the server: keep it short."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hearth.api import wire
+from hearth.api.call import Call
+from hearth.api.formats import shape
+from hearth.api.grammar import ExecutionHeaders, check_headers, read_date
+from hearth.api.messages import Answer
+from hearth.api.multipart_answer import multipart_answer, wants_multipart
+from hearth.api.resources.common import EXECUTION_ID, FUNCTION_ID, PROJECT_GROUPS, TOTAL, listed, queries
+from hearth.api.routes import Body, Facts, Param, Place, Route
+from hearth.api.validators import Boolean, Content, Invalid, OneOf, Text
+from hearth.model.queries import Kind
+from hearth.model.refusals import Refusal, invalid_param
+
+ATTRIBUTES = {
+    "trigger": Kind.STRING,
+    "status": Kind.STRING,
+    "responseStatusCode": Kind.INTEGER,
+    "duration": Kind.FLOAT,
+    "requestMethod": Kind.STRING,
+    "requestPath": Kind.STRING,
+    "deploymentId": Kind.STRING,
+}
+BODY_MAX_CHARS = 10_485_760
+#: A delayed execution must be due later than this from now (contract: functions-api 5.15).
+DELAY_MIN = timedelta(seconds=60)
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD")
+
+
+async def create(call: Call) -> Answer:
+    arguments = call.arguments
+    request = call.request
+    scheduled = arguments["scheduled_at"]
+    if scheduled is not None:
+        scheduled = arguments["scheduled_at"] = _due(scheduled, arguments["is_async"], call.services.clock.now())
+    headers = arguments["headers"]
+    if headers:
+        try:
+            check_headers(headers)
+        except Invalid as error:
+            raise invalid_param("headers", str(error)) from None
+    view = await call.control.executions.create(
+        call.project_id,
+        call.actor,
+        **arguments,
+        client_ip=call.client_ip,
+        host=request.header(b"host"),
+    )
+    status = 202 if arguments["is_async"] else 201
+    if wants_multipart(request.header(b"accept")):
+        payload = wire.created_execution(view, call.actor, view.response_body)
+        return multipart_answer(status, shape(call.version, "execution", payload))
+    try:
+        body = view.response_body.decode()
+    except UnicodeDecodeError:
+        # The function has run and its execution is stored; only this answer cannot carry the body.
+        raise _not_text(view.execution.id) from None
+    return call.reply(wire.created_execution(view, call.actor, body), status)
+
+
+def _not_text(execution_id: str) -> Refusal:
+    refusal = Refusal(
+        "general_unknown",
+        f"Failed to parse response: the body of execution {execution_id} is not UTF-8 text, so JSON cannot carry it. "
+        "Send `accept: multipart/form-data` to get it as it is.",
+    )
+    refusal.code = 400
+    return refusal
+
+
+def _due(text: str, is_async: bool, now: datetime) -> datetime:
+    """The moment of a delayed execution. Raises `general_bad_request` (contract: functions-api 5.15, 1 and 2)."""
+    if not is_async:
+        raise Refusal("general_bad_request", "`scheduledAt` needs `async` to be true.")
+    moment = read_date(text)
+    if moment is None or moment.second or moment.microsecond or moment - now <= DELAY_MIN:
+        raise Refusal(
+            "general_bad_request",
+            "`scheduledAt` must be an ISO 8601 date at a whole minute (no seconds or milliseconds), "
+            f"more than {DELAY_MIN.seconds} seconds ahead.",
+        )
+    return moment.astimezone(UTC)
+
+
+async def list_(call: Call) -> Any:
+    function_id = call.arguments.pop("function_id")
+    page = await call.control.executions.list(call.project_id, call.actor, function_id, listed(**call.arguments))
+    return wire.listing("executions", page.total, [wire.execution(item, call.actor) for item in page.items])
+
+
+async def get(call: Call) -> Any:
+    return wire.execution(await call.control.executions.get(call.project_id, call.actor, **call.arguments), call.actor)
+
+
+async def delete(call: Call) -> None:
+    await call.control.executions.delete(call.project_id, call.actor, **call.arguments)
+
+
+def _body(name: str, validator: Any, description: str, to: str, **more: Any) -> Param:
+    return Param(name, Place.BODY, validator, description, to, **more)
+
+
+_PATH = "/v1/functions/{functionId}/executions"
+_READ = ("executions.read", "execution.read")
+_WRITE = ("executions.write", "execution.write")
+
+
+def routes(facts: Facts) -> tuple[Route, ...]:
+    """The routes of this resource."""
+    return (
+        Route(
+            name="executions.create",
+            method="POST",
+            path=_PATH,
+            handler=create,
+            summary="Execute a function: now, in the background, or at a later time.",
+            scopes=_WRITE,
+            params=(
+                FUNCTION_ID,
+                _body("body", Content(BODY_MAX_CHARS), "Body the function is given.", "body", default=b""),
+                _body("async", Boolean(loose=True), "Whether to run in the background.", "is_async", default=False),
+                _body("path", Text(1, 2048), "Path the function is given, with its query.", "path", default="/"),
+                _body("method", OneOf(METHODS), "HTTP method the function is given.", "method", default="POST"),
+                _body("headers", ExecutionHeaders(), "Headers the function is given.", "headers", default={}),
+                _body(
+                    "scheduledAt",
+                    Text(0, 100),
+                    "ISO 8601 date, a whole minute more than 60 seconds ahead; needs `async`.",
+                    "scheduled_at",
+                    nullable=True,
+                ),
+            ),
+            success=201,
+            model="execution",
+            event="functions.[functionId].executions.[executionId].create",
+            groups=PROJECT_GROUPS,
+            body=Body.FIELDS,
+            body_limit=facts.execution_request_max_bytes,
+        ),
+        Route(
+            name="executions.list",
+            method="GET",
+            path=_PATH,
+            handler=list_,
+            summary="List a function's executions; a user sees his own.",
+            scopes=_READ,
+            params=(FUNCTION_ID, queries(ATTRIBUTES), TOTAL),
+            model="executionList",
+            groups=PROJECT_GROUPS,
+        ),
+        Route(
+            name="executions.get",
+            method="GET",
+            path=_PATH + "/{executionId}",
+            handler=get,
+            summary="Get an execution.",
+            scopes=_READ,
+            params=(FUNCTION_ID, EXECUTION_ID),
+            model="execution",
+            groups=PROJECT_GROUPS,
+        ),
+        Route(
+            name="executions.delete",
+            method="DELETE",
+            path=_PATH + "/{executionId}",
+            handler=delete,
+            summary="Delete an execution that has ended, or one that is only scheduled.",
+            scopes=_WRITE,
+            params=(FUNCTION_ID, EXECUTION_ID),
+            success=204,
+            event="functions.[functionId].executions.[executionId].delete",
+            groups=PROJECT_GROUPS,
+        ),
+    )
