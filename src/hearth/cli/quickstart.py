@@ -5,6 +5,7 @@ The command line of it is `hearth.cli.main`; the steps for one example are `hear
 
 import contextlib
 import json
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -196,8 +197,11 @@ def _progress(runs: "Sequence[ExampleRun]", console: Console) -> Iterator[None]:
         table = Table.grid(padding=(0, 1))
         for run in runs:
             if run.failure is None and run.stage not in ("ready", "done"):
-                line = escape(run.log_line[: max(console.width - 50, 20)])
-                table.add_row(spinners[run.example.id], run.example.id, f"[cyan]{run.stage}[/]", f"[dim]{line}[/]")
+                waited = f"{time.monotonic() - run.started:.0f} s" if run.started else ""
+                line = escape(run.log_line[: max(console.width - 55, 20)])
+                table.add_row(
+                    spinners[run.example.id], run.example.id, f"[cyan]{run.stage}[/]", waited, f"[dim]{line}[/]"
+                )
         return table
 
     if not console.is_terminal:
