@@ -123,6 +123,9 @@ class Executions(Protocol):
     async def delete_of(self, function_id: str, limit: int) -> int:
         """Delete up to `limit` executions of a function and return how many went."""
 
+    async def delete_before(self, function_id: str, before: datetime, limit: int) -> int:
+        """Delete up to `limit` executions created before a time (retention), oldest first; returns how many."""
+
 
 class Keys(Protocol):
     """API keys of one project."""
@@ -163,6 +166,11 @@ class JobQueue(Protocol):
 
     async def unfinished(self) -> tuple[Job, ...]: ...
     async def next_due(self, kinds: Iterable[str]) -> datetime | None: ...
+    async def prune(self, before: datetime, limit: int) -> int:
+        """Delete up to `limit` ended jobs that were due before a time, and return how many went.
+
+        Until then the id of an ended job is taken, so that an occasion is not queued twice.
+        """
 
 
 class Unit(Protocol):

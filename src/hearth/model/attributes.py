@@ -1,0 +1,60 @@
+"""Which attributes the list calls of each collection admit in `queries`, with their kinds.
+
+Wire names; the four of `queries.INTERNAL` come on top. What a store's rows are called is the store's affair.
+"""
+
+from collections.abc import Mapping
+
+from hearth.model.queries import Kind
+
+#: Contract: functions-api 5.2. `scheduleNext` and `schedulePrevious` are published but refused as unknown.
+FUNCTIONS: Mapping[str, Kind] = {
+    "name": Kind.STRING,
+    "enabled": Kind.BOOLEAN,
+    "runtime": Kind.STRING,
+    "deploymentId": Kind.STRING,
+    "schedule": Kind.STRING,
+    "timeout": Kind.INTEGER,
+    "entrypoint": Kind.STRING,
+    "commands": Kind.STRING,
+    "installationId": Kind.STRING,
+}
+
+#: Contract: functions-api 5.11. Sizes in bytes, `buildDuration` in whole seconds.
+DEPLOYMENTS: Mapping[str, Kind] = {
+    "buildSize": Kind.INTEGER,
+    "sourceSize": Kind.INTEGER,
+    "totalSize": Kind.INTEGER,
+    "buildDuration": Kind.INTEGER,
+    "status": Kind.STRING,
+    "activate": Kind.BOOLEAN,
+    "type": Kind.STRING,
+}
+
+#: Contract: functions-api 5.16. `duration` in seconds.
+EXECUTIONS: Mapping[str, Kind] = {
+    "trigger": Kind.STRING,
+    "status": Kind.STRING,
+    "responseStatusCode": Kind.INTEGER,
+    "duration": Kind.FLOAT,
+    "requestMethod": Kind.STRING,
+    "requestPath": Kind.STRING,
+    "deploymentId": Kind.STRING,
+}
+
+#: Contract: functions-api 5.18. `value` is not admitted: it is encrypted at rest.
+VARIABLES: Mapping[str, Kind] = {
+    "key": Kind.STRING,
+    "resourceType": Kind.STRING,
+    "resourceId": Kind.STRING,
+    "secret": Kind.BOOLEAN,
+}
+
+#: API keys of a project (contract: side-services).
+KEYS: Mapping[str, Kind] = {
+    "name": Kind.STRING,
+    "expire": Kind.DATETIME,
+    "accessedAt": Kind.DATETIME,
+    "scopes": Kind.STRINGS,
+    "sdks": Kind.STRINGS,
+}

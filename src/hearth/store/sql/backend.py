@@ -1,0 +1,53 @@
+"""What the two databases do differently, as one interface; implemented in `sqlite` and `postgres` only."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from sqlalchemy import Insert, Table
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from hearth.model.resources import Execution
+
+
+class RecordWriter(Protocol):
+    """Writes batches of finished executions, each batch in one transaction."""
+
+    def write_now(self, records: Sequence[Execution]) -> Sequence[int] | None:
+        """Commit at once, on the event loop, if that needs no waiting at all; None if it would.
+
+        Returns the records' sequences. Raises Conflict if one of them is stored already and PlatformFault
+        if the database fails; nothing of the batch is written then.
+        """
+
+    async def write(self, records: Sequence[Execution]) -> Sequence[int]:
+        """Commit off the event loop, waiting for other writers. Returns and raises as `write_now`."""
+
+
+class Backend(Protocol):
+    """One database. Engines are opened by its constructor and connect on first use."""
+
+    writer: AsyncEngine
+    reader: AsyncEngine
+    write_places: asyncio.Semaphore
+    """How many write transactions may be open at once."""
+    readers: int
+    records: RecordWriter
+
+    def insert(self, table: Table) -> Insert:
+        """An INSERT that writes nothing where a unique rule would be broken."""
+
+    async def enter(self, connection: AsyncConnection, project_id: str) -> None:
+        """Called first in a write transaction of a project: such transactions of one project follow each other."""
+
+    async def announce_jobs(self, connection: AsyncConnection) -> None:
+        """Called last in a transaction that queued jobs: tell other processes, once it is committed."""
+
+    def committed(self) -> None:
+        """Called after each commit."""
+
+    async def start(self, wake: Callable[[], None]) -> None:
+        """Start what runs in the background; `wake` is to be called when another process queued jobs."""
+
+    async def close(self) -> None:
+        """Stop the background work and disconnect."""

@@ -1,0 +1,87 @@
+"""What each collection's list call admits: wire attributes and the columns behind them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Table
+
+from hearth.store.sql import schema
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """A listed table: `attributes` by wire name, and the column of searchable words if it has one."""
+
+    table: Table
+    attributes: Mapping[str, ColumnElement[Any]]
+    search: ColumnElement[str] | None = None
+
+
+def _collection(table: Table, search: str = "", **columns: str | ColumnElement[Any]) -> Collection:
+    admitted = {
+        "$id": "id",
+        "$createdAt": "created_at",
+        "$updatedAt": "updated_at",
+        "$sequence": "sequence",
+        **columns,
+    }
+    return Collection(
+        table,
+        {name: table.c[column] if isinstance(column, str) else column for name, column in admitted.items()},
+        table.c[search] if search else None,
+    )
+
+
+FUNCTIONS = _collection(
+    schema.functions,
+    search="search_words",
+    name="name",
+    enabled="enabled",
+    runtime="runtime",
+    deploymentId="deployment_id",
+    schedule="schedule",
+    timeout="timeout_s",
+    entrypoint="entrypoint",
+    commands="commands",
+    installationId="installation_id",
+)
+
+DEPLOYMENTS = _collection(
+    schema.deployments,
+    buildSize="build_size_bytes",
+    sourceSize="source_size_bytes",
+    totalSize=schema.deployments.c.source_size_bytes + schema.deployments.c.build_size_bytes,
+    buildDuration="build_duration_s",
+    status="status",
+    activate="activate",
+    type="type",
+)
+
+EXECUTIONS = _collection(
+    schema.executions,
+    trigger="trigger",
+    status="status",
+    responseStatusCode="response_status_code",
+    duration="duration_s",
+    requestMethod="request_method",
+    requestPath="request_path",
+    deploymentId="deployment_id",
+)
+
+VARIABLES = _collection(
+    schema.variables,
+    key="key",
+    resourceType="resource_type",
+    resourceId="resource_id",
+    secret="secret",  # noqa: S106 - the name of a column
+)
+
+KEYS = _collection(
+    schema.api_keys,
+    name="name",
+    expire="expires_at",
+    accessedAt="accessed_at",
+    scopes="scopes",
+    sdks="sdks",
+)

@@ -1,0 +1,81 @@
+"""Executions that are read, listed and moved. Finished ones are recorded by `hearth.store.sql.log`."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, delete, select, update
+
+from hearth.model.queries import ListQuery
+from hearth.model.resources import Execution
+from hearth.model.statuses import EXECUTION_MOVES, ExecutionStatus
+from hearth.ports import Conflict, Page
+from hearth.store.sql import collections
+from hearth.store.sql.expressions import has_any
+from hearth.store.sql.pages import page_of
+from hearth.store.sql.rows import checked, reader, values_of
+from hearth.store.sql.schema import executions
+from hearth.store.sql.session import Session
+
+_execution = reader(Execution)
+
+
+class SqlExecutions:
+    """See `hearth.ports.Executions`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def _is(self, id: str) -> ColumnElement[bool]:
+        return and_(executions.c.project_id == self._session.project_id, executions.c.id == id)
+
+    def _of(self, function_id: str) -> ColumnElement[bool]:
+        return and_(executions.c.project_id == self._session.project_id, executions.c.function_id == function_id)
+
+    async def insert(self, execution: Execution) -> Execution:
+        """Raises Conflict(`id`)."""
+        self._session.own(execution.project_id)
+        sequence = await self._session.insert(executions, values_of(execution))
+        if sequence is None:
+            raise Conflict("id")
+        return replace(execution, sequence=sequence)
+
+    async def get(self, function_id: str, id: str) -> Execution | None:
+        """One execution of this function."""
+        row = await self._session.one(select(executions).where(self._of(function_id), executions.c.id == id))
+        return None if row is None else _execution(row)
+
+    async def list(self, function_id: str, query: ListQuery, readable_by: Sequence[str] | None) -> Page[Execution]:
+        """See the port. Raises CursorNotFound, also for a cursor the roles may not read."""
+        scope = self._of(function_id)
+        if readable_by is not None:
+            allowed = [f'read("{role}")' for role in readable_by]
+            scope = and_(scope, has_any(executions.c.permissions, allowed))
+        return await page_of(self._session, collections.EXECUTIONS, scope, query, _execution)
+
+    async def move(self, id: str, to: ExecutionStatus, /, **changes: Any) -> Execution | None:
+        """Change status and fields, only from a status that allows it; None if refused."""
+        allowed = executions.c.status.in_(sorted(status for status, moves in EXECUTION_MOVES.items() if to in moves))
+        values = {"updated_at": self._session.clock.now(), **checked(Execution, changes), "status": to}
+        row = await self._session.one(
+            update(executions).where(self._is(id), allowed).values(values).returning(executions)
+        )
+        return None if row is None else _execution(row)
+
+    async def delete(self, id: str) -> bool:
+        """Whether there was one."""
+        return await self._session.count(delete(executions).where(self._is(id))) > 0
+
+    async def delete_of(self, function_id: str, limit: int) -> int:
+        """See the port; oldest first."""
+        return await self._delete_some(self._of(function_id), executions.c.sequence, limit)
+
+    async def delete_before(self, function_id: str, before: datetime, limit: int) -> int:
+        """See the port."""
+        old = and_(self._of(function_id), executions.c.created_at < before)
+        return await self._delete_some(old, executions.c.created_at, limit)
+
+    async def _delete_some(self, which: ColumnElement[bool], order: ColumnElement[Any], limit: int) -> int:
+        some = select(executions.c.sequence).where(which).order_by(order).limit(limit).scalar_subquery()
+        return await self._session.count(delete(executions).where(executions.c.sequence.in_(some)))

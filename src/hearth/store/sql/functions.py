@@ -1,0 +1,102 @@
+"""Functions and API keys: resources that are listed, changed by field and deleted, and nothing more."""
+
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, delete, select, update
+
+from hearth.model.queries import ListQuery
+from hearth.model.resources import ApiKey, Function
+from hearth.ports import Conflict, Page
+from hearth.store.sql import collections
+from hearth.store.sql.pages import page_of
+from hearth.store.sql.rows import checked, reader, values_of
+from hearth.store.sql.schema import api_keys, functions
+from hearth.store.sql.search import searchable
+from hearth.store.sql.session import Session
+
+_function = reader(Function)
+_key = reader(ApiKey)
+
+
+class SqlFunctions:
+    """See `hearth.ports.Functions`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def _is(self, id: str) -> ColumnElement[bool]:
+        return and_(functions.c.project_id == self._session.project_id, functions.c.id == id)
+
+    async def insert(self, function: Function) -> Function:
+        """Raises Conflict(`id`)."""
+        self._session.own(function.project_id)
+        words = searchable(function.id, function.name, function.runtime)
+        sequence = await self._session.insert(functions, {**values_of(function), "search_words": words})
+        if sequence is None:
+            raise Conflict("id")
+        return replace(function, sequence=sequence)
+
+    async def get(self, id: str) -> Function | None:
+        """One function."""
+        row = await self._session.one(select(functions).where(self._is(id)))
+        return None if row is None else _function(row)
+
+    async def list(self, query: ListQuery) -> Page[Function]:
+        """Raises CursorNotFound."""
+        scope = functions.c.project_id == self._session.project_id
+        return await page_of(self._session, collections.FUNCTIONS, scope, query, _function)
+
+    async def update(self, id: str, /, **changes: Any) -> Function | None:
+        """See the port. Raises TypeError for a field that does not exist."""
+        values = {"updated_at": self._session.clock.now(), **checked(Function, changes)}
+        row = await self._session.one(update(functions).where(self._is(id)).values(values).returning(functions))
+        if row is None:
+            return None
+        function = _function(row)
+        if "name" in changes or "runtime" in changes:
+            words = searchable(function.id, function.name, function.runtime)
+            await self._session.execute(update(functions).where(self._is(id)).values(search_words=words))
+        return function
+
+    async def delete(self, id: str) -> bool:
+        """Whether there was one."""
+        return await self._session.count(delete(functions).where(self._is(id))) > 0
+
+
+class SqlKeys:
+    """See `hearth.ports.Keys`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def _is(self, id: str) -> ColumnElement[bool]:
+        return and_(api_keys.c.project_id == self._session.project_id, api_keys.c.id == id)
+
+    async def insert(self, key: ApiKey) -> ApiKey:
+        """Raises Conflict(`id`)."""
+        self._session.own(key.project_id)
+        sequence = await self._session.insert(api_keys, values_of(key))
+        if sequence is None:
+            raise Conflict("id")
+        return replace(key, sequence=sequence)
+
+    async def get(self, id: str) -> ApiKey | None:
+        """One key."""
+        row = await self._session.one(select(api_keys).where(self._is(id)))
+        return None if row is None else _key(row)
+
+    async def list(self, query: ListQuery) -> Page[ApiKey]:
+        """Raises CursorNotFound."""
+        scope = api_keys.c.project_id == self._session.project_id
+        return await page_of(self._session, collections.KEYS, scope, query, _key)
+
+    async def update(self, id: str, /, **changes: Any) -> ApiKey | None:
+        """See the port."""
+        values = {"updated_at": self._session.clock.now(), **checked(ApiKey, changes)}
+        row = await self._session.one(update(api_keys).where(self._is(id)).values(values).returning(api_keys))
+        return None if row is None else _key(row)
+
+    async def delete(self, id: str) -> bool:
+        """Whether there was one."""
+        return await self._session.count(delete(api_keys).where(self._is(id))) > 0

@@ -1,0 +1,87 @@
+"""Bringing a database to the newest schema, safely when several servers start at once.
+
+All steps run in one transaction, under SQLite's write lock or a PostgreSQL advisory lock; whoever comes second
+finds nothing left to do.
+"""
+
+import asyncio
+import threading
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from hearth.model.refusals import PlatformFault
+from hearth.store.settling import settled
+from hearth.store.sql import migrations, postgres, sqlite
+from hearth.store.sql.address import Address, parse_address
+from hearth.store.sql.session import translated
+
+_ADVISORY_LOCK = 0x4865617274680001  # a number of our own: "Hearth", 1
+
+
+class DatabaseTooNew(PlatformFault):
+    """The database was written by a newer version of this program; nothing was changed."""
+
+
+async def migrate(address: Address, to: str = "head") -> None:
+    """Create or migrate the database. `to` is a revision; `base` empties it (all data goes).
+
+    Raises DatabaseTooNew and PlatformFault. If cancelled, the migration first ends.
+    """
+    engine = make_engine(address)
+    try:
+        with translated("migrate"):
+            await settled(_migrate(engine, to))
+    finally:
+        await engine.dispose()
+
+
+def migrate_database(url: str, *, data_dir: Path, to: str = "head") -> None:
+    """`migrate` for code that is not async; may also be called where an event loop runs (it blocks then)."""
+    address = parse_address(url, data_dir)
+    failure: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            asyncio.run(migrate(address, to))
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that asked
+            failure.append(error)
+
+    thread = threading.Thread(target=work, name="migration")
+    thread.start()
+    thread.join()
+    if failure:
+        raise failure[0]
+
+
+def make_engine(address: Address) -> AsyncEngine:
+    """An engine of one connection, for work before the store is open. Creates a SQLite file that is missing."""
+    if address.path is None:
+        return postgres.make_engine(address.url, connections=1)
+    sqlite.prepare_file(address.path)
+    return sqlite.make_engine(address.path, write=True, connections=1)
+
+
+async def _migrate(engine: AsyncEngine, to: str) -> None:
+    async with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            await connection.execute(text("SET LOCAL lock_timeout = 0"))
+            await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ADVISORY_LOCK})
+        await connection.run_sync(_run, to)
+
+
+def _run(connection: Connection, to: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    config.attributes["connection"] = connection
+    try:
+        (command.downgrade if to == "base" else command.upgrade)(config, to)
+    except CommandError as error:
+        raise DatabaseTooNew(
+            f"The database has a schema this version does not know ({error}). "
+            "Start the newer version, or restore a backup."
+        ) from error

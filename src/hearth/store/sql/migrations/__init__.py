@@ -1,0 +1,1 @@
+"""The steps from one schema to the next: numbered, and safe while the previous version still runs."""

@@ -1,0 +1,161 @@
+"""PostgreSQL (15 or newer): many writers, several servers."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import asyncpg
+import structlog
+from sqlalchemy import Table, insert, text
+from sqlalchemy.dialects.postgresql import dml as postgres_dml
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.compiler import compiles
+
+from hearth.model.resources import Execution
+from hearth.ports import Conflict
+from hearth.store.settling import settled
+from hearth.store.sql import expressions
+from hearth.store.sql.backend import RecordWriter
+from hearth.store.sql.rows import values_of
+from hearth.store.sql.schema import executions
+from hearth.store.sql.session import translated
+
+_WRITERS = 8
+_READERS = 8
+_CONNECT_TIMEOUT_S = 10
+_STATEMENT_TIMEOUT_S = 60
+_RECONNECT_S = 2.0
+_CHANNEL = "hearth_jobs"
+#: Advisory locks are numbered; ours are (class, hash of the project's id).
+_PROJECT_LOCK_CLASS = 0x48727468
+
+log = structlog.get_logger(__name__)
+
+
+@compiles(expressions.position, "postgresql")
+def _position(element: Any, compiler: Any, **options: Any) -> str:
+    return f"strpos({compiler.process(element.clauses, **options)})"
+
+
+@compiles(expressions.list_has_any, "postgresql")
+def _list_has_any(element: Any, compiler: Any, **options: Any) -> str:
+    column, *texts = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"(CAST({column} AS JSONB) ?| ARRAY[{', '.join(texts)}])"
+
+
+def make_engine(url: URL, *, connections: int, read_only: bool = False) -> AsyncEngine:
+    """An engine on a database; with `read_only`, transactions are read-only snapshots."""
+    options: dict[str, Any] = {"isolation_level": "REPEATABLE READ"} if read_only else {}
+    engine = create_async_engine(
+        url.set(drivername="postgresql+asyncpg"),
+        pool_size=connections,
+        max_overflow=0,
+        pool_pre_ping=True,
+        connect_args={
+            "timeout": _CONNECT_TIMEOUT_S,
+            "command_timeout": _STATEMENT_TIMEOUT_S,
+            "server_settings": {
+                "application_name": "hearth",
+                "jit": "off",  # costs more than our short statements
+                # A server that was cut off must not hold locks for ever.
+                "idle_in_transaction_session_timeout": "60000",
+                "lock_timeout": "30000",
+            },
+        },
+        **options,
+    )
+    return engine.execution_options(postgresql_readonly=True) if read_only else engine
+
+
+class PostgresBackend:
+    """The PostgreSQL database at `url`."""
+
+    readers = _READERS
+
+    def __init__(self, url: URL) -> None:
+        self._url = url
+        self.writer = make_engine(url, connections=_WRITERS + 1)  # one for the records
+        self.reader = make_engine(url, connections=_READERS, read_only=True)
+        self.write_places = asyncio.Semaphore(_WRITERS)
+        self.records: RecordWriter = PostgresRecords(self.writer)
+        self._listening: asyncio.Task[None] | None = None
+
+    def insert(self, table: Table) -> postgres_dml.Insert:
+        """See `Backend`."""
+        return postgres_dml.insert(table).on_conflict_do_nothing()
+
+    async def enter(self, connection: AsyncConnection, project_id: str) -> None:
+        """See `Backend`: what a unit has read stays true until it commits, as on SQLite."""
+        await connection.execute(
+            text("SELECT pg_advisory_xact_lock(:class, hashtext(:project))"),
+            {"class": _PROJECT_LOCK_CLASS, "project": project_id},
+        )
+
+    async def announce_jobs(self, connection: AsyncConnection) -> None:
+        """See `Backend`."""
+        await connection.execute(text(f"NOTIFY {_CHANNEL}"))
+
+    def committed(self) -> None:
+        """Nothing to do."""
+
+    async def start(self, wake: Callable[[], None]) -> None:
+        """See `Backend`."""
+        self._listening = asyncio.create_task(self._listen(wake), name="listen for jobs")
+
+    async def close(self) -> None:
+        """See `Backend`."""
+        if self._listening is not None:
+            self._listening.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._listening
+        await self.reader.dispose()
+        await self.writer.dispose()
+
+    async def _listen(self, wake: Callable[[], None]) -> None:
+        """Keep one connection listening. While there is none, workers find jobs when they look by themselves."""
+        address = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
+        while True:
+            try:
+                connection = await asyncpg.connect(address, timeout=_CONNECT_TIMEOUT_S)
+            except (OSError, asyncpg.PostgresError, TimeoutError) as error:
+                log.warning("cannot listen for jobs, trying again", error=str(error))
+                await asyncio.sleep(_RECONNECT_S)
+                continue
+            ended = asyncio.Event()
+            connection.add_termination_listener(lambda _, ended=ended: ended.set())
+            try:
+                await connection.add_listener(_CHANNEL, lambda *_: wake())
+                wake()  # what was announced before we listened
+                await ended.wait()
+            except (OSError, asyncpg.PostgresError) as error:
+                log.warning("listening for jobs ended, trying again", error=str(error))
+            finally:
+                connection.terminate()
+
+
+class PostgresRecords:
+    """Writes execution records with one multi-row INSERT a batch."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._statement = insert(executions).returning(executions.c.sequence, sort_by_parameter_order=True)
+
+    def write_now(self, records: Sequence[Execution]) -> Sequence[int] | None:
+        """See `RecordWriter`: there is always a round trip to wait for."""
+        return None
+
+    async def write(self, records: Sequence[Execution]) -> Sequence[int]:
+        """See `RecordWriter`."""
+        with translated("record executions"):
+            return await settled(self._write([values_of(record) for record in records]))
+
+    async def _write(self, rows: list[dict[str, Any]]) -> Sequence[int]:
+        try:
+            async with self._engine.begin() as connection:
+                result = await connection.execute(self._statement, rows)
+                return list(result.scalars().all())
+        except IntegrityError as error:
+            raise Conflict("id") from error

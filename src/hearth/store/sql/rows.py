@@ -1,0 +1,40 @@
+"""Rows to resources and back, by name."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from enum import StrEnum
+from typing import Any, TypeVar, get_type_hints
+
+from sqlalchemy import Row
+
+T = TypeVar("T")
+
+
+def reader(resource: type[T]) -> Callable[[Row[Any]], T]:
+    """Make a function that turns a row with a column per field into `resource`."""
+    hints = get_type_hints(resource)
+    names = [field.name for field in fields(resource)]  # type: ignore[arg-type]  # dataclasses only
+    enums = {name: kind for name in names if isinstance(kind := hints[name], type) and issubclass(kind, StrEnum)}
+
+    def read(row: Row[Any]) -> T:
+        mapping = row._mapping
+        values = {name: mapping[name] for name in names}
+        for name, kind in enums.items():
+            values[name] = kind(values[name])
+        return resource(**values)
+
+    return read
+
+
+def values_of(resource: Any) -> dict[str, Any]:
+    """The columns of a resource to be inserted: every field but `sequence`, which the database gives."""
+    return {field.name: getattr(resource, field.name) for field in fields(resource) if field.name != "sequence"}
+
+
+def checked(resource: type, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `changes` as a dictionary. Raises TypeError for a field the resource does not have or that is fixed."""
+    allowed = {field.name for field in fields(resource)} - {"sequence", "id", "project_id"}
+    wrong = sorted(set(changes) - allowed)
+    if wrong:
+        raise TypeError(f"{resource.__name__} has no field to change named {', '.join(wrong)}")
+    return dict(changes)

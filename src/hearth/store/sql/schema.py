@@ -1,0 +1,284 @@
+"""The tables. Columns carry the names of the model's fields, so that rows and resources convert by name.
+
+`sequence` is the insertion order and the primary key; ids are unique per project. Large texts stand last, so
+that SQLite finds what lists filter by on a row's first page. There are no foreign keys between resources:
+what belongs to a deleted one is removed afterwards, in pieces, by jobs.
+
+A change here needs a migration in `hearth.store.sql.migrations`; a test compares the two.
+"""
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    UniqueConstraint,
+)
+
+from hearth.store.sql.types import Document, Headers, Moment, StringList, Words
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _sequence() -> Column[int]:
+    # SQLite numbers rows by itself only where the type is exactly INTEGER.
+    return Column("sequence", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=True)
+
+
+def _text(name: str) -> Column[str]:
+    return Column(name, Words(), nullable=False)
+
+
+def _number(name: str) -> Column[int]:
+    return Column(name, BigInteger(), nullable=False)
+
+
+def _flag(name: str) -> Column[bool]:
+    return Column(name, Boolean(), nullable=False)
+
+
+def _moment(name: str, *, nullable: bool = False) -> Column[Any]:
+    return Column(name, Moment(), nullable=nullable)
+
+
+def _list(name: str) -> Column[Any]:
+    return Column(name, StringList(), nullable=False)
+
+
+projects = Table(
+    "projects",
+    metadata,
+    _sequence(),
+    _text("id"),
+    _text("name"),
+    _text("team_id"),
+    _moment("created_at"),
+    _moment("updated_at"),
+    UniqueConstraint("id"),
+    sqlite_autoincrement=True,
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    _sequence(),
+    _text("id"),
+    _text("project_id"),
+    _text("name"),
+    _text("secret_hash"),
+    _list("scopes"),
+    _moment("created_at"),
+    _moment("updated_at"),
+    _moment("expires_at", nullable=True),
+    _moment("accessed_at", nullable=True),
+    _list("sdks"),
+    UniqueConstraint("project_id", "id"),
+    UniqueConstraint("secret_hash"),
+    sqlite_autoincrement=True,
+)
+
+console_users = Table(
+    "console_users",
+    metadata,
+    _sequence(),
+    _text("id"),
+    _text("email"),
+    _text("name"),
+    _text("password_hash"),
+    _moment("created_at"),
+    _moment("updated_at"),
+    UniqueConstraint("id"),
+    UniqueConstraint("email"),
+    sqlite_autoincrement=True,
+)
+
+functions = Table(
+    "functions",
+    metadata,
+    _sequence(),
+    _text("id"),
+    _text("project_id"),
+    _moment("created_at"),
+    _moment("updated_at"),
+    _text("name"),
+    _text("runtime"),
+    # The words of id, name and runtime, for the `search` parameter: see `hearth.store.sql.search`.
+    _text("search_words"),
+    _list("execute"),
+    _list("events"),
+    _text("schedule"),
+    _number("timeout_s"),
+    _flag("enabled"),
+    _flag("live"),
+    _flag("logging"),
+    _text("entrypoint"),
+    _text("commands"),
+    _list("scopes"),
+    _text("deployment_id"),
+    _moment("deployment_created_at", nullable=True),
+    _text("latest_deployment_id"),
+    _moment("latest_deployment_created_at", nullable=True),
+    _text("latest_deployment_status"),
+    _number("deployment_retention_days"),
+    _text("version"),
+    _text("installation_id"),
+    _text("provider_repository_id"),
+    _text("provider_branch"),
+    _text("provider_root_directory"),
+    _flag("provider_silent_mode"),
+    _list("provider_branches"),
+    _list("provider_paths"),
+    _text("build_specification"),
+    _text("runtime_specification"),
+    UniqueConstraint("project_id", "id"),
+    Index(None, "project_id", "sequence"),
+    sqlite_autoincrement=True,
+)
+
+variables = Table(
+    "variables",
+    metadata,
+    _sequence(),
+    _text("id"),
+    _text("project_id"),
+    _text("resource_type"),
+    _text("resource_id"),
+    _moment("created_at"),
+    _moment("updated_at"),
+    _text("key"),
+    _flag("secret"),
+    Column("value", LargeBinary(), nullable=False),  # sealed; its context is the row it stands in
+    UniqueConstraint("project_id", "id"),
+    UniqueConstraint("project_id", "resource_type", "resource_id", "key"),
+    Index(None, "project_id", "resource_type", "resource_id", "sequence"),
+    sqlite_autoincrement=True,
+)
+
+deployments = Table(
+    "deployments",
+    metadata,
+    _sequence(),
+    _text("id"),
+    _text("project_id"),
+    _text("function_id"),
+    _moment("created_at"),
+    _moment("updated_at"),
+    _text("type"),
+    _text("status"),
+    _flag("activate"),
+    _number("source_size_bytes"),
+    _number("source_total_bytes"),
+    _number("source_chunks_total"),
+    _number("source_chunks_uploaded"),
+    _number("build_size_bytes"),
+    _number("build_duration_s"),
+    _moment("build_started_at", nullable=True),
+    _moment("build_ended_at", nullable=True),
+    _text("source_key"),
+    _text("artifact_key"),
+    _text("artifact_digest"),
+    _text("entrypoint"),
+    _text("commands"),
+    _text("provider_repository_name"),
+    _text("provider_repository_owner"),
+    _text("provider_repository_url"),
+    _text("provider_commit_hash"),
+    _text("provider_commit_author_url"),
+    _text("provider_commit_author"),
+    _text("provider_commit_message"),
+    _text("provider_commit_url"),
+    _text("provider_branch"),
+    _text("provider_branch_url"),
+    _text("build_logs"),
+    UniqueConstraint("project_id", "id"),
+    Index(None, "project_id", "function_id", "sequence"),
+    Index(None, "project_id", "function_id", "created_at", "sequence"),
+    Index(None, "project_id", "status", "sequence"),
+    Index(None, "artifact_key"),
+    sqlite_autoincrement=True,
+)
+
+deployment_chunks = Table(
+    "deployment_chunks",
+    metadata,
+    Column("project_id", Words(), primary_key=True),
+    Column("deployment_id", Words(), primary_key=True),
+    Column("first_byte", BigInteger(), primary_key=True, autoincrement=False),
+    Column("last_byte", BigInteger(), primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)
+
+executions = Table(
+    "executions",
+    metadata,
+    _sequence(),
+    _text("id"),
+    _text("project_id"),
+    _text("function_id"),
+    _text("deployment_id"),
+    _moment("created_at"),
+    _moment("updated_at"),
+    _text("trigger"),
+    _text("status"),
+    _text("request_method"),
+    _number("response_status_code"),
+    Column("duration_s", Double(), nullable=False),
+    _list("permissions"),
+    _moment("scheduled_at", nullable=True),
+    _text("request_path"),
+    Column("request_headers", Headers(), nullable=False),
+    Column("response_headers", Headers(), nullable=False),
+    _text("logs"),
+    _text("errors"),
+    UniqueConstraint("project_id", "id"),
+    Index(None, "project_id", "function_id", "sequence"),
+    Index(None, "project_id", "function_id", "created_at", "sequence"),
+    Index(None, "project_id", "function_id", "status", "sequence"),
+    sqlite_autoincrement=True,
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    _sequence(),
+    _text("id"),
+    _text("kind"),
+    _text("project_id"),
+    _text("resource_id"),
+    _moment("created_at"),
+    _moment("due_at"),
+    _moment("deadline_at"),
+    _text("status"),
+    _number("attempts"),
+    _number("max_attempts"),
+    _text("owner"),
+    _moment("leased_until", nullable=True),
+    _text("error"),
+    Column("payload", Document(), nullable=False),
+    UniqueConstraint("id"),
+    Index(None, "status", "due_at", "sequence"),
+    Index(None, "status", "deadline_at"),
+    Index(None, "resource_id", "kind"),
+    sqlite_autoincrement=True,
+)
+
+#: What this database says about itself; today one entry, `key_check` (see `hearth.store.sql.keycheck`).
+facts = Table(
+    "facts",
+    metadata,
+    Column("name", Words(), primary_key=True),
+    Column("value", LargeBinary(), nullable=False),
+)

@@ -1,0 +1,151 @@
+"""Transactions: opened, ended and kept whole under cancellation. Every statement of the store passes here.
+
+A statement once sent is waited for even when its caller is cancelled; then the transaction is rolled back and
+the connection goes back clean. So no connection is ever thrown away half-way through something.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sqlalchemy import CursorResult, Executable, Row, Table
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from hearth.model.refusals import PlatformFault
+from hearth.ports import Clock
+from hearth.store.settling import settled
+from hearth.store.sql.backend import Backend
+
+#: A transaction holds the only writer of SQLite, so a wait this long means that somebody never lets go
+#: (or asks for a second transaction inside the first).
+WAIT_S = 30.0
+
+
+class Cipher(Protocol):
+    """Seals variable values (`hearth.auth.secrets.VariableCipher`). `open` raises ValueError for a wrong key."""
+
+    def seal(self, text: str, aad: bytes) -> bytes: ...
+    def open(self, blob: bytes, aad: bytes) -> str: ...
+
+
+@contextmanager
+def translated(step: str) -> Iterator[None]:
+    """Turn what a database raises into our fault, where it enters."""
+    try:
+        yield
+    except (SQLAlchemyError, OSError) as error:
+        reason = getattr(error, "orig", None) or error
+        raise PlatformFault(f"The database failed to {step}: {reason}") from error
+
+
+@dataclass(slots=True)
+class Session:
+    """One open transaction. `project_id` is `""` outside a project."""
+
+    connection: AsyncConnection
+    backend: Backend
+    clock: Clock
+    cipher: Cipher
+    project_id: str
+    queued_jobs: bool = False
+
+    def own(self, project_id: str) -> None:
+        """Raise ValueError if something of another project is about to be written in this unit."""
+        if project_id != self.project_id:
+            raise ValueError(f"a unit of project {self.project_id!r} was given something of {project_id!r}")
+
+    async def execute(self, statement: Executable) -> CursorResult[Any]:
+        """Run one statement and fetch all of its rows. Raises PlatformFault."""
+        with translated("answer"):
+            return await settled(self.connection.execute(statement))
+
+    async def one(self, statement: Executable) -> Row[Any] | None:
+        """The first row, or None."""
+        return (await self.execute(statement)).first()
+
+    async def all(self, statement: Executable) -> list[Row[Any]]:
+        """Every row."""
+        return list((await self.execute(statement)).all())
+
+    async def count(self, statement: Executable) -> int:
+        """How many rows an UPDATE or DELETE touched."""
+        return (await self.execute(statement)).rowcount
+
+    async def insert(self, table: Table, values: dict[str, Any]) -> int | None:
+        """Insert one row and return its sequence; None if a unique rule forbids it (and nothing happened)."""
+        row = await self.one(self.backend.insert(table).values(values).returning(table.c.sequence))
+        return None if row is None else int(row[0])
+
+
+class Transactions:
+    """Opens sessions on one backend, within its number of connections."""
+
+    def __init__(self, backend: Backend, clock: Clock, cipher: Cipher, on_jobs: Callable[[], None]) -> None:
+        self._backend = backend
+        self._clock = clock
+        self._cipher = cipher
+        self._on_jobs = on_jobs
+        # Waiting happens here, where it can be cancelled and is fair; the engines' pools never wait.
+        self._write_places = backend.write_places
+        self._read_places = asyncio.Semaphore(backend.readers)
+
+    @asynccontextmanager
+    async def begin(self, project_id: str = "") -> AsyncIterator[Session]:
+        """A read-write transaction: committed on a clean exit, else rolled back.
+
+        One that is cancelled in the middle of its commit is committed, and cancelled.
+        """
+        async with self._place(self._write_places), self._connected(self._backend.writer) as connection:
+            session = Session(connection, self._backend, self._clock, self._cipher, project_id)
+            if project_id:
+                with translated("begin"):
+                    await settled(self._backend.enter(connection, project_id))
+            yield session
+            with translated("commit"):
+                if session.queued_jobs:
+                    await settled(self._backend.announce_jobs(connection))
+                await settled(self._commit(connection, jobs=session.queued_jobs))
+
+    @asynccontextmanager
+    async def view(self, project_id: str = "") -> AsyncIterator[Session]:
+        """A read-only transaction on a consistent snapshot."""
+        async with self._place(self._read_places), self._connected(self._backend.reader) as connection:
+            yield Session(connection, self._backend, self._clock, self._cipher, project_id)
+
+    async def _commit(self, connection: AsyncConnection, *, jobs: bool) -> None:
+        await connection.commit()
+        self._backend.committed()
+        if jobs:
+            self._on_jobs()
+
+    @asynccontextmanager
+    async def _place(self, places: asyncio.Semaphore) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(WAIT_S):
+                await places.acquire()
+        except TimeoutError:
+            raise PlatformFault(f"No database transaction became free within {WAIT_S:.0f} s") from None
+        try:
+            yield
+        finally:
+            places.release()
+
+    @asynccontextmanager
+    async def _connected(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+        connection = engine.connect()
+        try:
+            with translated("connect"):
+                await settled(connection.start())
+                await settled(_begin(connection))
+            yield connection
+        finally:
+            if connection.sync_connection is not None:
+                # Rolls back whatever was not committed.
+                await settled(connection.close())
+
+
+async def _begin(connection: AsyncConnection) -> None:
+    await connection.begin()

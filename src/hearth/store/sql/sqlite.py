@@ -1,0 +1,258 @@
+"""SQLite: one file, one writer at a time, readers on snapshots beside it (WAL).
+
+Durable against the end of the process at every commit, against the end of the machine at every checkpoint
+(synchronous=NORMAL). Checkpoints run in a thread; no commit ever does one.
+"""
+
+import asyncio
+import contextlib
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import structlog
+from sqlalchemy import Table, event, insert
+from sqlalchemy.dialects import sqlite as sqlite_dialect
+from sqlalchemy.dialects.sqlite import dml as sqlite_dml
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.compiler import compiles
+
+from hearth.model.refusals import PlatformFault
+from hearth.model.resources import Execution
+from hearth.ports import Conflict
+from hearth.store.settling import settled
+from hearth.store.sql import expressions
+from hearth.store.sql.backend import RecordWriter
+from hearth.store.sql.schema import executions
+
+_BUSY_TIMEOUT_MS = 10_000  # waits for another process only: inside this one writers queue up before
+_READERS = 4
+#: Batches above this are written in a thread: copying megabytes of logs would hold up every other request.
+_INLINE_BYTES = 256 * 1024
+_CHECKPOINT_AFTER_COMMITS = 1_000
+_CHECKPOINT_EVERY_S = 5.0
+_CHECKPOINT_WAIT_S = 0.1  # for readers of an older snapshot; then the log just grows until the next time
+_WAL_KEPT_BYTES = 64 * 1024 * 1024  # a file of up to this size is used again as it is
+
+log = structlog.get_logger(__name__)
+
+
+@compiles(expressions.position, "sqlite")
+def _position(element: Any, compiler: Any, **options: Any) -> str:
+    return f"instr({compiler.process(element.clauses, **options)})"
+
+
+@compiles(expressions.list_has_any, "sqlite")
+def _list_has_any(element: Any, compiler: Any, **options: Any) -> str:
+    column, *texts = (compiler.process(clause, **options) for clause in element.clauses)
+    values = ", ".join(texts)
+    return f"EXISTS (SELECT 1 FROM json_each({column}) WHERE json_each.value IN ({values}))"  # noqa: S608 - bound values
+
+
+def make_engine(path: Path, *, write: bool, connections: int) -> AsyncEngine:
+    """An engine on `path` whose transactions start as writers (`write`) or as read-only snapshots."""
+    engine = create_async_engine(
+        f"sqlite+aiosqlite:///{path}",
+        connect_args={"isolation_level": None, "timeout": _BUSY_TIMEOUT_MS / 1000},
+        pool_size=connections,
+        max_overflow=0,
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def set_up(connection: Any, record: object) -> None:
+        cursor = connection.cursor()
+        for pragma in _pragmas(write=write):
+            cursor.execute(pragma)
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    return engine
+
+
+def _pragmas(*, write: bool) -> list[str]:
+    common = ["PRAGMA synchronous=NORMAL", "PRAGMA wal_autocheckpoint=0", "PRAGMA temp_store=MEMORY"]
+    return ["PRAGMA journal_mode=WAL", *common] if write else [*common, "PRAGMA query_only=ON"]
+
+
+def prepare_file(path: Path) -> None:
+    """Create the database's file for its owner alone; SQLite gives its side files the same mode."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+
+class SqliteBackend:
+    """The SQLite database at `path`, whose file must exist (see `prepare_file`)."""
+
+    writers = 1
+    readers = _READERS
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.writer = make_engine(path, write=True, connections=self.writers)
+        self.reader = make_engine(path, write=False, connections=self.readers)
+        # Units, the record writer and checkpoints stand in this one queue.
+        self.write_places = asyncio.Semaphore(self.writers)
+        self._records = SqliteRecords(path, self.write_places, self.committed)
+        self.records: RecordWriter = self._records
+        self._commits = 0
+        self._due = asyncio.Event()
+        self._checkpoints: asyncio.Task[None] | None = None
+
+    def insert(self, table: Table) -> sqlite_dml.Insert:
+        """See `Backend`."""
+        return sqlite_dml.insert(table).on_conflict_do_nothing()
+
+    async def enter(self, connection: AsyncConnection, project_id: str) -> None:
+        """Nothing to do: there is one writer anyway."""
+
+    async def announce_jobs(self, connection: AsyncConnection) -> None:
+        """Nothing to do: workers of other processes look from time to time."""
+
+    def committed(self) -> None:
+        """Count towards the next checkpoint."""
+        self._commits += 1
+        if self._commits >= _CHECKPOINT_AFTER_COMMITS:
+            self._due.set()
+
+    async def start(self, wake: Callable[[], None]) -> None:
+        """See `Backend`."""
+        self._checkpoints = asyncio.create_task(self._checkpoint_loop(), name="checkpoints")
+
+    async def close(self) -> None:
+        """See `Backend`. The last checkpoint leaves one file, so that a copy of it is a backup."""
+        if self._checkpoints is not None:
+            self._checkpoints.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._checkpoints
+        await self.reader.dispose()
+        await self.writer.dispose()
+        self._records.close()
+        try:
+            await settled(asyncio.to_thread(_checkpoint, self.path, "TRUNCATE"))
+        except sqlite3.Error as error:
+            log.warning("the last checkpoint failed; the next start repeats it", error=str(error))
+
+    async def _checkpoint_loop(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._due.wait(), _CHECKPOINT_EVERY_S)
+            self._due.clear()
+            if not self._commits:
+                continue
+            self._commits = 0
+            try:
+                await settled(asyncio.to_thread(_checkpoint, self.path, "PASSIVE"))
+                # Little is left now. Starting the log anew costs an fsync, which is not to happen on the event
+                # loop at the next record: so writers are kept out for that moment.
+                async with self.write_places:
+                    await settled(asyncio.to_thread(_restart_log, self.path))
+            except (sqlite3.Error, OSError) as error:  # disk full, say: the next one may do better
+                log.warning("checkpoint failed", error=str(error))
+
+
+def _checkpoint(path: Path, mode: str) -> None:
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=_CHECKPOINT_WAIT_S)) as connection:
+        connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
+
+
+def _restart_log(path: Path) -> None:
+    """Move what is left into the database file and write the first page of a new log."""
+    wal = path.with_name(path.name + "-wal")
+    mode = "TRUNCATE" if wal.exists() and wal.stat().st_size > _WAL_KEPT_BYTES else "RESTART"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=_CHECKPOINT_WAIT_S)) as connection:
+        for pragma in ("PRAGMA synchronous=NORMAL", "PRAGMA wal_autocheckpoint=0"):
+            connection.execute(pragma)
+        (busy, _, _) = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+        if not busy:
+            connection.execute("INSERT OR REPLACE INTO facts (name, value) VALUES ('checkpoint', x'')")
+
+
+class SqliteRecords:
+    """Writes execution records through a connection of its own, on the event loop where that cannot block.
+
+    A commit into the log of WAL mode is a copy in memory, without fsync: some microseconds a row, where a hop
+    to a thread costs hundreds. It is done inline only while no other writer of this process is at work and
+    no other process holds the lock.
+    """
+
+    def __init__(self, path: Path, write_places: asyncio.Semaphore, committed: Callable[[], None]) -> None:
+        self._path = path
+        self._write_places = write_places
+        self._committed = committed
+        self._connection: sqlite3.Connection | None = None
+        columns = [column for column in executions.columns if column.name != "sequence"]
+        dialect = sqlite_dialect.dialect()
+        self._sql = str(insert(executions).compile(dialect=dialect, column_keys=[column.name for column in columns]))
+        self._read = attrgetter(*(column.name for column in columns))
+        binds = [column.type.bind_processor(dialect) for column in columns]
+        self._binds = [(place, bind) for place, bind in enumerate(binds) if bind is not None]
+
+    def write_now(self, records: Sequence[Execution]) -> Sequence[int] | None:
+        """See `RecordWriter`."""
+        if self._write_places.locked() or sum(map(_weight, records)) > _INLINE_BYTES:
+            return None
+        try:
+            return self._commit(records)
+        except _Locked:
+            return None
+
+    async def write(self, records: Sequence[Execution]) -> Sequence[int]:
+        """See `RecordWriter`."""
+        async with self._write_places:
+            return await settled(asyncio.to_thread(self._commit, records, _BUSY_TIMEOUT_MS))
+
+    def close(self) -> None:
+        """Disconnect."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _commit(self, records: Sequence[Execution], wait_ms: int = 0) -> Sequence[int]:
+        rows = [self._row(record) for record in records]
+        connection = None
+        try:
+            connection = self._connected()
+            connection.execute(f"PRAGMA busy_timeout={wait_ms}")
+            connection.execute("BEGIN IMMEDIATE")
+            connection.executemany(self._sql, rows)
+            (last,) = connection.execute("SELECT last_insert_rowid()").fetchone()
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            if connection is not None and connection.in_transaction:
+                connection.rollback()
+            if isinstance(error, sqlite3.IntegrityError):
+                raise Conflict("id") from error
+            if wait_ms == 0 and getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+                raise _Locked from error
+            raise PlatformFault(f"The database failed to record executions: {error}") from error
+        self._committed()
+        # One transaction numbers its rows without gaps, and nobody else can write meanwhile.
+        return range(last - len(rows) + 1, last + 1)
+
+    def _row(self, record: Execution) -> list[Any]:
+        values = list(self._read(record))
+        for place, bind in self._binds:
+            values[place] = bind(values[place])
+        return values
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._connection is None:
+            connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=0)
+            for pragma in _pragmas(write=True):
+                connection.execute(pragma)
+            self._connection = connection
+        return self._connection
+
+
+class _Locked(Exception):
+    """Another process is writing at this moment."""
+
+
+def _weight(record: Execution) -> int:
+    return len(record.logs) + len(record.errors) + 512

@@ -1,0 +1,148 @@
+"""The store: opens the database and hands out units, the queue and the execution log."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from sqlalchemy import text
+
+from hearth.ports import (
+    Clock,
+    Deployments,
+    ExecutionLog,
+    Executions,
+    Functions,
+    JobQueue,
+    Keys,
+    Projects,
+    Unit,
+    Variables,
+)
+from hearth.store.intents import IntentFile
+from hearth.store.sql.address import parse_address
+from hearth.store.sql.backend import Backend
+from hearth.store.sql.deployments import SqlDeployments
+from hearth.store.sql.executions import SqlExecutions
+from hearth.store.sql.functions import SqlFunctions, SqlKeys
+from hearth.store.sql.jobs import SharedJobs, SqlJobs
+from hearth.store.sql.keycheck import check_key, key_was_used
+from hearth.store.sql.log import SqlExecutionLog
+from hearth.store.sql.migrating import make_engine, migrate
+from hearth.store.sql.postgres import PostgresBackend
+from hearth.store.sql.projects import SqlProjects
+from hearth.store.sql.session import Cipher, Session, Transactions, translated
+from hearth.store.sql.sqlite import SqliteBackend
+from hearth.store.sql.variables import SqlVariables
+
+INTENTS_FILE = "executions.intents"
+
+
+class SqlUnit:
+    """See `hearth.ports.Unit`. Not to be used after its transaction has ended."""
+
+    def __init__(self, session: Session) -> None:
+        self.project_id = session.project_id
+        self.functions: Functions = SqlFunctions(session)
+        self.variables: Variables = SqlVariables(session)
+        self.deployments: Deployments = SqlDeployments(session)
+        self.executions: Executions = SqlExecutions(session)
+        self.keys: Keys = SqlKeys(session)
+        self.jobs: JobQueue = SqlJobs(session)
+
+
+class SqlStore:
+    """See `hearth.ports.Store`. Made by `open_store`; belongs to one event loop.
+
+    On SQLite there is one write transaction at a time: whoever asks for a second one inside the first (also
+    through `projects`, `jobs` or `execution_log`) waits for itself, and gets a PlatformFault after 30 s.
+    """
+
+    def __init__(self, backend: Backend, clock: Clock, cipher: Cipher, intents: IntentFile) -> None:
+        self._backend = backend
+        self._jobs_queued = asyncio.Event()
+        self._transactions = Transactions(backend, clock, cipher, self._jobs_queued.set)
+        self.projects: Projects = SqlProjects(self._transactions)
+        self.jobs: JobQueue = SharedJobs(self._transactions)
+        self.execution_log: ExecutionLog = SqlExecutionLog(backend.records, intents, self._transactions)
+
+    async def start(self) -> None:
+        """Check the key and start the background work. Raises WrongKey."""
+        async with self._transactions.begin() as session:
+            await check_key(session)
+        await self._backend.start(self._jobs_queued.set)
+
+    @asynccontextmanager
+    async def begin(self, project_id: str) -> AsyncIterator[Unit]:
+        """See the port."""
+        async with self._transactions.begin(_named(project_id)) as session:
+            yield SqlUnit(session)
+
+    @asynccontextmanager
+    async def view(self, project_id: str) -> AsyncIterator[Unit]:
+        """See the port. Writing in it raises PlatformFault."""
+        async with self._transactions.view(_named(project_id)) as session:
+            yield SqlUnit(session)
+
+    async def wait_for_jobs(self, timeout_s: float) -> None:
+        """See the port. For one waiter per process: it takes all that was announced since it last waited.
+
+        A job that is due later is not announced again when its time comes (see `JobQueue.next_due`).
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._jobs_queued.wait()
+        self._jobs_queued.clear()
+
+    async def ping(self) -> None:
+        """Raises PlatformFault if the database does not answer."""
+        async with self._transactions.view() as session:
+            await session.execute(text("SELECT 1"))
+
+    async def close(self) -> None:
+        """Commit what the log holds and disconnect. No unit may be open any more."""
+        await self.execution_log.close()
+        await self._backend.close()
+
+
+async def open_store(url: str, *, data_dir: Path, secret: Cipher, clock: Clock) -> SqlStore:
+    """Open the database at `url` (`""` = a SQLite file in `data_dir`), creating or migrating it first.
+
+    `secret` seals the values of variables. Raises AddressRefused, WrongKey, DatabaseTooNew and PlatformFault;
+    nothing stays open then.
+    """
+    address = parse_address(url, data_dir)
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    await migrate(address)
+    backend: Backend = PostgresBackend(address.url) if address.path is None else SqliteBackend(address.path)
+    store = SqlStore(backend, clock, secret, IntentFile(data_dir / INTENTS_FILE))
+    try:
+        await store.start()
+    except BaseException:
+        await backend.close()
+        raise
+    return store
+
+
+async def holds_data(url: str, *, data_dir: Path) -> bool:
+    """Whether a database exists at `url` with which a key was ever used: then the key file must exist too.
+
+    Changes nothing, and creates no file. Raises AddressRefused, and PlatformFault if it does not answer.
+    """
+    address = parse_address(url, data_dir)
+    if address.path is not None and not address.path.exists():
+        return False
+    engine = make_engine(address)
+    try:
+        with translated("answer"):
+            async with engine.connect() as connection:
+                return await key_was_used(connection)
+    finally:
+        await engine.dispose()
+
+
+def _named(project_id: str) -> str:
+    if not project_id:
+        raise ValueError("a unit belongs to a project")
+    return project_id

@@ -1,0 +1,112 @@
+"""Variables: sealed on the way in, opened on the way out. No statement ever holds a value in clear."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, and_, delete, select, update
+
+from hearth.model.queries import ListQuery
+from hearth.model.refusals import PlatformFault
+from hearth.model.resources import Variable
+from hearth.ports import Conflict, Page
+from hearth.store.sql import collections
+from hearth.store.sql.pages import page_of
+from hearth.store.sql.rows import checked, reader, values_of
+from hearth.store.sql.schema import variables
+from hearth.store.sql.session import Session
+
+_variable = reader(Variable)
+
+
+def context(project_id: str, resource_type: str, resource_id: str, id: str) -> bytes:
+    """What a sealed value is bound to: moved to any other row, it does not open."""
+    return "/".join((project_id, resource_type, resource_id, id)).encode()
+
+
+class SqlVariables:
+    """See `hearth.ports.Variables`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def _is(self, id: str) -> ColumnElement[bool]:
+        return and_(variables.c.project_id == self._session.project_id, variables.c.id == id)
+
+    def _of(self, resource_type: str, resource_id: str) -> ColumnElement[bool]:
+        return and_(
+            variables.c.project_id == self._session.project_id,
+            variables.c.resource_type == resource_type,
+            variables.c.resource_id == resource_id,
+        )
+
+    async def insert(self, variable: Variable) -> Variable:
+        """Raises Conflict(`id`) or Conflict(`key`)."""
+        self._session.own(variable.project_id)
+        values = values_of(variable)
+        values["value"] = self._sealed(variable.value, values)
+        sequence = await self._session.insert(variables, values)
+        if sequence is None:
+            taken = await self._session.one(select(variables.c.sequence).where(self._is(variable.id)))
+            raise Conflict("key" if taken is None else "id")
+        return replace(variable, sequence=sequence)
+
+    async def get(self, id: str) -> Variable | None:
+        """One variable, its value in clear."""
+        row = await self._session.one(select(variables).where(self._is(id)))
+        return None if row is None else self._read(row)
+
+    async def list(self, resource_type: str, resource_id: str, query: ListQuery) -> Page[Variable]:
+        """Raises CursorNotFound."""
+        scope = self._of(resource_type, resource_id)
+        return await page_of(self._session, collections.VARIABLES, scope, query, self._read)
+
+    async def of(self, resource_type: str, resource_id: str, limit: int) -> tuple[Variable, ...]:
+        """See the port."""
+        rows = await self._session.all(
+            select(variables).where(self._of(resource_type, resource_id)).order_by(variables.c.sequence).limit(limit)
+        )
+        return tuple(self._read(row) for row in rows)
+
+    async def update(self, id: str, /, **changes: Any) -> Variable | None:
+        """See the port. Raises Conflict(`key`)."""
+        checked(Variable, changes)
+        if {"resource_type", "resource_id"} & set(changes):
+            raise TypeError("a variable stays with its resource")
+        row = await self._session.one(select(variables).where(self._is(id)))
+        if row is None:
+            return None
+        if "key" in changes and changes["key"] != row.key:
+            rival = variables.c.key == changes["key"]
+            if await self._session.one(
+                select(variables.c.sequence).where(self._of(row.resource_type, row.resource_id), rival)
+            ):
+                raise Conflict("key")
+        values = {"updated_at": self._session.clock.now(), **changes}
+        if "value" in changes:
+            values["value"] = self._sealed(changes["value"], row._mapping)
+        row = await self._session.one(update(variables).where(self._is(id)).values(values).returning(variables))
+        return None if row is None else self._read(row)
+
+    async def delete(self, id: str) -> bool:
+        """Whether there was one."""
+        return await self._session.count(delete(variables).where(self._is(id))) > 0
+
+    async def delete_of(self, resource_type: str, resource_id: str) -> int:
+        """How many went."""
+        return await self._session.count(delete(variables).where(self._of(resource_type, resource_id)))
+
+    def _sealed(self, value: str, row: Mapping[Any, Any]) -> bytes:
+        return self._session.cipher.seal(value, _context_of(row))
+
+    def _read(self, row: Row[Any]) -> Variable:
+        sealed = _variable(row)
+        try:
+            value = self._session.cipher.open(row.value, _context_of(row._mapping))
+        except ValueError as error:
+            raise PlatformFault(f"The value of variable {sealed.id} cannot be decrypted: {error}") from error
+        return replace(sealed, value=value)
+
+
+def _context_of(row: Mapping[Any, Any]) -> bytes:
+    return context(row["project_id"], row["resource_type"], row["resource_id"], row["id"])
