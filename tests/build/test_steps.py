@@ -21,10 +21,10 @@ class Bench:
     """A source folder and a way to build it."""
 
     def __init__(self, root: Path) -> None:
-        self.layout = Layout(*(str(root / name) for name in ("source", "build", "home", "registries")))
-        for name in ("source", "build", "home"):
+        self.layout = Layout(*(str(root / name) for name in ("build", "home", "registries")))
+        for name in ("build", "home"):
             (root / name).mkdir()
-        self.source = root / "source"
+        self.source = root / "build"
         self.artifact = root / "artifact"
 
     def write(self, **files: str) -> None:
@@ -224,9 +224,10 @@ def test_a_missing_entrypoint_fails_the_build_and_names_what_may_be_meant(
     assert "node_modules" not in message
 
 
-@pytest.mark.parametrize("entrypoint", ["../source/main.js", "/etc/passwd", "out.js"])
+@pytest.mark.parametrize("entrypoint", ["../home/main.js", "/etc/passwd", "out.js"])
 def test_an_entrypoint_outside_the_output_does_not_exist(bench: Bench, entrypoint: str) -> None:
     bench.write(main_dot_js=NODE_FUNCTION)
+    (Path(bench.layout.home) / "main.js").write_text(NODE_FUNCTION)
     with pytest.raises(BuildFailed, match="does not exist"):
         bench.build(entrypoint=entrypoint, commands="ln -s /etc/passwd out.js")
 
@@ -346,7 +347,7 @@ def build_wheel(folder, config_settings=None, metadata_directory=None):
     with zipfile.ZipFile(f"{folder}/{name}", "w") as wheel:
         wheel.writestr("tiny.py", "x = 1\\n")
         wheel.writestr("tiny-1.dist-info/METADATA", "Metadata-Version: 2.1\\nName: tiny\\nVersion: 1\\n")
-        wheel.writestr("tiny-1.dist-info/WHEEL", "Wheel-Version: 1.0\\nGenerator: t\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr("tiny-1.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
         wheel.writestr("tiny-1.dist-info/RECORD", "")
     return name
 """

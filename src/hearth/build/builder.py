@@ -184,7 +184,7 @@ class SandboxBuilder:
         return SandboxSpec(
             id=f"{work.name}-x",
             profile=Profile.EXTRACT,
-            argv=(*PYTHON, f"{SHIMS_INSIDE}/extract/extract.py", str(layout.ARTIFACT), layout.SOURCE, *bounds),
+            argv=(*PYTHON, f"{SHIMS_INSIDE}/extract/extract.py", str(layout.ARTIFACT), layout.BUILD, *bounds),
             environment=_ENVIRONMENT,
             limits=Limits(
                 memory_bytes=_EXTRACT_MEMORY_BYTES,
@@ -194,7 +194,7 @@ class SandboxBuilder:
             ),
             mounts=(
                 Mount(str(SHIMS_OUTSIDE), SHIMS_INSIDE),
-                Mount(str(work / "source"), layout.SOURCE, writable=True),
+                Mount(str(work / "build"), layout.BUILD, writable=True),
             ),
             descriptors={layout.ARTIFACT: descriptor},
             channel=False,
@@ -243,7 +243,6 @@ class SandboxBuilder:
                 Mount(str(SHIMS_OUTSIDE), SHIMS_INSIDE),
                 *(Mount(source, target) for source, target in pack.mounts),
                 Mount(str(work / "registries"), layout.REGISTRIES),
-                Mount(str(work / "source"), layout.SOURCE),
                 Mount(str(work / "build"), layout.BUILD, writable=True),
                 Mount(str(work / "home"), layout.HOME, writable=True),
             ),

@@ -17,6 +17,8 @@ from pathlib import Path
 
 #: pip reads options of `pip install` from these sections, the later one winning.
 _PIP_SECTIONS = ("global", "install")
+SYSTEM_PIP_CONF = Path("/etc/pip.conf")
+SITE_FOLDER = Path(sys.prefix)
 _TRUE = frozenset({"1", "true", "yes", "on", "y", "t"})
 _SIZE_MAX_BYTES = 1_000_000
 
@@ -77,10 +79,10 @@ def _pip_files(environment: Mapping[str, str], home: Path) -> Iterator[Path]:
     for folder in reversed((environment.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(os.pathsep)):
         if folder:
             yield Path(folder) / "pip" / "pip.conf"
-    yield Path("/etc/pip.conf")
+    yield SYSTEM_PIP_CONF
     yield home / ".pip" / "pip.conf"
     yield Path(environment.get("XDG_CONFIG_HOME") or home / ".config") / "pip" / "pip.conf"
-    yield Path(sys.prefix) / "pip.conf"
+    yield SITE_FOLDER / "pip.conf"
     if chosen:
         yield Path(chosen)
 

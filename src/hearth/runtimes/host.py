@@ -26,6 +26,8 @@ SHIMS_INSIDE = "/usr/local/server/shims"
 PROBE_TIMEOUT_S = 10.0
 _SYSTEM = Path("/usr")
 _NOT_SHOWN = Path("/usr/local")
+#: The part of the host that sandboxes see as it is.
+SYSTEM_PROGRAMS = Path("/usr/bin")
 _NODE_NAMES = re.compile(r"node(js)?")
 _PYTHON_NAMES = re.compile(r"python3(\.\d+)?")
 
@@ -99,7 +101,7 @@ def _candidates(names: re.Pattern[str], search_path: str) -> list[Path]:
     """Executables so named in /usr/bin, then along `search_path`; one file under several such names counts once."""
     found: dict[Path, Path] = {}
     for folder in [
-        Path("/usr/bin"),
+        SYSTEM_PROGRAMS,
         *(Path(part) for part in search_path.split(os.pathsep) if Path(part).is_absolute()),
     ]:
         try:

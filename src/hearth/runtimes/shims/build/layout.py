@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-#: The folder the output directory, links and messages are relative to (contract: runtime-contract 7).
+#: The build area: the unpacked source, in which the commands run (contract: runtime-contract 7).
 BUILD = "/usr/local/build"
-SOURCE = "/mnt/code"
 #: HOME, caches and temporary files of a build: on disk like the build area, but never part of the artifact.
 HOME = "/usr/local/home"
 #: pip.conf, npmrc and the CA bundle of the machine's registries, read-only.
@@ -21,7 +20,6 @@ ARTIFACT = 4
 class Layout:
     """The folders of one build; another one in tests, which run without a sandbox."""
 
-    source: str = SOURCE
     build: str = BUILD
     home: str = HOME
     registries: str = REGISTRIES

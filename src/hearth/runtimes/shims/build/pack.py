@@ -21,7 +21,8 @@ COMPRESS_FROM_BYTES = 5_000_000
 #: Fast rather than small: twice the speed of the default for a few percent of size.
 GZIP_LEVEL = 4
 MAX_ENTRIES = 200_000
-MAX_NAME_BYTES = 255
+MAX_LEVELS = 100
+MAX_PATH_BYTES = 3_000
 _COPY_BYTES = 1 << 20
 _BYTECODE_HEADER_BYTES = 16
 _GZIP = 31  # zlib's window bits for a gzip stream; its header carries no time and no name
@@ -118,14 +119,15 @@ def _scan(folder: str) -> list[os.DirEntry[str]]:
 
 
 def _check_name(item: str, name: str) -> None:
-    if len(os.fsencode(item)) > MAX_NAME_BYTES or any(
-        ord(character) < 32 or character in "\\\x7f" for character in item
-    ):
-        raise BuildFailed(
-            "name",
-            f"The build output holds a file whose name cannot be packed: {name!r}. "
-            "Names may not hold control characters or backslashes; rename or remove it in the build commands.",
-        )
+    """Refuse what the extract program would refuse at the first execution."""
+    if any(ord(character) < 32 or character == "\x7f" for character in item):
+        reason = "names may not hold control characters"
+    elif len(os.fsencode(name)) > MAX_PATH_BYTES or name.count("/") >= MAX_LEVELS:
+        reason = f"paths may have {MAX_LEVELS} levels and {MAX_PATH_BYTES:,} bytes"
+    else:
+        return
+    shown = name if len(name) <= 200 else name[:200] + "..."
+    raise BuildFailed("name", f"The build output holds a file that cannot be packed, {shown!r}: {reason}. Rename it.")
 
 
 def _link(entry: _Entry, root: str, build_root: str, packed: Packed) -> str | None:

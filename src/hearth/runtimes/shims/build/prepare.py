@@ -1,12 +1,10 @@
-"""The steps before the user's commands: source into the build area, and what a language needs there."""
+"""The steps before the user's commands: is there a source, and what a language needs beside it."""
 
 from __future__ import annotations
 
 import glob
 import json
 import os
-import shutil
-import stat
 import subprocess
 from dataclasses import dataclass, field
 
@@ -33,32 +31,11 @@ unset PYTHONHOME
 """
 
 
-def copy_source(layout: Layout) -> None:
-    """Copy the source, dot files included, into the build area; raises BuildFailed if there is none."""
-    try:
-        names = os.listdir(layout.source)
-    except OSError:
-        names = []
-    if not names:
+def check_source(layout: Layout) -> None:
+    """Raise BuildFailed if the archive held nothing; make the folders a build expects."""
+    if not os.listdir(layout.build):
         raise BuildFailed("source", "Error: No source code found. Ensure your source isn't empty.")
-    _copy_folder(layout.source, layout.build)
     os.makedirs(layout.temporary, exist_ok=True)
-
-
-def _copy_folder(source: str, target: str) -> None:
-    with os.scandir(source) as items:
-        for item in items:
-            path = os.path.join(target, item.name)
-            status = item.stat(follow_symlinks=False)
-            if item.is_symlink():
-                os.symlink(os.readlink(item.path), path)
-            elif item.is_dir():
-                os.mkdir(path)
-                _copy_folder(item.path, path)
-            else:
-                shutil.copyfile(item.path, path)
-                os.chmod(path, 0o755 if status.st_mode & stat.S_IXUSR else 0o644)
-                os.utime(path, ns=(status.st_mtime_ns, status.st_mtime_ns))
 
 
 def default_commands(build: str, family: str) -> tuple[str, str]:

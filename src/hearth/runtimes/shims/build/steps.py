@@ -20,7 +20,7 @@ from .checks import check_entrypoint, output_folder, syntax_warning
 from .commands import run_commands
 from .layout import ARTIFACT, CHANNEL, BuildFailed, Layout
 from .pack import pack, too_large
-from .prepare import VENV, Venv, copy_source, default_commands, make_venv
+from .prepare import VENV, Venv, check_source, default_commands, make_venv
 
 #: Exit codes of the build program; anything else means that it did not come to its end.
 DONE, FAILED, BROKEN = 0, 1, 70
@@ -76,7 +76,7 @@ def build(request: Mapping[str, Any], layout: Layout, artifact: int) -> list[str
     """
     warnings: list[str] = []
     family, interpreter = request["family"], request["interpreter"]
-    copy_source(layout)
+    check_source(layout)
     commands, why = request["commands"].strip(), ""
     if not commands:
         commands, why = default_commands(layout.build, family)
@@ -137,8 +137,8 @@ def environment_of(request: Mapping[str, Any], layout: Layout, venv: Venv | None
         "OPEN_RUNTIMES_ENTRYPOINT": request["entrypoint"],
         "OPEN_RUNTIMES_OUTPUT_DIRECTORY": user.get("OPEN_RUNTIMES_OUTPUT_DIRECTORY", ""),
         "OPEN_RUNTIMES_NFT": user.get("OPEN_RUNTIMES_NFT", "disabled"),
-        "OPEN_RUNTIMES_BUILD_INPUT_DIR": layout.source,
-        "OPEN_RUNTIMES_BUILD_OUTPUT_DIR": os.path.dirname(layout.source),
+        "OPEN_RUNTIMES_BUILD_INPUT_DIR": layout.build,
+        "OPEN_RUNTIMES_BUILD_OUTPUT_DIR": layout.build,
         "OPEN_RUNTIMES_BUILD_COMPRESSION": "auto",
         "OPEN_RUNTIMES_BUILD_CACHE_ARTIFACT": "",
     }
