@@ -24,9 +24,14 @@ sys.dont_write_bytecode = True
 if _FOLDER not in sys.path:
     sys.path.insert(0, _FOLDER)
 
-import hearth_channel as channel  # noqa: E402
-import hearth_output as output  # noqa: E402
-from hearth_context import Request, Response, response_headers, to_bytes  # noqa: E402
+if TYPE_CHECKING:
+    from hearth.runtimes.shims.python import hearth_channel as channel
+    from hearth.runtimes.shims.python import hearth_output as output
+    from hearth.runtimes.shims.python.hearth_context import Request, Response, response_headers, to_bytes
+else:
+    import hearth_channel as channel
+    import hearth_output as output
+    from hearth_context import Request, Response, response_headers, to_bytes
 
 sys.path.remove(_FOLDER)
 
@@ -96,7 +101,7 @@ class Execution:
         if pending:
             channel.write(pending)
 
-    def context(self) -> "Context":
+    def context(self) -> Context:
         parts = self.parts
         body = parts[0] if len(parts) == 1 else b"".join(parts)
         return Context(self, Request(self.frame, body, _enforced_headers))

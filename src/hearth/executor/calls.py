@@ -1,0 +1,181 @@
+"""One request in an instance: what the shim has said about it so far, and the result made of that."""
+
+import asyncio
+import re
+from dataclasses import dataclass, field
+
+from hearth.executor.logs import NATIVE_NOTICE, LogTail
+from hearth.executor.pool import Member, Waiter
+from hearth.executor.sandbox.spec import SandboxExit
+from hearth.model.resources import Header
+from hearth.model.running import Invocation, Outcome, Result
+
+TIMED_OUT = "Execution timed out."
+HEADERS_MAX = 500
+HEADERS_MAX_BYTES = 64 * 1024
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]+")
+#: Anything a field value must not hold: control characters but the tab (RFC 9110, 5.5).
+_BAD_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How an instance ended, as the executions in it are told. Also the failure of a start."""
+
+    outcome: Outcome
+    reason: str
+
+
+@dataclass(eq=False, slots=True)
+class Ticket(Waiter):
+    """A request on its way: waits in the pool, then runs as a Call. `future` gets the Result or an exception."""
+
+    invocation: Invocation = field(kw_only=True)
+    future: "asyncio.Future[Result]" = field(kw_only=True)
+    submitted: float = field(kw_only=True)
+    """Monotonic seconds."""
+    member: Member | None = None
+    call_id: int = 0
+
+
+class Call:
+    """One request that an instance has accepted."""
+
+    __slots__ = (
+        "body",
+        "deadline",
+        "errors",
+        "has_native",
+        "headers",
+        "id",
+        "is_cold",
+        "logs",
+        "size",
+        "started",
+        "status",
+        "ticket",
+        "timed_out",
+    )
+
+    def __init__(self, id: int, ticket: Ticket, started: float, deadline: float, is_cold: bool) -> None:
+        self.id = id
+        self.ticket = ticket
+        self.started = started
+        self.deadline = deadline
+        self.is_cold = is_cold
+        self.logs: LogTail | None = None
+        self.errors: LogTail | None = None
+        self.has_native = False
+        self.status = 0
+        self.headers: dict[str, str | list[str]] = {}
+        self.body: list[bytes] = []
+        self.size = 0
+        self.timed_out = False
+
+    def log(self, stream: str, text: bytes) -> None:
+        """Take text of a log frame."""
+        if stream == "error":
+            if self.errors is None:
+                self.errors = LogTail()
+            self.errors.add_line(text)
+        elif stream == "native":
+            self.native(text)
+        else:
+            if self.logs is None:
+                self.logs = LogTail()
+            self.logs.add_line(text)
+
+    def native(self, text: bytes) -> None:
+        """Take output that did not come through context.log: announced once (contract: runtime-contract 4)."""
+        if self.logs is None:
+            self.logs = LogTail()
+        if not self.has_native:
+            self.has_native = True
+            self.logs.add_line(NATIVE_NOTICE)
+        self.logs.add(text)
+
+    def complete(self, now: float) -> Result:
+        """The result of an answer that has arrived whole."""
+        invocation = self.ticket.invocation
+        body = self.body
+        headers = self._checked_headers()
+        return Result(
+            Outcome.TIMED_OUT if self.timed_out else Outcome.COMPLETED,
+            self.status,
+            headers,
+            body[0] if len(body) == 1 else b"".join(body),
+            self.logs.text("Logs") if self.logs is not None and invocation.logging else "",
+            self.errors.text("Errors") if self.errors is not None and invocation.logging else "",
+            now - self.started,
+            self.started - self.ticket.submitted,
+            self.is_cold,
+        )
+
+    def failed(self, outcome: Outcome, reason: str, now: float, last_output: str = "", status: int = 500) -> Result:
+        """The result of a run that never answered: what it logged so far, then `reason`, then what was output last."""
+        errors = self.errors or LogTail()
+        errors.add_line(f"{reason}\n".encode())
+        if last_output:
+            errors.add_line(last_output.encode())
+        is_logged = self.ticket.invocation.logging
+        return Result(
+            outcome,
+            status,
+            logs=self.logs.text("Logs") if self.logs is not None and is_logged else "",
+            errors=errors.text("Errors") if is_logged else "",
+            duration_s=now - self.started,
+            queued_s=self.started - self.ticket.submitted,
+            cold=self.is_cold,
+        )
+
+    def _checked_headers(self) -> tuple[Header, ...]:
+        """The headers that may leave the executor; each dropped one is an error line."""
+        checked: list[Header] = []
+        size = 0
+        for name, given in self.headers.items():
+            for value in given if isinstance(given, list) else (given,):
+                size += len(name) + len(value)
+                if _HEADER_NAME.fullmatch(name) is None or _BAD_IN_VALUE.search(value) is not None:
+                    shown = ascii(name[:100])
+                    self.log("error", f"Response header {shown} was dropped: it has a forbidden character.\n".encode())
+                elif len(checked) == HEADERS_MAX or size > HEADERS_MAX_BYTES:
+                    limits = f"{HEADERS_MAX} headers or {HEADERS_MAX_BYTES} bytes"
+                    self.log("error", f"Response headers were dropped: more than {limits}.\n".encode())
+                    return tuple(checked)
+                else:
+                    checked.append((name, value))
+        return tuple(checked)
+
+
+def failed_before_running(ended: Ended, ticket: Ticket, now: float) -> Result:
+    """The result for a request whose instance could not load the code or died while loading it."""
+    return Result(
+        ended.outcome,
+        503 if ended.outcome is Outcome.LOAD_FAILED else 500,
+        errors=f"{ended.reason}\n" if ticket.invocation.logging else "",
+        queued_s=now - ticket.submitted,
+        cold=True,
+    )
+
+
+def reason_of(exit: SandboxExit, memory_mb: int, last_output: str) -> Ended:
+    """What to tell the executions of an instance that ended like this."""
+    # V8 ends itself by SIGABRT when its heap is full; there is no other sign of it than its last words.
+    if exit.out_of_memory or (exit.signal == 6 and "heap out of memory" in last_output):
+        return Ended(Outcome.OUT_OF_MEMORY, f"The function used more memory than its limit of {memory_mb} MB.")
+    if exit.code == -1:
+        return Ended(Outcome.CRASHED, "The instance was lost while the function was running.")
+    hint = " It had met its limit of processes." if exit.pids_exhausted else ""
+    if exit.signal is not None:
+        return Ended(Outcome.CRASHED, f"The function's process was ended by {_signal_name(exit.signal)}.{hint}")
+    return Ended(Outcome.CRASHED, f"The function's process exited with code {exit.code}.{hint}")
+
+
+def _signal_name(number: int) -> str:
+    import signal
+
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,127 @@
+"""Carries out what the pool decides: starts and stops instances, hands requests over, keeps the pool's clock."""
+
+import asyncio
+
+import structlog
+
+from hearth.executor.calls import Ended, Ticket, failed_before_running
+from hearth.executor.instance import STOPPED, Instance, Surroundings
+from hearth.executor.pool import Action, Assign, Closed, Full, Pool, Reject, Start
+from hearth.model.refusals import Busy, Unavailable
+
+log = structlog.get_logger(__name__)
+
+
+class Instances:
+    """All instances of an executor. Every method is called from the one event loop and returns at once."""
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        self.pool = Pool(surroundings.limits.pool)
+        self._around = surroundings
+        self._monotonic = surroundings.monotonic
+        self._by_id: dict[int, Instance] = {}
+        self._lives: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = 0.0
+
+    def submit(self, ticket: Ticket) -> None:
+        """Take a request; its future gets a Result, or Busy or Unavailable."""
+        self._act(self.pool.request(ticket, ticket.submitted))
+
+    def withdraw(self, ticket: Ticket) -> None:
+        """The caller of a request has left, wherever the request is now."""
+        member = ticket.member
+        if member is None:
+            self._act(self.pool.cancel(ticket, self._monotonic()))
+        elif (instance := self._by_id.get(member.id)) is not None:
+            instance.abandon(ticket)
+
+    def retire(self, deployment_id: str) -> None:
+        """Let the instances of a deployment end."""
+        self._act(self.pool.retire(deployment_id, self._monotonic()))
+
+    async def close(self, grace_s: float) -> None:
+        """Refuse new requests, let running ones end for `grace_s` seconds, then end everything."""
+        self._act(self.pool.close(self._monotonic()))
+        if self._lives and grace_s > 0:
+            await asyncio.wait(self._lives, timeout=grace_s)
+        for member in self.pool.members:
+            self._act(self.pool.stop(member, "closing", self._monotonic()))
+        for instance in list(self._by_id.values()):
+            instance.stop(STOPPED)
+        if self._lives:
+            await asyncio.wait(self._lives)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # -------------------------------------------------------------------------------------------- from instances
+
+    def on_started(self, instance: Instance, slots: int) -> None:
+        self._act(self.pool.started(instance.member, slots, self._monotonic()))
+
+    def on_released(self, instance: Instance, healthy: bool) -> None:
+        self._act(self.pool.released(instance.member, self._monotonic(), healthy=healthy))
+
+    def on_broken(self, instance: Instance, why: str) -> None:
+        self._act(self.pool.stop(instance.member, why, self._monotonic()))
+
+    def on_ended(self, instance: Instance, failure: object, crashed: bool) -> None:
+        del self._by_id[instance.member.id]
+        self._act(self.pool.ended(instance.member, self._monotonic(), failure=failure, crashed=crashed))
+
+    # -------------------------------------------------------------------------------------------- acting
+
+    def _act(self, actions: list[Action]) -> None:
+        for action in actions:  # may grow while it is gone through
+            if isinstance(action, Assign):
+                ticket = action.waiter
+                assert isinstance(ticket, Ticket)  # noqa: S101 - nothing else is ever given to the pool
+                ticket.member = action.member
+                if not self._by_id[action.member.id].begin(ticket):
+                    # Its process has just died and nothing was sent: another instance may run it.
+                    ticket.member = None
+                    now = self._monotonic()
+                    actions += self.pool.stop(action.member, "unreachable", now)
+                    actions += self.pool.request(ticket, now)
+            elif isinstance(action, Start):
+                instance = Instance(action.member, self._around, self)
+                self._by_id[action.member.id] = instance
+                task = asyncio.create_task(instance.live(), name=f"instance {action.member.id}")
+                self._lives.add(task)
+                task.add_done_callback(self._lives.discard)
+            elif isinstance(action, Reject):
+                self._reject(action)
+            else:
+                log.debug("instance_stops", instance=action.member.id, why=action.why)
+                self._by_id[action.member.id].stop(STOPPED if action.why == "closing" else None)
+        self._keep_time()
+
+    def _reject(self, action: Reject) -> None:
+        ticket, reason = action.waiter, action.reason
+        assert isinstance(ticket, Ticket)  # noqa: S101 - nothing else is ever given to the pool
+        if ticket.future.done():
+            return
+        if isinstance(reason, Ended):
+            ticket.future.set_result(failed_before_running(reason, ticket, self._monotonic()))
+        elif isinstance(reason, Full):
+            message = f"No instance came free in time (limit: {reason.limit})."
+            ticket.future.set_exception(Busy(message, limit=reason.limit, retry_after_s=reason.retry_after_s))
+        elif isinstance(reason, Closed):
+            ticket.future.set_exception(Unavailable("The server is stopping."))
+        else:
+            ticket.future.set_exception(Unavailable(str(reason)))
+
+    def _keep_time(self) -> None:
+        due = self.pool.next_due()
+        if due is None or (self._timer is not None and self._timer_due <= due):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_due = due
+        delay = max(0.0, due - self._monotonic())
+        self._timer = asyncio.get_running_loop().call_later(delay, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._act(self.pool.tick(self._monotonic()))

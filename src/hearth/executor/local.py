@@ -1,0 +1,88 @@
+"""The executor of this machine: turns an invocation into a result with instances of its own."""
+
+import asyncio
+import os
+
+from hearth.executor.calls import Ticket
+from hearth.executor.code_cache import CodeCache
+from hearth.executor.instance import Surroundings
+from hearth.executor.instances import Instances
+from hearth.executor.limits import ExecutorLimits
+from hearth.executor.sandbox.spec import Driver, SandboxFailed
+from hearth.model.refusals import PlatformFault, Unavailable
+from hearth.model.running import InstanceTemplate, Invocation, Outcome, Result
+from hearth.ports import Clock, FileNotStored, Files
+from hearth.runtimes.packs import Packs
+
+#: Families whose instances run many requests at once whatever the handler looks like.
+CONCURRENT_FAMILIES = frozenset({"node"})
+
+
+class LocalExecutor:
+    """Implements `ports.Executor`. Construct and use it inside one event loop; `start` before the first call."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        packs: Packs,
+        files: Files,
+        data_dir: str | os.PathLike[str],
+        limits: ExecutorLimits,
+        clock: Clock,
+    ) -> None:
+        self._packs = packs
+        self._limits = limits
+        self._monotonic = clock.monotonic
+        self._cache = CodeCache(driver, files, data_dir, limits)
+        self._instances = Instances(Surroundings(driver, packs, self._cache, limits, clock.monotonic))
+
+    def __repr__(self) -> str:
+        return f"<LocalExecutor {self._instances.pool!r}>"
+
+    async def start(self) -> None:
+        """Take over the code cache of an earlier process."""
+        await self._cache.open()
+
+    async def invoke(self, invocation: Invocation) -> Result:
+        """Run one request in an instance and return what the function did (see `ports.Executor.invoke`)."""
+        template = invocation.template
+        if len(invocation.body) > self._limits.max_request_bytes:
+            errors = f"The request body is larger than the limit of {self._limits.max_request_bytes} bytes.\n"
+            return Result(Outcome.COMPLETED, 413, errors=errors)
+        now = self._monotonic()
+        ticket = Ticket(
+            template,
+            now + invocation.wait_s,
+            self._expected_slots(template),
+            invocation=invocation,
+            future=asyncio.get_running_loop().create_future(),
+            submitted=now,
+        )
+        self._instances.submit(ticket)
+        try:
+            return await ticket.future
+        except asyncio.CancelledError:
+            self._instances.withdraw(ticket)
+            raise
+
+    async def prepare(self, template: InstanceTemplate) -> None:
+        """Unpack a deployment's code now. Raises Unavailable when that is not possible."""
+        try:
+            await self._cache.prepare(template.artifact)
+        except (FileNotStored, SandboxFailed, PlatformFault) as problem:
+            raise Unavailable(
+                f"The code of deployment {template.key.deployment_id} could not be unpacked: {problem}"
+            ) from problem
+
+    async def retire(self, deployment_id: str) -> None:
+        """Let the instances of a deployment end: no new request goes to them, running ones finish."""
+        self._instances.retire(deployment_id)
+
+    async def close(self, grace_s: float) -> None:
+        """Refuse new work, let running invocations end for up to `grace_s` seconds, then stop everything."""
+        await self._instances.close(grace_s)
+        await self._cache.close()
+
+    def _expected_slots(self, template: InstanceTemplate) -> int:
+        pack = self._packs.get(template.runtime)
+        return self._limits.concurrency if pack is not None and pack.family in CONCURRENT_FAMILIES else 1

@@ -1,0 +1,49 @@
+"""The logs of one execution: bounded while they come in, cut to the documented size at the end."""
+
+#: Characters kept per stream and execution, the line that says so included (contract: functions-api 10.6).
+LOG_MAX_CHARS = 1_000_000
+#: Enough bytes for that many characters of UTF-8.
+_KEPT_BYTES = 4 * LOG_MAX_CHARS
+_SLACK_BYTES = 1024 * 1024
+
+NATIVE_NOTICE = b"Native logs detected. Use context.log() or context.error() for better experience.\n"
+
+
+class LogTail:
+    """The end of one log stream, as UTF-8 bytes of any cut."""
+
+    __slots__ = ("_data", "_is_cut")
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self._is_cut = False
+
+    def add(self, text: bytes) -> None:
+        """Append a piece of text."""
+        self._data += text
+        if len(self._data) > _KEPT_BYTES + _SLACK_BYTES:
+            del self._data[: len(self._data) - _KEPT_BYTES]
+            self._is_cut = True
+
+    def add_line(self, text: bytes) -> None:
+        """Append whole lines; they start on a line of their own."""
+        if self._data and self._data[-1] != 10:
+            self._data += b"\n"
+        self.add(text)
+
+    def text(self, kind: str) -> str:
+        """The final text, ending in a newline unless empty. `kind` is `Logs` or `Errors`, for the warning line."""
+        if not self._data:
+            return ""
+        if self._data[-1] != 10:
+            self._data += b"\n"
+        text = decode(self._data)
+        if not self._is_cut and len(text) <= LOG_MAX_CHARS:
+            return text
+        warning = f"[WARNING] {kind} truncated. The output exceeded {LOG_MAX_CHARS} characters.\n"
+        return warning + text[-(LOG_MAX_CHARS - len(warning)) :]
+
+
+def decode(data: bytes | bytearray) -> str:
+    """Text from whatever a program wrote: bad UTF-8 and NUL (which no database stores) become U+FFFD."""
+    return data.decode("utf-8", "replace").replace("\0", "\ufffd")
