@@ -66,9 +66,8 @@ def _readable_variable(fields: Fields) -> None:
     fields["secret"] = False
 
 
-def _source_only(fields: Fields) -> None:
-    # Older clients sent no type, but had one for the site builder that must not reach us.
-    fields["type"] = "output" if fields.get("type") == "output" else "source"
+def _output_only(fields: Fields) -> None:
+    fields["type"] = "output"
 
 
 def _json_queries(fields: Fields) -> None:
@@ -124,7 +123,7 @@ _CHAIN: tuple[tuple[Version | None, frozenset[str], Callable[[Fields], None]], .
     ((1, 5, 0), _LISTS, _json_queries),
     ((1, 7, 0), _LISTS, _renamed_queries),
     ((1, 7, 0), _CREATE_VARIABLE | {"variables.update"}, _readable_variable),
-    ((1, 7, 0), frozenset({"deployments.download"}), _source_only),
+    ((1, 7, 0), frozenset({"deployments.download"}), _output_only),
     ((1, 9, 4), _CREATE_VARIABLE, _unique_variable),
     (None, _CREATE_VARIABLE, _unique_variable),
 )
