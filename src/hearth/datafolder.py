@@ -41,7 +41,8 @@ class DataFolder:
         except BlockingIOError:
             pid = os.read(self._lock, 32).decode("ascii", "replace").strip() or "unknown"
             raise FolderRefused(
-                f"Another hearth server (pid {pid}) uses the data folder {self.path}. Stop it, or choose another --data-dir."
+                f"Another hearth server (pid {pid}) uses the data folder {self.path}. "
+                "Stop it, or choose another --data-dir."
             ) from None
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)

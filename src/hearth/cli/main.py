@@ -27,7 +27,8 @@ def _flag(field: "dataclasses.Field[Any]") -> tuple[str, Any, Any]:
     """One setting as an optional flag; its default is None, so that only what was given counts as given."""
     shown = "the machine's" if field.default is dataclasses.MISSING else field.default
     doc = f"{field.metadata['doc']} [default: {'none' if shown == '' else shown}]"
-    annotation = Annotated[field.type | None, Parameter(help=doc, show_default=False)]  # type: ignore[operator]
+    kind: Any = field.type
+    annotation: Any = Annotated[kind | None, Parameter(help=doc, show_default=False)]
     return field.name, annotation, dataclasses.field(default=None)
 
 
@@ -55,7 +56,7 @@ def _load(flags: Any, config: Path | None) -> Loaded:
 @app.command
 def serve(*, config: Config = None, flags: SettingFlags = None) -> int:
     """Run the server in the foreground until SIGINT or SIGTERM."""
-    from hearth.app import serve as run
+    from hearth.server import serve as run
 
     return run(_load(flags, config).settings)
 
@@ -83,7 +84,9 @@ def quickstart(
     loaded = _load(flags, config)
     settings = loaded.settings
     port = settings.port or _free_port(settings.host)
-    given = [f"{origin}={getattr(settings, name)}" for name, origin in loaded.origins.items() if origin.startswith("--")]
+    given = [
+        f"{origin}={getattr(settings, name)}" for name, origin in loaded.origins.items() if origin.startswith("--")
+    ]
     given = [flag for flag in given if not flag.startswith("--port=")]
     argv = [sys.executable, "-m", "hearth.cli.main", "serve", f"--port={port}", *given]
     argv += [f"--config={config}"] if config else []

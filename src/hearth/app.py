@@ -1,0 +1,255 @@
+"""The composition root: the only place that names implementations. What a start does in which order is in `server`."""
+
+import os
+import time
+import uuid
+from datetime import datetime
+
+import structlog
+
+from hearth.api.app import create_app
+from hearth.api.settings import ApiSettings
+from hearth.auth.identify import Identify
+from hearth.auth.secrets import VariableCipher
+from hearth.auth.tokens import Tokens
+from hearth.build.builder import BuildSettings, SandboxBuilder
+from hearth.control.bootstrap import bootstrap
+from hearth.control.builds import Builds
+from hearth.control.control import Control
+from hearth.control.deployments import DeploymentsControl
+from hearth.control.environment import Environment
+from hearth.control.events import EventBus
+from hearth.control.executions import ExecutionsControl
+from hearth.control.functions import FunctionsControl
+from hearth.control.jobs import JobKind
+from hearth.control.repairs import Repairs
+from hearth.control.runnables import ProjectCache, Runnables
+from hearth.control.specifications import Specifications
+from hearth.control.starting import DeploymentStarter
+from hearth.control.uploads import Uploads
+from hearth.control.variables import VariablesControl
+from hearth.control.views import ControlLimits
+from hearth.executor.limits import MIB, ExecutorLimits, PoolLimits
+from hearth.executor.local import LocalExecutor
+from hearth.executor.sandbox.spec import Driver
+from hearth.jobs.handlers import Handlers
+from hearth.jobs.maintenance import Maintenance
+from hearth.jobs.reaper import Reaper
+from hearth.jobs.worker import Worker
+from hearth.model import times
+from hearth.ports import Store
+from hearth.runtimes.catalogue import Catalogue
+from hearth.runtimes.packs import Packs
+from hearth.runtimes.registries import Registries
+from hearth.settings import Settings
+from hearth.store.files.local import LocalFiles
+from hearth.store.sql.store import open_store
+
+log = structlog.get_logger(__name__)
+
+#: How much more memory instances may be promised than the machine has, where the operator names no budget. A
+#: promise is a hard limit of one instance, not what it uses; idle ones use a few MB.
+MEMORY_OVERCOMMIT = 8
+PURGE_CONCURRENCY = 1
+
+
+class SystemClock:
+    """The real time (`hearth.ports.Clock`)."""
+
+    def now(self) -> datetime:
+        return times.now()
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
+class Application:
+    """Everything of one server that lives in the event loop. `start`, then `asgi` may be served, then `stop`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        driver: Driver,
+        packs: Packs,
+        registries: Registries,
+        variables_key: bytes,
+        tokens_key: bytes,
+        function_endpoint: str,
+    ) -> None:
+        self._settings = settings
+        self._driver = driver
+        self._packs = packs
+        self._registries = registries
+        self._cipher = VariableCipher(variables_key)
+        self._tokens = Tokens(tokens_key)
+        self._function_endpoint = function_endpoint
+        self._clock = SystemClock()
+
+    async def start(self, public_endpoint: str) -> None:
+        """Open the database, repair what a killed server left, and start all loops."""
+        settings, clock = self._settings, self._clock
+        self._store = store = await open_store(
+            settings.database_url, data_dir=settings.data_dir, secret=self._cipher, clock=clock
+        )
+        await bootstrap(store, clock, settings.data_dir, public_endpoint)
+        self._compose(store)
+        await self._repairs.at_start()
+        await self._reaper.at_start()
+        await self._builder.sweep()
+        await self._executor.start()
+        self._reaper.start()
+        self._worker.start()
+        self._maintenance.start()
+
+    @property
+    def grace_s(self) -> float:
+        """Seconds running executions get at a stop."""
+        return self._settings.grace
+
+    def refuse_new_work(self) -> None:
+        """From now on the API answers 503."""
+        self.asgi.refuse_new_work()
+
+    async def stop(self) -> None:
+        """Let what runs end within the grace period, end the rest, and close everything."""
+        await self._maintenance.close()
+        await self._reaper.close()
+        self._worker.pause()
+        await self._executor.close(self._settings.grace)
+        await self._executions.drain()
+        await self._worker.close()
+        await self._driver.close()
+        await self._files.close()
+        await self._store.close()
+
+    def _compose(self, store: Store) -> None:
+        settings, clock, tokens = self._settings, self._clock, self._tokens
+        limits = control_limits(settings)
+        events = EventBus()
+        self._files = files = LocalFiles(settings.data_dir)
+        runtimes = Catalogue(self._packs)
+        specifications = Specifications(settings.compute_cpus, settings.compute_memory)
+        environment = Environment(
+            endpoint=self._function_endpoint, region=settings.region, runtimes=runtimes.all(), mint_key=tokens.mint
+        )
+        runnables = Runnables(store, specifications, environment)
+        self._executor = executor = LocalExecutor(
+            self._driver, self._packs, files, settings.data_dir, executor_limits(settings), clock
+        )
+        self._builder = builder = SandboxBuilder(
+            self._driver,
+            self._packs,
+            files,
+            settings.data_dir,
+            self._registries,
+            BuildSettings(disk_mb=settings.build_disk_mb),
+        )
+        starter = DeploymentStarter(clock=clock, limits=limits)
+        uploads = Uploads(store=store, files=files, clock=clock, events=events, starter=starter, limits=limits)
+        builds = Builds(
+            store=store,
+            clock=clock,
+            events=events,
+            builder=builder,
+            executor=executor,
+            environment=environment,
+            specifications=specifications,
+            runnables=runnables,
+            starter=starter,
+            limits=limits,
+        )
+        functions = FunctionsControl(
+            store=store,
+            clock=clock,
+            events=events,
+            executor=executor,
+            runtimes=runtimes,
+            specifications=specifications,
+            runnables=runnables,
+        )
+        variables = VariablesControl(store=store, clock=clock, events=events, executor=executor, runnables=runnables)
+        deployments = DeploymentsControl(
+            store=store,
+            files=files,
+            clock=clock,
+            events=events,
+            executor=executor,
+            runnables=runnables,
+            starter=starter,
+            uploads=uploads,
+            builds=builds,
+        )
+        self._executions = executions = ExecutionsControl(
+            store=store, clock=clock, events=events, executor=executor, runnables=runnables, mint_key=tokens.mint
+        )
+        self._repairs = Repairs(
+            store=store, clock=clock, executions=executions, uploads=uploads, builds=builds, limits=limits
+        )
+        control = Control(
+            projects=ProjectCache(store),
+            functions=functions,
+            variables=variables,
+            deployments=deployments,
+            executions=executions,
+            runtimes=runtimes,
+            specifications=specifications,
+            health=store,
+        )
+        handlers = Handlers(store=store, files=files, builds=builds, executions=executions)
+        node = os.uname().nodename
+        self._reaper = Reaper(store=store, clock=clock, handlers=handlers, node=node)
+        self._worker = Worker(
+            store=store,
+            clock=clock,
+            owner=f"{node}/{uuid.uuid4().hex}",
+            handlers={
+                JobKind.BUILD: handlers.build,
+                JobKind.EXECUTE: handlers.execute,
+                JobKind.PURGE: handlers.purge,
+            },
+            concurrency={
+                JobKind.BUILD: settings.build_concurrency,
+                JobKind.EXECUTE: settings.async_concurrency,
+                JobKind.PURGE: PURGE_CONCURRENCY,
+            },
+            on_dead=handlers.dead,
+        )
+        self._maintenance = Maintenance(repairs=self._repairs)
+        identify = Identify(store, tokens, clock)
+        self.asgi = create_app(control, identify, settings=api_settings(settings), clock=clock)
+
+
+def control_limits(settings: Settings) -> ControlLimits:
+    """The part of the settings that use cases decide by."""
+    return ControlLimits(
+        source_size_bytes=settings.source_size_limit,
+        build_output_bytes=settings.build_size_limit,
+        build_timeout_s=settings.build_timeout,
+    )
+
+
+def api_settings(settings: Settings) -> ApiSettings:
+    """The part of the settings that the API decides by."""
+    return ApiSettings(
+        abuse=settings.abuse == "on",
+        functions_domain=settings.functions_domain,
+        function_creations_per_day=settings.function_creations_per_day,
+        function_timeout_max_s=settings.functions_timeout,
+        source_max_bytes=settings.source_size_limit,
+    )
+
+
+def executor_limits(settings: Settings) -> ExecutorLimits:
+    """The part of the settings that the executor is bounded by."""
+    machine_mb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // MIB
+    return ExecutorLimits(
+        pool=PoolLimits(
+            max_instances_per_key=settings.max_instances_per_function,
+            max_instances=settings.max_instances,
+            memory_mb=settings.instance_memory_mb or machine_mb * MEMORY_OVERCOMMIT,
+            max_waiting=settings.max_waiting,
+            idle_timeout_s=settings.instance_idle,
+        ),
+        code_cache_bytes=settings.code_cache_mb * MIB,
+    )

@@ -1,0 +1,121 @@
+"""`hearth doctor`: looks at the machine and the installation and says what is wrong and what to do about it."""
+
+import asyncio
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from hearth.executor.sandbox.facilities import probe_facilities
+from hearth.executor.sandbox.privileges import drop_privileges
+from hearth.model import times
+from hearth.model.refusals import PlatformFault
+from hearth.runtimes.host import discover_host_packs
+from hearth.server import NotAllowed, kept_paths, server_identity, spawner_config
+from hearth.settings import Loaded, Settings
+from hearth.store.sql.address import AddressRefused
+from hearth.store.sql.inspection import inspect_database
+
+GREEN, YELLOW, RED = "green", "yellow", "red"
+#: Free space of the data folder's disk below which new builds and logs are in danger.
+DISK_RED_BYTES = 512 * 1024 * 1024
+DISK_YELLOW_BYTES = 4 * 1024 * 1024 * 1024
+#: An unfinished row older than this, without a job, is stuck; maintenance should have ended it.
+STUCK_S = 900
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report: `colour` is green, yellow or red; `fix` says what to do unless it is green."""
+
+    area: str
+    name: str
+    colour: str
+    detail: str
+    fix: str = ""
+
+
+def run(loaded: Loaded, *, as_json: bool) -> int:
+    """Print the findings; 1 if anything is red."""
+    settings = loaded.settings
+    try:
+        findings = list(_machine(settings))
+    except NotAllowed as error:
+        findings = [Finding("machine", "settings", RED, line) for line in error.lines]
+    else:
+        # As the server itself: root must not leave files of its own beside the database.
+        if os.geteuid() == 0:
+            drop_privileges(*server_identity(settings), kept_paths(settings))
+        findings += _disk(settings)
+        findings += asyncio.run(_database(settings))
+    red = any(finding.colour == RED for finding in findings)
+    if as_json:
+        print(json.dumps({"ok": not red, "findings": [asdict(finding) for finding in findings]}, indent=2))
+    else:
+        _print(findings)
+    return 1 if red else 0
+
+
+def _machine(settings: Settings) -> Iterator[Finding]:
+    packs = discover_host_packs()
+    config = spawner_config(settings, *server_identity(settings), packs)
+    for facility in probe_facilities(config):
+        name = f"{facility.name}{f' (--weaken={facility.flag})' if facility.flag else ''}"
+        weakened = facility.flag != "" and facility.flag in settings.weakened
+        if facility.ok and not weakened:
+            yield Finding("isolation", name, GREEN, facility.detail)
+        else:
+            colour = RED if facility.mandatory or weakened else YELLOW
+            detail = f"weakened by the operator: {facility.detail}" if weakened else facility.detail
+            yield Finding("isolation", name, colour, detail, facility.fix)
+    yield Finding("isolation", "strength", GREEN, "driver ns: Linux namespaces, one kernel shared with this machine")
+    found = packs.all()
+    for pack in found:
+        yield Finding("runtimes", pack.id, GREEN, f"{pack.version}, {pack.level}, from {pack.provider}")
+    if not found:
+        yield Finding(
+            "runtimes", "none", RED, "no function can run", "Install Node.js or Python 3 (apt-get install nodejs)"
+        )
+
+
+def _disk(settings: Settings) -> Iterator[Finding]:
+    folder = settings.data_dir
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    colour = RED if free < DISK_RED_BYTES else YELLOW if free < DISK_YELLOW_BYTES else GREEN
+    fix = "" if colour == GREEN else "Make room, or move the data folder (--data-dir)"
+    yield Finding("disk", str(settings.data_dir), colour, f"{free / 2**30:.1f} GiB free", fix)
+
+
+async def _database(settings: Settings) -> list[Finding]:
+    try:
+        found = await inspect_database(settings.database_url, data_dir=settings.data_dir)
+    except (PlatformFault, AddressRefused, OSError) as error:
+        return [Finding("database", "answer", RED, str(error), "Check --database-url and whether the database runs")]
+    if not found.exists:
+        return [Finding("database", found.engine, GREEN, "not there yet; the first start makes it")]
+    findings = [Finding("database", found.engine, GREEN, "answers")]
+    now = times.now()
+    for row in found.unfinished:
+        age_s = (now - row.since).total_seconds()
+        stuck = not row.job and row.status != "scheduled" and age_s > STUCK_S
+        detail = f"{row.status} for {age_s:.0f} s; {row.job or 'no job: it waits for its upload or its end'}"
+        fix = "Start the server: it ends or repairs such rows at its start" if stuck else ""
+        name = f"{row.kind} {row.id} (project {row.project_id})"
+        findings.append(Finding("unfinished", name, RED if stuck else GREEN, detail, fix))
+    return findings
+
+
+def _print(findings: list[Finding]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for title in ("", "area", "what", "found"):
+        table.add_column(title, overflow="fold")
+    for finding in findings:
+        detail = f"{finding.detail}\n{finding.fix}" if finding.fix else finding.detail
+        table.add_row(f"[{finding.colour}]{finding.colour}[/]", finding.area, finding.name, detail)
+    Console().print(table)

@@ -1,0 +1,277 @@
+"""The life of the server process, from root to its exit code.
+
+Order of a start: look at the machine, take the data folder and the port, start the two helper processes, give up
+every privilege for good, and only then open the database and listen.
+"""
+
+import asyncio
+import contextlib
+import os
+import pwd
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import structlog
+import uvicorn
+import uvloop
+
+import hearth
+from hearth import telemetry
+from hearth.app import Application
+from hearth.auth.secrets import KeyFileRefused, load_or_create_key
+from hearth.datafolder import DataFolder, FolderRefused
+from hearth.executor.sandbox.config import API_NAME, GateConfig, SpawnerConfig
+from hearth.executor.sandbox.facilities import probe_facilities
+from hearth.executor.sandbox.launch import Helper, LaunchFailed, start_gate, start_spawner
+from hearth.executor.sandbox.ns import NsDriver
+from hearth.executor.sandbox.privileges import drop_privileges
+from hearth.executor.sandbox.spec import Facility
+from hearth.model.refusals import PlatformFault
+from hearth.runtimes.host import discover_host_packs
+from hearth.runtimes.packs import Packs
+from hearth.runtimes.registries import Registries, client_registries
+from hearth.settings import Settings
+from hearth.store.sql.address import AddressRefused
+from hearth.store.sql.keycheck import WrongKey
+from hearth.store.sql.migrating import DatabaseTooNew
+from hearth.store.sql.store import holds_data
+
+log = structlog.get_logger(__name__)
+
+EXIT_FAILED = 1
+EXIT_NOT_ALLOWED = 78
+
+#: The uid and gid of the server when it is started by root and its user does not exist (outside sandboxes' range).
+FALLBACK_UID = 61_100
+#: Seconds the HTTP server waits for open connections after everything that runs has ended.
+CONNECTION_GRACE_S = 5
+
+
+class NotAllowed(Exception):
+    """The machine or the configuration does not allow a start: one line per reason, each with its fix."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        self.lines = list(lines)
+        super().__init__("; ".join(lines))
+
+
+def serve(settings: Settings) -> int:
+    """Run the server until SIGINT or SIGTERM and return its exit code (0 fine, 1 failed, 78 not allowed here)."""
+    telemetry.configure(settings.log_level, settings.log_format)
+    try:
+        return _serve(settings)
+    except NotAllowed as reason:
+        for line in reason.lines:
+            print(f"hearth: {line}", file=sys.stderr)
+        return EXIT_NOT_ALLOWED
+
+
+def server_identity(settings: Settings) -> tuple[int, int]:
+    """The uid and gid the server runs as: its user's, a number of its own without one, or the caller's if not root."""
+    if os.geteuid() != 0:
+        return os.geteuid(), os.getegid()
+    try:
+        entry = pwd.getpwnam(settings.user)
+    except KeyError:
+        return FALLBACK_UID, FALLBACK_UID
+    if entry.pw_uid == 0:
+        raise NotAllowed(["user: the server does not run as root. Name an ordinary user (--user), existing or not."])
+    return entry.pw_uid, entry.pw_gid
+
+
+def kept_paths(settings: Settings) -> tuple[str, ...]:
+    """What an unprivileged process of ours must still reach, wherever the checkout or the interpreter lives."""
+    package = Path(hearth.__file__).resolve().parent
+    found = {Path(sys.prefix), Path(sys.base_prefix), package.parent, settings.data_dir}
+    return tuple(sorted(str(path) for path in found if path.exists()))
+
+
+def spawner_config(settings: Settings, uid: int, gid: int, packs: Packs) -> SpawnerConfig:
+    """What the spawner may do for this server."""
+    first, last = settings.uids
+    shims = Path(hearth.__file__).resolve().parent / "runtimes" / "shims"
+    mounts = {source for pack in packs.all() for source, _ in pack.mounts}
+    return SpawnerConfig(
+        data_folder=str(settings.data_dir),
+        server_uid=uid,
+        server_gid=gid,
+        read_only_bases=(str(shims), *sorted(mounts)),
+        uid_first=first,
+        uid_count=last - first + 1,
+        weaken=tuple(sorted(settings.weakened)),
+    )
+
+
+def missing(facilities: Sequence[Facility], weakened: frozenset[str]) -> list[str]:
+    """One line for each mandatory facility that is not there and not named by `--weaken`."""
+    lines = []
+    for facility in facilities:
+        if facility.ok or not facility.mandatory or (facility.flag and facility.flag in weakened):
+            continue
+        line = f"{facility.name}: {facility.detail}. {facility.fix}"
+        lines.append(f"{line} Or go on without it: --weaken={facility.flag}" if facility.flag else line)
+    return lines
+
+
+def _serve(settings: Settings) -> int:
+    uid, gid = server_identity(settings)
+    packs = discover_host_packs()
+    registries = client_registries()
+    config = spawner_config(settings, uid, gid, packs)
+    lines = missing(probe_facilities(config), settings.weakened)
+    if lines:
+        raise NotAllowed(lines)
+    folder = DataFolder(settings.data_dir)
+    try:
+        folder.open(uid, gid)
+    except FolderRefused as error:
+        raise NotAllowed([str(error)]) from error
+    with contextlib.closing(_listen(settings)) as listener, contextlib.ExitStack() as helpers:
+        spawner, gate = _start_helpers(settings, config, registries, listener, helpers)
+        drop_privileges(uid, gid, kept_paths(settings))
+        _say(settings, registries)
+        return uvloop.run(_run(settings, spawner, gate, packs, registries, listener))
+
+
+def _start_helpers(
+    settings: Settings,
+    config: SpawnerConfig,
+    registries: Registries,
+    listener: socket.socket,
+    helpers: contextlib.ExitStack,
+) -> tuple[Helper, Helper]:
+    """The two other processes of a server. They end when this one does, in whatever way."""
+    host, port = listener.getsockname()[:2]
+    gate_config = GateConfig(
+        uid=config.server_uid,
+        gid=config.server_gid,
+        keep=kept_paths(settings),
+        allow=tuple(entry.strip() for entry in settings.egress_allow.split(",") if entry.strip()),
+        registry_hosts=registries.hosts,
+        api=(_reachable(host), port),
+    )
+    try:
+        spawner = start_spawner(config)
+        helpers.callback(spawner.stop)
+        gate = start_gate(gate_config)
+        helpers.callback(gate.stop)
+    except LaunchFailed as error:
+        raise NotAllowed([str(error)]) from error
+    return spawner, gate
+
+
+async def _keys(settings: Settings) -> dict[str, bytes]:
+    """The installation's two secrets. Raises NotAllowed rather than making a new key for old data."""
+    folder = settings.data_dir / "keys"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    used = await holds_data(settings.database_url, data_dir=settings.data_dir)
+    return {
+        "variables_key": load_or_create_key(folder / "variables.key", may_create=not used),
+        # Signs keys that live for minutes only: a new one costs nothing but the runs of this moment.
+        "tokens_key": load_or_create_key(folder / "tokens.key", may_create=True),
+    }
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((settings.host, settings.port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        where = f"{settings.host} port {settings.port}"
+        raise NotAllowed([f"Cannot listen on {where}: {error.strerror}. Choose another --host or --port."]) from error
+    return listener
+
+
+def _reachable(host: str) -> str:
+    """Where a client on this machine reaches a server that listens on `host`."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+
+
+def _say(settings: Settings, registries: Registries) -> None:
+    for warning in registries.warnings:
+        log.warning("package client configuration", detail=warning)
+    if settings.weakened:
+        log.warning("ISOLATION IS WEAKENED by the operator", facilities=sorted(settings.weakened))
+
+
+async def _run(
+    settings: Settings, spawner: Helper, gate: Helper, packs: Packs, registries: Registries, listener: socket.socket
+) -> int:
+    """The event loop's whole life: open, serve, and close in order when told to or when a part is lost."""
+    stop = asyncio.Event()
+    lost = asyncio.Event()
+
+    def on_lost(why: str) -> None:
+        log.error("sandboxes are lost, the server ends", reason=why)
+        lost.set()
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        app = Application(
+            settings,
+            driver=NsDriver(spawner, gate, on_lost),
+            packs=packs,
+            registries=registries,
+            function_endpoint=f"http://{API_NAME}/v1",
+            **await _keys(settings),
+        )
+        await app.start(_endpoint(listener))
+    except (KeyFileRefused, AddressRefused, WrongKey, DatabaseTooNew) as error:
+        raise NotAllowed([str(error)]) from error
+    except PlatformFault as error:
+        log.error("the server could not be started", reason=str(error), exc_info=True)
+        return EXIT_FAILED
+    await _serve_until(app, listener, stop)
+    return EXIT_FAILED if lost.is_set() else 0
+
+
+def _endpoint(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    shown = _reachable(host)
+    return f"http://{f'[{shown}]' if ':' in shown else shown}:{port}/v1"
+
+
+async def _serve_until(app: Application, listener: socket.socket, stop: asyncio.Event) -> None:
+    """Answer requests until `stop`, then refuse new ones, let running ones end, and close everything."""
+    http = _Http(
+        uvicorn.Config(
+            app.asgi,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=CONNECTION_GRACE_S,
+            backlog=2048,
+        )
+    )
+    serving = asyncio.create_task(http.serve([listener]))
+    log.info("listening", endpoint=_endpoint(listener), pid=os.getpid())
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    log.info("stopping", grace_s=app.grace_s)
+    app.refuse_new_work()
+    await app.stop()
+    http.should_exit = True
+    await serving
+    log.info("stopped")
+
+
+class _Http(uvicorn.Server):
+    """uvicorn without its own signal handlers: the order of a stop is ours."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
