@@ -109,9 +109,10 @@ def _syntax_error(stderr: bytes) -> str:
     """Kind and line of an error, from what either interpreter prints about it."""
     text = stderr.decode("utf-8", "replace")
     kind = re.search(r"^(\w*Error: .*)$", text, re.MULTILINE)
-    line = re.search(r'(?:^.*\.\w+:|", line )(\d+)', text, re.MULTILINE)
     message = kind.group(1) if kind else "it cannot be parsed"
-    return f"{message} (line {line.group(1)})" if line else message
+    # Python names the file last, below its own frames; Node.js first, above them.
+    lines = re.findall(r'", line (\d+)', text)[-1:] or re.findall(r"^/.*:(\d+)$", text, re.MULTILINE)[:1]
+    return f"{message} (line {lines[0]})" if lines else message
 
 
 def _as_module(path: str, temporary: str) -> str:
