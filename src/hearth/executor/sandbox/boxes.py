@@ -1,0 +1,69 @@
+"""The spawner's record of each sandbox, and the pool of host uids."""
+
+import os
+import socket
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from hearth.executor.sandbox.cgroups import Group, Usage
+
+REMOVALS_MAX = 400
+"""Attempts to delete a cgroup before it is left to the next sweep (2 s at the loop's pace)."""
+
+
+@dataclass(slots=True)
+class Box:
+    """One sandbox as the spawner sees it: starting, running, or ended and being cleared away."""
+
+    id: str
+    sequence: int
+    uid: int
+    pid: int
+    pidfd: int
+    report: socket.socket | None
+    group: Group | None
+    deadline: float
+    """Monotonic seconds by which it must have started."""
+    starting: bool = True
+    entered: bool = False
+    announced: bool = False
+    """Whether the driver was told that it runs; then it is told of its end too."""
+    problem: str = ""
+    status: int | None = None
+    """Wait status of the first process once it has ended."""
+    out_of_memory: bool = False
+    usage: Usage = field(default_factory=Usage)
+    removals: int = 0
+    gate_fds: list[int] = field(default_factory=list)
+
+    def exit_message(self) -> dict[str, Any]:
+        """What the driver is told at the end."""
+        code = os.waitstatus_to_exitcode(self.status) if self.status is not None else -1
+        return {
+            "event": "exit",
+            "id": self.id,
+            "code": code if code >= 0 else None,
+            "signal": -code if code < 0 else None,
+            "out_of_memory": self.out_of_memory or self.usage.out_of_memory,
+            "pids_exhausted": self.usage.pids_exhausted,
+            "cpu_s": self.usage.cpu_s,
+            "peak_memory_bytes": self.usage.peak_memory_bytes,
+        }
+
+
+class UidPool:
+    """Host uids for live sandboxes; a freed one is used again as late as possible."""
+
+    def __init__(self, first: int, count: int) -> None:
+        self._free = deque(range(first, first + count))
+
+    def take(self) -> int:
+        """Raises OSError when every uid is in use."""
+        if not self._free:
+            raise OSError("every uid of the range is in use")
+        return self._free.popleft()
+
+    def give_back(self, uid: int) -> None:
+        """Only once no process of this uid is left."""
+        self._free.append(uid)

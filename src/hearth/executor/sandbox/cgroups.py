@@ -1,0 +1,366 @@
+"""Limits and accounting through cgroups, alike on v1, v2 and hybrid hosts (spawner side).
+
+A server owns one parent group per hierarchy, named by its data folder, below the group it was started in; each
+sandbox is a child of that. On a v2 host whose group may not have children with limits (the "no internal processes"
+rule) the server's own processes first move into a leaf beside it, or the parent group goes to the root.
+"""
+
+import contextlib
+import errno
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from hearth.executor.sandbox import syscalls
+
+CPU_PERIOD_US = 100_000
+NEEDED = ("memory", "cpu", "pids")
+SWEEP_DEPTH = 8
+KILL_WAIT_S = 5.0
+
+
+class CgroupError(Exception):
+    """The cgroup hierarchies of this machine cannot hold our groups; the message says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one sandbox used, read before its groups go."""
+
+    out_of_memory: bool = False
+    pids_exhausted: bool = False
+    cpu_s: float = 0.0
+    peak_memory_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Hierarchy:
+    """One mounted cgroup file system: where, which controllers, and the group this process is in."""
+
+    mount: str
+    controllers: frozenset[str]
+    own: str
+    unified: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The groups of one sandbox, one folder per hierarchy."""
+
+    folders: tuple[str, ...]
+    oom_event_fd: int = -1
+
+
+def read(path: str) -> str:
+    with open(path) as file:
+        return file.read()
+
+
+def write(path: str, value: object) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, str(value).encode())
+    finally:
+        os.close(fd)
+
+
+def _counter(path: str, key: str) -> int:
+    """A value of a flat-keyed file (`key value` lines); 0 when the file or key is missing."""
+    try:
+        for line in read(path).splitlines():
+            name, _, value = line.partition(" ")
+            if name == key:
+                return int(value)
+    except (OSError, ValueError):
+        return 0
+    return 0
+
+
+def hierarchies(mountinfo: str, own_groups: str) -> tuple[Hierarchy, ...]:
+    """The cgroup file systems in the text of /proc/self/mountinfo, with our place by /proc/self/cgroup."""
+    places: dict[str, str] = {}
+    for line in own_groups.splitlines():
+        _, _, rest = line.partition(":")
+        names, _, path = rest.partition(":")
+        for name in names.split(","):
+            places[name] = path
+    found: dict[str, Hierarchy] = {}
+    for line in mountinfo.splitlines():
+        left, _, right = line.partition(" - ")
+        fields, about = left.split(), right.split()
+        if len(fields) < 5 or len(about) < 3 or about[0] not in ("cgroup", "cgroup2"):
+            continue
+        root, mount = fields[3], fields[4]
+        if about[0] == "cgroup2":
+            controllers, place = frozenset[str](), places.get("", "/")
+        else:
+            controllers = frozenset(about[2].split(",")) & {*NEEDED, "cpuacct", "freezer"}
+            if not controllers:
+                continue
+            place = next((places[name] for name in sorted(controllers) if name in places), "/")
+        relative = os.path.relpath(place, root) if place.startswith(root) else "."
+        own = os.path.normpath(os.path.join(mount, relative)) if not relative.startswith("..") else mount
+        key = "unified" if about[0] == "cgroup2" else ",".join(sorted(controllers))
+        found.setdefault(key, Hierarchy(mount, controllers, own, about[0] == "cgroup2"))
+    return tuple(found.values())
+
+
+class Cgroups:
+    """The parent groups of one server, and the groups of its sandboxes below them."""
+
+    def __init__(self, name: str) -> None:
+        """Find the hierarchies; nothing is created before `prepare`. `name` is the parent group's folder name."""
+        self.name = name
+        self.hierarchies = hierarchies(read("/proc/self/mountinfo"), read("/proc/self/cgroup"))
+        self._parents: dict[str, str] = {}
+        v1 = {name for one in self.hierarchies for name in one.controllers}
+        self.unified = next((one for one in self.hierarchies if one.unified), None)
+        self._v2_controllers = tuple(name for name in NEEDED if name not in v1)
+
+    def prepare(self, own_pids: Sequence[int]) -> None:
+        """Make the parent groups. `own_pids` are the server's processes, moved to a leaf where v2 asks for it.
+
+        Raises CgroupError.
+        """
+        if self._v2_controllers and self.unified is None:
+            raise CgroupError(f"no mounted cgroup hierarchy has {', '.join(self._v2_controllers)}")
+        for one in self.hierarchies:
+            try:
+                parent = self._prepare_unified(one, own_pids) if one.unified else os.path.join(one.own, self.name)
+                os.makedirs(parent, exist_ok=True)
+                if one.unified and self._v2_controllers:
+                    write(f"{parent}/cgroup.subtree_control", " ".join(f"+{name}" for name in self._v2_controllers))
+            except OSError as problem:
+                raise CgroupError(f"{one.mount}: {problem}") from problem
+            self._parents[one.mount] = parent
+
+    def _prepare_unified(self, one: Hierarchy, own_pids: Sequence[int]) -> str:
+        """Where the parent group goes on v2, with the controllers it needs enabled above it."""
+        if not self._v2_controllers:
+            return os.path.join(one.own, self.name)
+        enable = " ".join(f"+{name}" for name in self._v2_controllers)
+        problems = []
+        for place in dict.fromkeys((one.own, one.mount)):
+            try:
+                missing = set(self._v2_controllers) - set(read(f"{place}/cgroup.controllers").split())
+                if missing:
+                    raise CgroupError(f"{place} offers no {', '.join(sorted(missing))}")
+                try:
+                    write(f"{place}/cgroup.subtree_control", enable)
+                except OSError as problem:
+                    if problem.errno != errno.EBUSY:
+                        raise
+                    self._move_to_leaf(place, own_pids)
+                    write(f"{place}/cgroup.subtree_control", enable)
+            except (OSError, CgroupError) as problem:
+                problems.append(f"{place}: {problem}")
+                continue
+            return os.path.join(place, self.name)
+        raise CgroupError("; ".join(problems))
+
+    def _move_to_leaf(self, place: str, own_pids: Sequence[int]) -> None:
+        """Empty `place` of our own processes; with anyone else's in it there is nothing we may do."""
+        leaf = os.path.join(place, f"{self.name}-server")
+        others = {int(pid) for pid in read(f"{place}/cgroup.procs").split()} - set(own_pids)
+        if others:
+            raise CgroupError(f"holds processes that are not ours (pid {min(others)})")
+        os.makedirs(leaf, exist_ok=True)
+        for pid in own_pids:
+            with contextlib.suppress(ProcessLookupError):
+                write(f"{leaf}/cgroup.procs", pid)
+
+    def sweep(self) -> int:
+        """End what a dead server of this name left anywhere in the hierarchies; returns how many groups went.
+
+        The parent of a crashed server may lie below another group than ours, so the name is looked for.
+        """
+        gone = 0
+        deadline = time.monotonic() + KILL_WAIT_S
+        for one in self.hierarchies:
+            for parent in list(_named(one.mount, self.name, SWEEP_DEPTH)):
+                for folder, _, _ in os.walk(parent, topdown=False):
+                    gone += _end(folder, deadline)
+        return gone
+
+    def create(self, id: str, memory_bytes: int, cpus: float, pids: int) -> Group:
+        """Make the groups of one sandbox with their limits set. Raises CgroupError; then nothing is left."""
+        folders: list[str] = []
+        event = -1
+        try:
+            for one in self.hierarchies:
+                folder = os.path.join(self._parents[one.mount], id)
+                os.mkdir(folder)
+                folders.append(folder)
+                names = frozenset(self._v2_controllers) if one.unified else one.controllers
+                if "pids" in names:
+                    write(f"{folder}/pids.max", pids)
+                if "cpu" in names:
+                    _limit_cpu(folder, cpus, one.unified)
+                if "memory" in names:
+                    event = _limit_memory(folder, memory_bytes, one.unified)
+        except OSError as problem:
+            if event >= 0:
+                os.close(event)
+            self.remove(Group(tuple(folders)))
+            raise CgroupError(f"create group {id}: {problem}") from problem
+        return Group(tuple(folders), event)
+
+    def unified_folder(self, group: Group) -> str | None:
+        if self.unified is None:
+            return None
+        parent = self._parents[self.unified.mount]
+        return next((folder for folder in group.folders if os.path.dirname(folder) == parent), None)
+
+    def attach(self, group: Group, pid: int) -> None:
+        """Move a process into every group but the v2 one, in which it was started."""
+        unified = self.unified_folder(group)
+        for folder in group.folders:
+            if folder != unified:
+                write(f"{folder}/cgroup.procs", pid)
+
+    def kill(self, group: Group) -> None:
+        """Kill every process of the group at once. Without cgroup.kill the pid namespace's end does the same."""
+        unified = self.unified_folder(group)
+        if unified is not None:
+            with contextlib.suppress(OSError):
+                write(f"{unified}/cgroup.freeze", 0)
+            with contextlib.suppress(OSError):
+                write(f"{unified}/cgroup.kill", 1)
+        for folder in group.folders:  # a frozen process of v1 dies only once it is thawed
+            if folder != unified and os.path.exists(f"{folder}/freezer.state"):
+                with contextlib.suppress(OSError):
+                    write(f"{folder}/freezer.state", "THAWED")
+
+    def freeze(self, group: Group, frozen: bool) -> None:
+        """Stop or continue every process of the group. Raises CgroupError when no hierarchy can."""
+        unified = self.unified_folder(group)
+        try:
+            if unified is not None and os.path.exists(f"{unified}/cgroup.freeze"):
+                write(f"{unified}/cgroup.freeze", int(frozen))
+                return
+            for folder in group.folders:
+                if os.path.exists(f"{folder}/freezer.state"):
+                    write(f"{folder}/freezer.state", "FROZEN" if frozen else "THAWED")
+                    return
+        except OSError as problem:
+            raise CgroupError(f"freeze: {problem}") from problem
+        raise CgroupError("no freezer in any cgroup hierarchy")
+
+    def usage(self, group: Group) -> Usage:
+        """What the sandbox used; zeros for what the machine does not count."""
+        kills = limits = peak = 0
+        cpu_s = 0.0
+        for folder in group.folders:
+            kills += _counter(f"{folder}/memory.oom_control", "oom_kill")
+            kills += _counter(f"{folder}/memory.events", "oom_kill")
+            limits += _counter(f"{folder}/pids.events", "max")
+            for name in ("memory.max_usage_in_bytes", "memory.peak"):
+                with contextlib.suppress(OSError, ValueError):
+                    peak = max(peak, int(read(f"{folder}/{name}")))
+            cpu_s = max(cpu_s, _counter(f"{folder}/cpu.stat", "usage_usec") / 1e6)
+            with contextlib.suppress(OSError, ValueError):
+                cpu_s = max(cpu_s, int(read(f"{folder}/cpuacct.usage")) / 1e9)
+        return Usage(kills > 0, limits > 0, cpu_s, peak)
+
+    def remove(self, group: Group) -> bool:
+        """Delete the group's folders; False when the kernel still holds one (try again a little later).
+
+        The event descriptor is not closed: its holder does that, once.
+        """
+        return not [folder for folder in group.folders if not _remove_folder(folder)]
+
+    def close(self) -> None:
+        """Delete the (empty) parent groups."""
+        for parent in self._parents.values():
+            _remove_folder(parent)
+
+
+def _limit_cpu(folder: str, cpus: float, unified: bool) -> None:
+    quota = max(1_000, int(cpus * CPU_PERIOD_US))
+    if unified:
+        write(f"{folder}/cpu.max", f"{quota} {CPU_PERIOD_US}")
+    else:
+        write(f"{folder}/cpu.cfs_period_us", CPU_PERIOD_US)
+        write(f"{folder}/cpu.cfs_quota_us", quota)
+
+
+def _limit_memory(folder: str, limit: int, unified: bool) -> int:
+    """Set the memory limit, swap included; returns (v1) an eventfd that tells of out-of-memory, else -1.
+
+    On v2 the kernel ends the whole group together (memory.oom.group); on v1 the spawner does when the event comes.
+    """
+    if unified:
+        write(f"{folder}/memory.max", limit)
+        write(f"{folder}/memory.oom.group", 1)
+        with contextlib.suppress(FileNotFoundError):  # kernels without swap accounting
+            write(f"{folder}/memory.swap.max", 0)
+        return -1
+    write(f"{folder}/memory.limit_in_bytes", limit)
+    try:
+        write(f"{folder}/memory.memsw.limit_in_bytes", limit)
+    except FileNotFoundError:
+        write(f"{folder}/memory.swappiness", 0)
+    event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+    control = os.open(f"{folder}/memory.oom_control", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        write(f"{folder}/cgroup.event_control", f"{event} {control}")
+    except OSError:
+        os.close(event)
+        event = -1
+    finally:
+        os.close(control)
+    return event
+
+
+def _named(folder: str, name: str, depth: int) -> Iterator[str]:
+    """Every group folder called `name` at most `depth` levels below `folder`."""
+    try:
+        entries = [entry.name for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return
+    for entry in entries:
+        path = os.path.join(folder, entry)
+        if entry == name:
+            yield path
+        elif depth > 1:
+            yield from _named(path, name, depth - 1)
+
+
+def _end(folder: str, deadline: float) -> bool:
+    """Kill what is in one group and delete it, waiting for the kernel until `deadline` (monotonic seconds)."""
+    while True:
+        if os.path.exists(f"{folder}/cgroup.kill"):
+            with contextlib.suppress(OSError):
+                write(f"{folder}/cgroup.kill", 1)
+        with contextlib.suppress(OSError):
+            write(f"{folder}/freezer.state", "THAWED")
+        with contextlib.suppress(OSError, ValueError):
+            for pid in read(f"{folder}/cgroup.procs").split():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), 9)
+        if _remove_folder(folder):
+            return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.005)
+
+
+def _remove_folder(folder: str) -> bool:
+    try:
+        os.rmdir(folder)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def cgroup_folder_fd(folder: str) -> int:
+    """A descriptor of a v2 group's folder, for `syscalls.clone`."""
+    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def namespace() -> None:
+    """Hide the names of the groups above the current ones; only after this process was attached to its own."""
+    syscalls.unshare(syscalls.CLONE_NEWCGROUP)

@@ -1,0 +1,84 @@
+"""What the spawner and the gate are told at their start. Read by both processes, so stdlib only."""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+API_PSEUDO_ADDRESS = "169.254.100.1"
+"""The address (port 80) at which a sandbox finds the platform's own API; `hearth.internal` in its hosts file."""
+API_PSEUDO_PORT = 80
+API_NAME = "hearth.internal"
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnerConfig:
+    """Bounds of what the spawner does for the API process, fixed for its life.
+
+    `data_folder` and `read_only_bases` (the package, interpreters) are existing folders: what a sandbox is shown
+    lies below one of them. Files of the data folder belong to `server_uid`/`server_gid`, the API process's own.
+    Sandboxes get host uids and gids from `uid_first` on, `uid_count` of them. `weaken` names facilities to go on
+    without (`Facility.flag`).
+    """
+
+    data_folder: str
+    server_uid: int
+    server_gid: int
+    read_only_bases: tuple[str, ...] = ()
+    uid_first: int = 200_000
+    uid_count: int = 65_536
+    sandboxes_max: int = 1_024
+    start_timeout_s: float = 15.0
+    weaken: tuple[str, ...] = ()
+
+    def group_name(self) -> str:
+        """Name of the cgroup that holds this server's sandboxes: one per data folder, the same after a crash."""
+        return "hearth-" + hashlib.sha256(os.fsencode(os.path.realpath(self.data_folder))).hexdigest()[:12]
+
+
+@dataclass(frozen=True, slots=True)
+class GateConfig:
+    """What the egress gate may let through, and as whom it runs.
+
+    `allow` are the operator's entries (`host:port`, address or CIDR with optional `:port`), `registry_hosts` are
+    `host:port` names of package registries, `api` is the (address, port) where this server's API listens. `keep`
+    are the paths of the interpreter and package that must stay reachable for `uid`. `nameservers` replaces those of
+    /etc/resolv.conf (each `address` or `address:port`). `network_namespace`, a path like /proc/PID/ns/net, is where
+    connections go out instead of the host's: for tests with a made-up internet.
+    """
+
+    uid: int
+    gid: int
+    keep: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+    registry_hosts: tuple[str, ...] = ()
+    api: tuple[str, int] | None = None
+    nameservers: tuple[str, ...] = ()
+    network_namespace: str = ""
+    connections_per_sandbox: int = 256
+    dns_queries_per_s: int = 50
+    dns_waiting_per_sandbox: int = 64
+    connect_timeout_s: float = 10.0
+    idle_timeout_s: float = 900.0
+    dns_timeout_s: float = 4.0
+    refresh_s: float = 15.0
+    """How often the host's own addresses and the names of the two lists are looked up again."""
+
+
+def to_json(config: SpawnerConfig | GateConfig) -> bytes:
+    return json.dumps(dataclasses.asdict(config)).encode()
+
+
+def _tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
+
+
+def spawner_config(data: bytes) -> SpawnerConfig:
+    return SpawnerConfig(**_tuples(json.loads(data)))
+
+
+def gate_config(data: bytes) -> GateConfig:
+    return GateConfig(**_tuples(json.loads(data)))

@@ -1,0 +1,256 @@
+"""The egress gate: an unprivileged process that owns the sandboxes' network sockets and decides where they may go.
+
+`python -m` this module. It gets each sandbox's TCP listener and DNS socket by descriptor over its control socket,
+so that no traffic of sandboxes passes through the API process. It ends when that socket closes.
+"""
+
+import asyncio
+import contextlib
+import ipaddress
+import os
+import resource
+import signal
+import socket
+import struct
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import uvloop
+
+from hearth.executor.sandbox import egress_policy, gate_dns, messages, netlink, syscalls
+from hearth.executor.sandbox.config import (
+    API_NAME,
+    API_PSEUDO_ADDRESS,
+    API_PSEUDO_PORT,
+    GateConfig,
+    gate_config,
+)
+from hearth.executor.sandbox.egress_policy import Address, Rules
+from hearth.executor.sandbox.gate_relay import Relay, reset
+from hearth.executor.sandbox.privileges import drop_privileges
+
+SO_ORIGINAL_DST = 80
+ACCEPTS_PER_WAKE = 64
+DATAGRAMS_PER_WAKE = 64
+LOOKUP_TIMEOUT_S = 5.0
+
+
+class Names:
+    """The names the gate resolves itself (operator's list, package registries) and the rules that follow."""
+
+    def __init__(self, config: GateConfig) -> None:
+        """Raises ValueError for an entry that cannot be read."""
+        listed = egress_policy.parse_allow_list(config.allow)
+        registries = egress_policy.parse_allow_list(config.registry_hosts)
+        self._networks = listed.networks
+        self._literal = frozenset(
+            (network.network_address, port) for network, port in registries.networks if port is not None
+        )
+        self._names = tuple(dict.fromkeys((*listed.names, *registries.names)))
+        self._found: dict[str, tuple[Address, ...]] = {}
+        self.rules = Rules()
+
+    def known(self, name: str) -> Sequence[Address] | None:
+        if name == API_NAME:
+            return (ipaddress.IPv4Address(API_PSEUDO_ADDRESS),)
+        return self._found.get(name)
+
+    async def refresh(self) -> None:
+        """Look everything up again; a name that fails keeps its last addresses."""
+        loop = asyncio.get_running_loop()
+        for name in dict.fromkeys(name for name, _ in self._names):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOKUP_TIMEOUT_S):
+                    if found := await loop.run_in_executor(None, gate_dns.lookup, name):
+                        self._found[name] = tuple(found)
+        pinned = {(address, port) for name, port in self._names for address in self._found.get(name, ())}
+        self.rules = Rules(netlink.own_addresses(), self._networks, frozenset(pinned) | self._literal)
+
+
+class Client:
+    """One sandbox at the gate: its two sockets and its open connections."""
+
+    def __init__(self, gate: "Gate", id: str, listener: socket.socket, dns: socket.socket) -> None:
+        self.id = id
+        self._gate = gate
+        self._listener = listener
+        self._dns = dns
+        self._relays: set[Relay] = set()
+        self._questions: set[asyncio.Task[None]] = set()
+        self._budget = gate_dns.Budget(gate.config.dns_queries_per_s)
+        for connection in (listener, dns):
+            connection.setblocking(False)
+        gate.loop.add_reader(listener.fileno(), self._on_connection)
+        gate.loop.add_reader(dns.fileno(), self._on_datagram)
+
+    def close(self) -> None:
+        for connection in (self._listener, self._dns):
+            self._gate.loop.remove_reader(connection.fileno())
+            connection.close()
+        for relay in list(self._relays):
+            relay.abort()
+        for question in self._questions:
+            question.cancel()
+
+    def _on_connection(self) -> None:
+        for _ in range(ACCEPTS_PER_WAKE):
+            try:
+                connection, _ = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError:
+                return  # the client left already, or descriptors are short: the backlog waits
+            try:
+                target = self._target(connection)
+            except OSError:
+                target = None
+            if target is None:
+                reset(connection)
+                continue
+            connection.setblocking(False)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            relay = Relay(connection, self._gate.config.idle_timeout_s, self._relays.discard)
+            self._relays.add(relay)
+            relay.connect(*target, self._gate.config.connect_timeout_s)
+
+    def _target(self, connection: socket.socket) -> tuple[str, int] | None:
+        """Where a connection goes, by the address it was really made to; None when it may not."""
+        packed = connection.getsockopt(socket.SOL_IP, SO_ORIGINAL_DST, 16)
+        (port,) = struct.unpack_from(">H", packed, 2)
+        address = ipaddress.IPv4Address(packed[4:8])
+        if len(self._relays) >= self._gate.config.connections_per_sandbox:
+            return None
+        if (str(address), port) == (API_PSEUDO_ADDRESS, API_PSEUDO_PORT):
+            return self._gate.config.api
+        if egress_policy.refusal(address, port, self._gate.names.rules):
+            return None
+        return str(address), port
+
+    def _on_datagram(self) -> None:
+        for _ in range(DATAGRAMS_PER_WAKE):
+            try:
+                data, source = self._dns.recvfrom(gate_dns.QUERY_BYTES_MAX + 1)
+            except OSError:
+                return
+            try:
+                question = gate_dns.read_question(data)
+            except gate_dns.BadQuestion:
+                continue
+            waiting = len(self._questions) < self._gate.config.dns_waiting_per_sandbox
+            if not self._budget.take(self._gate.loop.time()) or not waiting:
+                self._reply(gate_dns.make_answer(question, gate_dns.REFUSED), source)
+                continue
+            task = self._gate.loop.create_task(self._answer(question, source))
+            self._questions.add(task)
+            task.add_done_callback(self._questions.discard)
+
+    async def _answer(self, question: gate_dns.Question, source: Any) -> None:
+        names = self._gate.names
+        data = await gate_dns.answer(
+            question,
+            self._gate.name_servers,
+            names.known,
+            lambda address: egress_policy.may_answer(address, names.rules),
+            self._gate.config.dns_timeout_s,
+        )
+        self._reply(data, source)
+
+    def _reply(self, data: bytes, source: Any) -> None:
+        with contextlib.suppress(OSError):  # the asking socket is gone, or its buffer is full: it asks again
+            self._dns.sendto(data, source)
+
+
+class Gate:
+    """The process's state: its clients and what is allowed now."""
+
+    def __init__(self, control: socket.socket, config: GateConfig) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.config = config
+        self.names = Names(config)
+        self.name_servers: list[tuple[str, int]] = []
+        self._control = control
+        self._clients: dict[str, Client] = {}
+        self._opened: list[str] = []
+        self._over = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve until the API process is gone."""
+        await self._refresh("ready")
+        self.loop.add_reader(self._control.fileno(), self._on_control)
+        refresher = self.loop.create_task(self._keep_fresh())
+        await self._over.wait()
+        refresher.cancel()
+        self.loop.remove_reader(self._control.fileno())
+        for client in self._clients.values():
+            client.close()
+
+    async def _refresh(self, event: str) -> None:
+        given = [egress_policy.parse_allow_list([server]).networks[0] for server in self.config.nameservers]
+        servers = [(str(network.network_address), port or 53) for network, port in given]
+        self.name_servers = servers or gate_dns.system_name_servers()
+        await self.names.refresh()
+        opened = [f"{API_PSEUDO_ADDRESS}/32", *egress_policy.opened_networks(self.names.rules)]
+        if event == "ready" or opened != self._opened:
+            self._opened = opened
+            self._control.send(messages.encode({"event": event, "opened": opened[: messages.OPENED_MAX]}))
+
+    async def _keep_fresh(self) -> None:
+        while True:
+            await asyncio.sleep(self.config.refresh_s)
+            with contextlib.suppress(OSError):
+                await self._refresh("opened")
+
+    def _on_control(self) -> None:
+        for _ in range(64):
+            try:
+                data, descriptors, _, _ = socket.recv_fds(self._control, messages.MESSAGE_BYTES, 2)
+            except BlockingIOError:
+                return
+            except OSError:
+                data, descriptors = b"", []
+            if not data:
+                self._over.set()
+                return
+            self._on_message(messages.decode(data), descriptors)
+
+    def _on_message(self, message: dict[str, Any], descriptors: list[int]) -> None:
+        previous = self._clients.pop(message["id"], None)
+        if previous is not None:
+            previous.close()
+        if message["op"] == "attach":
+            listener, dns = (socket.socket(fileno=fd) for fd in descriptors)
+            self._clients[message["id"]] = Client(self, message["id"], listener, dns)
+
+
+def main() -> int:
+    """Serve the API process on the descriptor named by the argument: its first message is the configuration."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # the API process decides when to end; its end is ours
+    control = socket.socket(fileno=int(sys.argv[1]))
+    control.set_inheritable(False)
+    config = gate_config(control.recv(messages.MESSAGE_BYTES))
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    try:
+        if config.network_namespace:
+            namespace = os.open(config.network_namespace, os.O_RDONLY | os.O_CLOEXEC)
+            syscalls.setns(namespace, syscalls.CLONE_NEWNET)
+            os.close(namespace)
+        drop_privileges(config.uid, config.gid, config.keep)
+
+        async def serve() -> None:
+            control.setblocking(False)
+            await Gate(control, config).run()
+
+        uvloop.run(serve())
+    except (OSError, ValueError) as problem:
+        with contextlib.suppress(OSError):
+            control.setblocking(True)
+            control.send(messages.encode({"event": "failed", "why": str(problem)[:800]}))
+        return 78
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

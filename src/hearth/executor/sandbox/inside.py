@@ -1,0 +1,252 @@
+"""What the first process of a sandbox does between its creation and the program: enter, build, confine, exec.
+
+Runs as root in a copy of the spawner that Python does not know to be one, so: no threads, no imports, no locks, and
+it ends in exec or exit. Steps are ordered: mounts while still root, identity, Landlock, seccomp, exec.
+"""
+
+import contextlib
+import fcntl
+import os
+import resource
+import signal
+import socket
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hearth.executor.sandbox import cgroups, netlink, root, syscalls, trees
+from hearth.executor.sandbox.messages import StartRequest
+from hearth.executor.sandbox.spec import Limits
+
+GO, ENTERED, SOCKETS, FAILED = b"g", b"x", b"s", b"!"
+"""On the report socket: parent's "you are in your cgroup"; about to exec; the gate's sockets; a step failed."""
+
+PARKED_DESCRIPTORS = 256
+"""Descriptors wait above this number while the numbers the program sees are put in order."""
+SHM_BYTES_MAX = 64 << 20
+LOCKED_MEMORY_BYTES = 8 << 20
+OOM_SCORE_ADJUSTMENT = 500
+"""When the host itself is out of memory, sandboxes go before the server."""
+
+# Landlock (linux/landlock.h)
+_LANDLOCK_FILES_BY_ABI = ((5, 0xFFFF), (3, 0x7FFF), (2, 0x3FFF), (1, 0x1FFF))
+_LANDLOCK_READ = 0x1 | 0x4 | 0x8  # execute, read file, read folder
+_LANDLOCK_WRITE_FILE = 0x2
+_LANDLOCK_TRUNCATE = 0x4000
+_LANDLOCK_IOCTL_DEVICE = 0x8000
+_LANDLOCK_SCOPES = 0x3  # abstract unix sockets, signals
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything the first process needs, made ready by the spawner beforehand."""
+
+    request: StartRequest
+    uid: int
+    server_uid: int
+    uid_range: range
+    mounts: Sequence[root.OpenMount]
+    descriptors: Sequence[int]
+    """Output pipe, channel if there is one, then one per number of the request."""
+    null_fd: int
+    template: root.Template
+    seccomp: bytes
+    """The filter's bytes, empty when seccomp is weakened."""
+    landlock_abi: int
+    use_cgroups: bool
+    use_gate: bool
+    own_addresses: Sequence[bytes]
+    """The host's own IPv4 addresses, packed; refused by the sandbox's firewall."""
+
+
+def run(plan: Plan, report: socket.socket) -> None:
+    """Become the sandbox. Never returns: on failure the reason goes to `report` and the process exits."""
+    step = "enter"
+    kept = report.fileno()
+    try:
+        _restore_signals()
+        os.setsid()
+        step = "mounts"
+        _enter(plan)
+        step = "network"
+        _network(plan, report)
+        step = "cgroup"
+        if report.recv(1) != GO:
+            return  # the spawner gave up or died
+        if plan.use_cgroups:
+            cgroups.namespace()
+        step = "descriptors"
+        kept = _arrange_descriptors(plan, report.fileno())
+        step = "limits"
+        _limits(plan.request.spec.limits, plan.use_cgroups)
+        step = "identity"
+        ruleset = _landlock_rules(plan) if plan.landlock_abi else -1
+        syscalls.become(plan.uid, plan.uid)
+        step = "working folder"
+        os.chdir(plan.request.spec.working_folder)
+        step = "landlock"
+        if ruleset >= 0:
+            syscalls.landlock_restrict(ruleset)
+            os.close(ruleset)
+        step = "death signal"
+        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)  # after the change of uid, which clears it
+        os.write(kept, ENTERED)  # fails if the spawner died before the signal was set
+        argv, environment = plan.request.spec.argv, plan.request.spec.environment
+        step = "seccomp"
+        if plan.seccomp:
+            syscalls.load_seccomp(plan.seccomp)
+        step = f"exec {argv[0]}"
+        os.execve(argv[0], list(argv), dict(environment))  # noqa: S606 - the program of the sandbox, without a shell
+    except BaseException as problem:  # noqa: BLE001 - whatever it is, the parent must hear it and this process end
+        message = f"{step}: {problem}".encode(errors="replace")[:800]
+        with contextlib.suppress(OSError):
+            os.write(kept, FAILED + message)
+    finally:
+        os._exit(127)
+
+
+def _restore_signals() -> None:
+    """Undo what the spawner and Python ignore: ignored signals would stay so across exec."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    signal.set_wakeup_fd(-1)
+
+
+def _enter(plan: Plan) -> None:
+    """Enter a private copy of the template and add this sandbox's own mounts."""
+    spec = plan.request.spec
+    syscalls.setns(plan.template.namespace_fd, syscalls.CLONE_NEWNS)
+    apart = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS | syscalls.CLONE_NEWNET
+    syscalls.unshare(apart)
+    socket.sethostname(root.HOST_NAME)
+    os.umask(0o022)
+    flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
+    syscalls.mount("proc", "/proc", "proc", flags | syscalls.MS_NOEXEC)
+    with open("/proc/self/oom_score_adj", "w") as file:
+        file.write(str(OOM_SCORE_ADJUSTMENT))
+    _mask_proc(plan.template)
+    size, inodes = spec.limits.tmp_bytes, spec.limits.tmp_inodes
+    syscalls.mount("tmpfs", "/tmp", "tmpfs", flags, f"size={size},nr_inodes={inodes},mode=1777")  # noqa: S108
+    shared = min(size, SHM_BYTES_MAX)
+    syscalls.mount("tmpfs", "/dev/shm", "tmpfs", flags, f"size={shared},nr_inodes=1024,mode=1777")  # noqa: S108
+    _own_files(plan)
+    for mount in plan.mounts:
+        syscalls.move_mount(mount.fd, mount.target)
+    for mount in plan.mounts:
+        if mount.writable:
+            trees.give(mount.target, plan.uid, plan.server_uid, plan.uid_range)
+
+
+def _mask_proc(template: root.Template) -> None:
+    system = syscalls.open_tree("/proc/sys")
+    syscalls.mount_setattr(system, "", root.READ_ONLY | syscalls.MOUNT_ATTR_NOEXEC)
+    syscalls.move_mount(system, "/proc/sys")
+    os.close(system)
+    for path in template.masked_files:
+        _cover("/dev/null", path)
+    for path in template.masked_folders:
+        _cover(root.EMPTY_FOLDER, path)
+
+
+def _cover(source: str, target: str) -> None:
+    copy = syscalls.open_tree(source)
+    syscalls.move_mount(copy, target)
+    os.close(copy)
+
+
+def _own_files(plan: Plan) -> None:
+    """The files and mount points only this sandbox has, on a small tmpfs that is read-only when the program starts."""
+    own, uid = root.OWN_FOLDER, plan.uid
+    flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
+    syscalls.mount("tmpfs", own, "tmpfs", flags, "size=1m,nr_inodes=512,mode=755")
+    _write(f"{own}/passwd", f"root:x:0:0:root:/:/bin/sh\nsandbox:x:{uid}:{uid}:sandbox:/tmp:/bin/sh\n")
+    _write(f"{own}/group", f"root:x:0:\nsandbox:x:{uid}:\n")
+    shown = [("passwd", "/etc/passwd"), ("group", "/etc/group")]
+    if plan.use_gate:
+        _write(f"{own}/resolv.conf", root.RESOLV_CONF)
+        shown.append(("resolv.conf", "/etc/resolv.conf"))
+    for name, folder in (("mnt", "/mnt"), ("opt", "/opt"), ("local", "/usr/local")):
+        targets = [mount for mount in plan.mounts if mount.target == folder or mount.target.startswith(folder + "/")]
+        if not targets:
+            continue
+        os.mkdir(f"{own}/{name}", 0o755)
+        for mount in targets:
+            point = f"{own}/{name}" + mount.target[len(folder) :]
+            if mount.folder:
+                os.makedirs(point, 0o755, exist_ok=True)
+            else:
+                os.makedirs(os.path.dirname(point), 0o755, exist_ok=True)
+                _write(point, "")
+        shown.append((name, folder))
+    syscalls.mount_setattr(syscalls.AT_FDCWD, own, root.READ_ONLY)
+    for name, target in shown:
+        _cover(f"{own}/{name}", target)
+    syscalls.umount(own)
+
+
+def _write(path: str, content: str) -> None:
+    with open(path, "w") as file:
+        file.write(content)
+
+
+def _network(plan: Plan, report: socket.socket) -> None:
+    """Only `lo`; with the gate, its sockets too, sent to the spawner."""
+    if not plan.use_gate:
+        syscalls.loopback_up()
+        return
+    listener, dns = netlink.open_gate_sockets(plan.request.opened, plan.own_addresses)
+    socket.send_fds(report, [SOCKETS], [listener.fileno(), dns.fileno()])
+    listener.close()
+    dns.close()
+
+
+def _arrange_descriptors(plan: Plan, report: int) -> int:
+    """Put the program's descriptors in place and close every other; returns the report socket's new number."""
+    spec = plan.request.spec
+    output, *rest = plan.descriptors
+    wanted = [(plan.null_fd, 0), (output, 1), (output, 2)]
+    if spec.channel:
+        wanted.append((rest.pop(0), 3))
+    wanted += list(zip(rest, plan.request.numbers, strict=True))
+    parked = [(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, PARKED_DESCRIPTORS), number) for fd, number in wanted]
+    kept = fcntl.fcntl(report, fcntl.F_DUPFD_CLOEXEC, PARKED_DESCRIPTORS)
+    following = 0
+    for fd, number in sorted(parked, key=lambda pair: pair[1]):
+        os.dup2(fd, number, inheritable=True)
+        if number > following:
+            syscalls.close_range(following, number - 1)
+        following = number + 1
+    syscalls.close_range(following, kept - 1)
+    syscalls.close_range(kept + 1)
+    return kept
+
+
+def _limits(limits: Limits, use_cgroups: bool) -> None:
+    syscalls.set_limit(resource.RLIMIT_CORE, 0)
+    syscalls.set_limit(resource.RLIMIT_NOFILE, limits.open_files)
+    syscalls.set_limit(resource.RLIMIT_MEMLOCK, LOCKED_MEMORY_BYTES)
+    syscalls.set_limit(resource.RLIMIT_NICE, 0)
+    syscalls.set_limit(resource.RLIMIT_RTPRIO, 0)
+    syscalls.set_limit(resource.RLIMIT_MSGQUEUE, 819_200)
+    # a second line behind pids.max, which must be met first because it counts what it refused
+    syscalls.set_limit(resource.RLIMIT_NPROC, limits.pids * (2 if use_cgroups else 1))
+    if limits.file_size_bytes is not None:
+        syscalls.set_limit(resource.RLIMIT_FSIZE, limits.file_size_bytes)
+
+
+def _landlock_rules(plan: Plan) -> int:
+    """A Landlock ruleset that says once more what the mounts say: read anywhere, write only where it is meant."""
+    files = next(mask for abi, mask in _LANDLOCK_FILES_BY_ABI if plan.landlock_abi >= abi)
+    scopes = _LANDLOCK_SCOPES if plan.landlock_abi >= 6 else 0
+    ruleset = syscalls.landlock_create(files, 0, scopes, plan.landlock_abi)
+    write = _LANDLOCK_READ | _LANDLOCK_WRITE_FILE | _LANDLOCK_TRUNCATE | _LANDLOCK_IOCTL_DEVICE
+    rules = [("/", _LANDLOCK_READ), ("/dev", write), ("/proc", write), ("/tmp", files), ("/dev/shm", files)]  # noqa: S108
+    rules += [(mount.target, files) for mount in plan.mounts if mount.writable]
+    for path, access in rules:
+        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        folder = stat.S_ISDIR(os.fstat(fd).st_mode)
+        allowed = access if folder else access & (0x1 | 0x2 | 0x4 | _LANDLOCK_TRUNCATE | _LANDLOCK_IOCTL_DEVICE)
+        syscalls.landlock_allow(ruleset, fd, allowed & files)
+        os.close(fd)
+    return ruleset

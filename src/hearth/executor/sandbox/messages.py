@@ -1,0 +1,227 @@
+"""The messages between driver and spawner, and the checks the spawner makes on them.
+
+One JSON object per SOCK_SEQPACKET datagram. The API process is the less trusted side: whatever it sends is checked
+here against the bounds of the spawner's own configuration before anything is done.
+"""
+
+import json
+import os
+import re
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hearth.executor.sandbox.config import SpawnerConfig
+from hearth.executor.sandbox.spec import Limits, Mount, Network, Profile, SandboxSpec
+
+MESSAGE_BYTES = 160 * 1024
+DESCRIPTORS_MAX = 16
+OPENED_MAX = 256
+"""Networks at most that a sandbox's firewall is told to pass on to the gate."""
+TARGET_FOLDERS = ("/mnt", "/opt", "/usr/local")
+FIRST_EXTRA_DESCRIPTOR, LAST_EXTRA_DESCRIPTOR = 4, 63
+
+_ID = re.compile(r"[a-z0-9-]{1,60}\Z")
+_ENVIRONMENT_NAME = re.compile(r"[^=\0]{1,256}\Z")
+
+
+class BadMessage(Exception):
+    """A message of the API process that the spawner does not follow; the text says which rule it broke."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartRequest:
+    """A checked start message: the sandbox, without its descriptors, and the numbers these get inside.
+
+    The datagram carries the output pipe, then the channel if there is one, then a descriptor per number.
+    """
+
+    spec: SandboxSpec
+    numbers: tuple[int, ...]
+    opened: tuple[tuple[bytes, int], ...]
+    """IPv4 networks (address, prefix length) beyond the public ones that the gate may let through."""
+
+
+def encode(message: Mapping[str, Any]) -> bytes:
+    """Raises BadMessage when the message is too large for one datagram."""
+    data = json.dumps(message, separators=(",", ":")).encode("utf-8", "surrogateescape")
+    if len(data) > MESSAGE_BYTES:
+        raise BadMessage(f"message of {len(data)} bytes, more than {MESSAGE_BYTES}")
+    return data
+
+
+def decode(data: bytes) -> dict[str, Any]:
+    try:
+        message = json.loads(data)
+    except ValueError as problem:
+        raise BadMessage(f"not JSON: {problem}") from problem
+    if not isinstance(message, dict):
+        raise BadMessage("not an object")
+    return message
+
+
+def start_message(sequence: int, spec: SandboxSpec, opened: Sequence[str] = ()) -> dict[str, Any]:
+    """What the driver sends for a start."""
+    limits = spec.limits
+    return {
+        "op": "start",
+        "seq": sequence,
+        "id": spec.id,
+        "profile": spec.profile.value,
+        "argv": list(spec.argv),
+        "environment": dict(spec.environment),
+        "limits": {name: getattr(limits, name) for name in Limits.__dataclass_fields__},
+        "mounts": [[mount.source, mount.target, mount.writable] for mount in spec.mounts],
+        "network": spec.network.value,
+        "opened": list(opened),
+        "working_folder": spec.working_folder,
+        "descriptors": list(spec.descriptors),
+        "channel": spec.channel,
+    }
+
+
+# ---------------------------------------------------------------------------------------------- checks
+
+
+def _need(condition: bool, rule: str) -> None:
+    if not condition:
+        raise BadMessage(rule)
+
+
+def text(value: Any, what: str, longest: int = 4_096) -> str:
+    """A string without NUL of at most `longest` characters; every path and argument passes here."""
+    if not isinstance(value, str) or len(value) > longest or "\0" in value:
+        raise BadMessage(f"{what}: not a string of up to {longest} characters")
+    return value
+
+
+def number(value: Any, what: str, low: float, high: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise BadMessage(f"{what}: not a number from {low} to {high}")
+    return value
+
+
+def whole(value: Any, what: str, low: int, high: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise BadMessage(f"{what}: not a whole number from {low} to {high}")
+    return value
+
+
+def sandbox_id(value: Any) -> str:
+    checked = text(value, "id", 60)
+    _need(_ID.match(checked) is not None, "id: not 1-60 characters of a-z0-9-")
+    return checked
+
+
+def plain_path(value: Any, what: str) -> str:
+    """An absolute path in its shortest form (no `..`, `.`, doubled or trailing slash)."""
+    path = text(value, what)
+    _need(path.startswith("/") and not path.startswith("//") and os.path.normpath(path) == path, f"{what}: {path!r}")
+    return path
+
+
+def below(path: str, folder: str, itself: bool = False) -> bool:
+    """Whether `path` lies below `folder` (both in shortest form), or is it."""
+    return path.startswith(folder.rstrip("/") + "/") or (itself and path == folder)
+
+
+def data_path(value: Any, config: SpawnerConfig, what: str) -> str:
+    path = plain_path(value, what)
+    _need(below(path, config.data_folder), f"{what}: {path!r} is not below the data folder")
+    return path
+
+
+def _mount(value: Any, config: SpawnerConfig) -> Mount:
+    if not isinstance(value, list) or len(value) != 3 or not isinstance(value[2], bool):
+        raise BadMessage("mount: not [source, target, writable]")
+    target = plain_path(value[1], "mount target")
+    _need(
+        any(below(target, folder, itself=True) for folder in TARGET_FOLDERS),
+        f"mount target: {target!r} is not below {', '.join(TARGET_FOLDERS)}",
+    )
+    source = plain_path(value[0], "mount source")
+    if value[2]:
+        return Mount(data_path(source, config, "writable mount source"), target, True)
+    allowed = below(source, config.data_folder) or any(
+        below(source, base, itself=True) for base in config.read_only_bases
+    )
+    _need(allowed, f"mount source: {source!r} is below no folder that sandboxes may be shown")
+    return Mount(source, target)
+
+
+def _limits(value: Any) -> Limits:
+    if not isinstance(value, dict) or value.keys() != set(Limits.__dataclass_fields__):
+        raise BadMessage("limits: wrong fields")
+    largest_file = value["file_size_bytes"]
+    return Limits(
+        memory_bytes=whole(value["memory_bytes"], "memory_bytes", 16 << 20, 1 << 42),
+        cpus=float(number(value["cpus"], "cpus", 0.01, 1_024)),
+        pids=whole(value["pids"], "pids", 1, 100_000),
+        tmp_bytes=whole(value["tmp_bytes"], "tmp_bytes", 4_096, 1 << 40),
+        tmp_inodes=whole(value["tmp_inodes"], "tmp_inodes", 16, 1 << 26),
+        open_files=whole(value["open_files"], "open_files", 16, 1 << 20),
+        file_size_bytes=None if largest_file is None else whole(largest_file, "file_size_bytes", 0, 1 << 50),
+    )
+
+
+def _sequence(value: Any, what: str, longest: int) -> Sequence[Any]:
+    if not isinstance(value, list) or len(value) > longest:
+        raise BadMessage(f"{what}: not a list of up to {longest}")
+    return value
+
+
+def _network(value: Any) -> tuple[bytes, int]:
+    address, _, length = text(value, "opened", 40).partition("/")
+    try:
+        packed = socket.inet_pton(socket.AF_INET, address)
+    except OSError as problem:
+        raise BadMessage(f"opened: {value!r} is no IPv4 network") from problem
+    _need(length.isascii() and length.isdecimal() and int(length) <= 32, f"opened: {value!r} is no IPv4 network")
+    return packed, int(length)
+
+
+def _environment(value: Any) -> dict[str, str]:
+    if not isinstance(value, dict) or len(value) > 1_024:
+        raise BadMessage("environment: not an object of up to 1024")
+    for name, content in value.items():
+        _need(_ENVIRONMENT_NAME.match(name) is not None, "environment: bad name")
+        text(content, f"environment {name}", 65_536)
+    return dict(value)
+
+
+def start_request(message: Mapping[str, Any], config: SpawnerConfig, descriptors: int) -> StartRequest:
+    """Check a start message that came with `descriptors` descriptors. Raises BadMessage."""
+    expected = {
+        *("op", "seq", "id", "profile", "argv", "environment", "limits"),
+        *("mounts", "network", "opened", "working_folder", "descriptors", "channel"),
+    }
+    _need(message.keys() == expected, "start: wrong fields")
+    argv = tuple(text(item, "argv", 65_536) for item in _sequence(message["argv"], "argv", 256))
+    _need(bool(argv), "argv: empty")
+    plain_path(argv[0], "argv[0]")
+    numbers = tuple(
+        whole(item, "descriptor", FIRST_EXTRA_DESCRIPTOR, LAST_EXTRA_DESCRIPTOR)
+        for item in _sequence(message["descriptors"], "descriptors", DESCRIPTORS_MAX - 2)
+    )
+    _need(len(set(numbers)) == len(numbers), "descriptors: one twice")
+    channel = message["channel"]
+    _need(isinstance(channel, bool), "channel: not true or false")
+    _need(descriptors == 1 + channel + len(numbers), "descriptors: not as many as announced")
+    try:
+        profile, network = Profile(message["profile"]), Network(message["network"])
+    except ValueError as problem:
+        raise BadMessage(str(problem)) from problem
+    spec = SandboxSpec(
+        id=sandbox_id(message["id"]),
+        profile=profile,
+        argv=argv,
+        environment=_environment(message["environment"]),
+        limits=_limits(message["limits"]),
+        mounts=tuple(_mount(item, config) for item in _sequence(message["mounts"], "mounts", 32)),
+        network=network,
+        working_folder=plain_path(message["working_folder"], "working_folder"),
+        channel=channel,
+    )
+    opened = tuple(_network(item) for item in _sequence(message["opened"], "opened", OPENED_MAX))
+    return StartRequest(spec, numbers, opened)

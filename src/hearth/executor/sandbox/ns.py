@@ -1,0 +1,289 @@
+"""The driver `ns`: sandboxes made by our own spawner. This is its client, in the API process's event loop."""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from hearth.executor.sandbox import messages
+from hearth.executor.sandbox.launch import Helper
+from hearth.executor.sandbox.spec import Facility, Network, SandboxExit, SandboxFailed, SandboxSpec
+
+RECEIVE_PER_WAKE = 64
+LOST = SandboxExit(code=-1, signal=None)
+CHANNEL_BUFFER_BYTES = 1 << 20
+
+
+class NsSandbox:
+    """A started sandbox of this driver (see `Sandbox`)."""
+
+    def __init__(self, driver: "NsDriver", id: str, channel: socket.socket | None, output: int) -> None:
+        self.id = id
+        self.channel = channel
+        self.output = output
+        self.uid = -1
+        """Host uid and gid of its processes."""
+        self.pid = -1
+        """Host pid of its first process."""
+        self._driver = driver
+        self._ended: asyncio.Future[SandboxExit] = asyncio.get_running_loop().create_future()
+
+    async def wait(self) -> SandboxExit:
+        return await asyncio.shield(self._ended)
+
+    async def kill(self) -> SandboxExit:
+        if not self._ended.done():
+            self._driver.post({"op": "kill", "id": self.id})
+        return await asyncio.shield(self._ended)
+
+    async def freeze(self, frozen: bool) -> None:
+        """Raises SandboxFailed when it cannot be frozen; nothing happens to one that has ended."""
+        if not self._ended.done():
+            await self._driver.request({"op": "freeze", "id": self.id, "frozen": frozen}, "freeze")
+
+    def ended(self, how: SandboxExit) -> None:
+        """Called by the driver when the spawner told how it ended."""
+        if not self._ended.done():
+            self._ended.set_result(how)
+
+    def __repr__(self) -> str:
+        state = "ended" if self._ended.done() else "running"
+        return f"<sandbox {self.id}, {state}, uid {self.uid}>"
+
+
+class NsDriver:
+    """Starts sandboxes through the spawner (see `Driver`); make it inside the event loop that will use it.
+
+    `on_lost` is called once if the spawner or the gate dies: every sandbox is over then, `alive` is False and the
+    server should end with an error.
+    """
+
+    def __init__(self, spawner: Helper, gate: Helper | None, on_lost: Callable[[str], None] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._spawner = spawner
+        self._gate = gate
+        self._on_lost = on_lost
+        self._sequence = 0
+        self._replies: dict[int, asyncio.Future[tuple[dict[str, Any], list[int]]]] = {}
+        self._sandboxes: dict[str, NsSandbox] = {}
+        self._closing = False
+        self._opened: Sequence[str] = gate.ready.get("opened", ()) if gate is not None else ()
+        self.alive = True
+        self._loop.add_reader(spawner.socket.fileno(), self._read)
+        if gate is not None:
+            self._loop.add_reader(gate.socket.fileno(), self._read_gate)
+
+    def __repr__(self) -> str:
+        return f"<ns driver, {'alive' if self.alive else 'lost'}, {len(self._sandboxes)} sandboxes>"
+
+    # ------------------------------------------------------------------------------------------ Driver
+
+    async def start(self, spec: SandboxSpec) -> NsSandbox:
+        """Start a sandbox. Raises SandboxFailed. If cancelled, what was started is ended first."""
+        if not self.alive or self._closing:
+            raise SandboxFailed("the spawner is gone" if not self.alive else "the driver is closed")
+        if spec.network is Network.GATE and self._gate is None:
+            raise SandboxFailed("network: this server has no egress gate")
+        if spec.id in self._sandboxes:
+            raise SandboxFailed(f"id {spec.id} is in use")
+        reader, writer = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(reader, False)
+        channel, theirs = socket.socketpair() if spec.channel else (None, None)
+        sandbox = NsSandbox(self, spec.id, channel, reader)
+        self._sandboxes[spec.id] = sandbox
+        try:
+            if channel is not None:
+                channel.setblocking(False)
+            opened = self._opened if spec.network is Network.GATE else ()
+            passed = [writer, *([theirs.fileno()] if theirs is not None else []), *spec.descriptors.values()]
+            answer = self._send(lambda sequence: messages.start_message(sequence, spec, opened), passed)
+            os.close(writer)
+            writer = -1
+            if theirs is not None:
+                theirs.close()
+            message, descriptors = await self._await_start(answer, sandbox)
+            self._attach_gate(sandbox.id, descriptors)
+            sandbox.uid, sandbox.pid = message["uid"], message["pid"]
+        except BaseException as problem:
+            self._sandboxes.pop(spec.id, None)
+            os.close(reader)
+            if channel is not None:
+                channel.close()
+            if isinstance(problem, messages.BadMessage | OSError):
+                raise SandboxFailed(str(problem)) from problem
+            raise
+        finally:
+            if writer >= 0:
+                os.close(writer)
+            if theirs is not None:
+                theirs.close()
+        return sandbox
+
+    async def _await_start(
+        self, answer: "asyncio.Future[tuple[dict[str, Any], list[int]]]", sandbox: NsSandbox
+    ) -> tuple[dict[str, Any], list[int]]:
+        """Wait for the spawner's word on a start; if cancelled, end the sandbox and wait for that, then go on."""
+        try:
+            message, descriptors = await asyncio.shield(answer)
+        except asyncio.CancelledError:
+            self.post({"op": "kill", "id": sandbox.id})
+            await _uncancelled(self._abandoned(answer, sandbox))
+            raise
+        if "error" in message:
+            _close_all(descriptors)
+            raise SandboxFailed(message["error"])
+        return message, descriptors
+
+    async def _abandoned(self, answer: "asyncio.Future[tuple[dict[str, Any], list[int]]]", sandbox: NsSandbox) -> None:
+        message, descriptors = await answer
+        _close_all(descriptors)
+        if "error" not in message:
+            await sandbox.kill()
+
+    async def remove_tree(self, path: str) -> None:
+        """Delete a folder below the data folder; fine when there is none. Raises SandboxFailed."""
+        await self.request({"op": "remove_tree", "path": path}, "remove_tree")
+
+    async def facilities(self) -> Sequence[Facility]:
+        """Probe the machine now, through the spawner. Raises SandboxFailed."""
+        message = await self.request({"op": "facilities"}, "facilities")
+        return [Facility(*fields) for fields in message["facilities"]]
+
+    async def close(self) -> None:
+        """End every sandbox, then the spawner and the gate."""
+        if self._closing:
+            return
+        self._closing = True
+        await asyncio.gather(*(sandbox.kill() for sandbox in list(self._sandboxes.values())))
+        for helper in (self._spawner, self._gate):
+            if helper is not None:
+                self._loop.remove_reader(helper.socket.fileno())
+                await self._loop.run_in_executor(None, helper.stop)
+        self._lost("")
+
+    # ------------------------------------------------------------------------------------------ spawner
+
+    def post(self, message: dict[str, Any]) -> None:
+        """Send a request whose answer does not matter."""
+        if self.alive:
+            with contextlib.suppress(SandboxFailed):
+                self._send(lambda sequence: {"seq": sequence, **message})
+
+    async def request(self, message: dict[str, Any], what: str) -> dict[str, Any]:
+        """Send a request and return its answer. Raises SandboxFailed with the spawner's reason."""
+        answer, descriptors = await self._send(lambda sequence: {"seq": sequence, **message})
+        _close_all(descriptors)
+        if "error" in answer:
+            raise SandboxFailed(f"{what}: {answer['error']}")
+        return answer
+
+    def _send(
+        self, make: Callable[[int], dict[str, Any]], descriptors: Sequence[int] = ()
+    ) -> "asyncio.Future[tuple[dict[str, Any], list[int]]]":
+        if not self.alive:
+            raise SandboxFailed("the spawner is gone")
+        self._sequence += 1
+        data = messages.encode(make(self._sequence))
+        answer: asyncio.Future[tuple[dict[str, Any], list[int]]] = self._loop.create_future()
+        try:
+            # a full socket means hundreds of unread requests: refused like any other failure
+            socket.send_fds(self._spawner.socket, [data], list(descriptors), socket.MSG_NOSIGNAL)
+        except OSError as problem:
+            raise SandboxFailed(f"spawner: {problem}") from problem
+        self._replies[self._sequence] = answer
+        return answer
+
+    def _read(self) -> None:
+        for _ in range(RECEIVE_PER_WAKE):
+            try:
+                data, descriptors, _, _ = socket.recv_fds(
+                    self._spawner.socket, messages.MESSAGE_BYTES, messages.DESCRIPTORS_MAX
+                )
+            except BlockingIOError:
+                return
+            except OSError:
+                data, descriptors = b"", []
+            if not data:
+                self._lost("the spawner ended")
+                return
+            self._on_message(messages.decode(data), descriptors)
+
+    def _on_message(self, message: dict[str, Any], descriptors: list[int]) -> None:
+        if message.get("event") == "exit":
+            sandbox = self._sandboxes.pop(message["id"], None)
+            self._detach_gate(message["id"])
+            if sandbox is not None:
+                fields = ("code", "signal", "out_of_memory", "pids_exhausted", "cpu_s", "peak_memory_bytes")
+                sandbox.ended(SandboxExit(**{name: message[name] for name in fields}))
+            return
+        answer = self._replies.pop(message.get("seq") or 0, None)
+        if answer is None or answer.done():
+            _close_all(descriptors)
+        else:
+            answer.set_result((message, descriptors))
+
+    def _lost(self, why: str) -> None:
+        """The spawner or the gate is gone: nothing that ran is left, whoever waits is told."""
+        if not self.alive:
+            return
+        self.alive = False
+        for helper in (self._spawner, self._gate):
+            if helper is not None and helper.socket.fileno() >= 0:
+                self._loop.remove_reader(helper.socket.fileno())
+                helper.socket.close()  # ends the other one too
+        replies, self._replies = self._replies, {}
+        for answer in replies.values():
+            if not answer.done():
+                answer.set_result(({"error": why or "the driver was closed"}, []))
+        sandboxes, self._sandboxes = self._sandboxes, {}
+        for sandbox in sandboxes.values():
+            sandbox.ended(LOST)
+        if why and self._on_lost is not None:
+            self._on_lost(why)
+
+    # ------------------------------------------------------------------------------------------ gate
+
+    def _attach_gate(self, id: str, descriptors: list[int]) -> None:
+        """Hand a sandbox's listener and DNS socket to the gate; ours are closed."""
+        try:
+            if descriptors and self._gate is not None:
+                data = messages.encode({"op": "attach", "id": id})
+                socket.send_fds(self._gate.socket, [data], descriptors, socket.MSG_NOSIGNAL)
+        finally:
+            _close_all(descriptors)
+
+    def _detach_gate(self, id: str) -> None:
+        if self._gate is not None:
+            with contextlib.suppress(OSError):
+                self._gate.socket.send(messages.encode({"op": "detach", "id": id}), socket.MSG_NOSIGNAL)
+
+    def _read_gate(self) -> None:
+        """Hear what the gate may let through now, for the firewalls of sandboxes to come; or that it ended."""
+        if self._gate is None:
+            return
+        try:
+            data = self._gate.socket.recv(messages.MESSAGE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            self._opened = messages.decode(data).get("opened", self._opened)
+        else:
+            self._lost("the egress gate ended")
+
+
+def _close_all(descriptors: Sequence[int]) -> None:
+    for fd in descriptors:
+        with contextlib.suppress(OSError):
+            os.close(fd)
+
+
+async def _uncancelled(work: Any) -> None:
+    """Finish `work` even if this task is cancelled again meanwhile."""
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.shield(task)

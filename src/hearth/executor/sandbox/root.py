@@ -1,0 +1,261 @@
+"""The root folder of sandboxes: a template mount namespace made once, and the paths shown in each sandbox.
+
+The template is a small read-only tmpfs with the host's /usr, a minimal /etc and six device nodes; it never contains
+the host's root. A sandbox's first process enters it, takes a private copy and adds what is its own.
+"""
+
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hearth.executor.sandbox import messages, netlink, syscalls
+from hearth.executor.sandbox.config import API_NAME, API_PSEUDO_ADDRESS, SpawnerConfig
+from hearth.executor.sandbox.spec import Mount
+
+HOST_NAME = "sandbox"
+DEVICES = ("null", "zero", "full", "random", "urandom")
+MASKED_BELOW_USR = ("local", "src")
+EMPTY_FOLDER = "/var/empty"
+OWN_FOLDER = "/run"
+"""Where a sandbox's own small tmpfs is while it is set up; empty afterwards."""
+STAGE = "/tmp"  # noqa: S108 - a mount point in a private namespace, not a file
+
+READ_ONLY = syscalls.MOUNT_ATTR_RDONLY | syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NODEV
+WRITABLE = syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NODEV
+DEVICE = syscalls.MOUNT_ATTR_RDONLY | syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NOEXEC
+
+PROC_MASKS = (
+    *("acpi", "asound", "bus", "cmdline", "config.gz", "diskstats", "driver", "dynamic_debug", "fs", "interrupts"),
+    *("iomem", "ioports", "irq", "kallsyms", "kcore", "key-users", "keys", "kmsg", "kpagecgroup", "kpagecount"),
+    *("kpageflags", "latency_stats", "locks", "modules", "mtrr", "pagetypeinfo", "partitions", "pressure"),
+    *("sched_debug", "scsi", "slabinfo", "softirqs", "sysrq-trigger", "sysvipc", "timer_list", "timer_stats", "tty"),
+    *("version_signature", "vmallocinfo"),
+)
+"""What of /proc says something of the host or of its other users, and no program here needs."""
+
+COPIED_FROM_ETC = ("ld.so.cache", "localtime", "mime.types", "protocols", "services", "ssl/openssl.cnf")
+
+_HOSTS = f"""127.0.0.1 localhost {HOST_NAME}
+::1 localhost ip6-localhost ip6-loopback
+{API_PSEUDO_ADDRESS} {API_NAME}
+"""
+_NSSWITCH = "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nservices: files\nprotocols: files\n"
+RESOLV_CONF = f"nameserver {netlink.DNS_ADDRESS[0]}\noptions timeout:5 attempts:2\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """The template namespace (a descriptor that keeps it alive), and what of /proc there is to mask."""
+
+    namespace_fd: int
+    masked_files: tuple[str, ...]
+    masked_folders: tuple[str, ...]
+
+
+def build_template() -> Template:
+    """Make the template in a child process and return it. Called once, single-threaded. Raises OSError."""
+    reader, writer = os.pipe()
+    done_reader, done_writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(reader)
+            os.close(done_writer)
+            _assemble()
+            os.write(writer, b"+")
+            os.read(done_reader, 1)
+        except BaseException as problem:  # noqa: BLE001 - the parent raises it again
+            os.write(writer, f"{problem}".encode()[:400])
+        os._exit(0)
+    os.close(writer)
+    os.close(done_reader)
+    try:
+        answer = os.read(reader, 400)
+        if answer != b"+":
+            raise OSError(f"build the root template: {answer.decode(errors='replace') or 'ended'}")
+        namespace = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(reader)
+        os.close(done_writer)
+        os.waitpid(pid, 0)
+    files = tuple(f"/proc/{name}" for name in PROC_MASKS if os.path.isfile(f"/proc/{name}"))
+    folders = tuple(f"/proc/{name}" for name in PROC_MASKS if os.path.isdir(f"/proc/{name}"))
+    return Template(namespace, files, folders)
+
+
+def _copy_of(path: str, attributes: int, recursive: bool = False) -> int:
+    mount = syscalls.open_tree(path, recursive=recursive)
+    syscalls.mount_setattr(mount, "", attributes, recursive=recursive)
+    return mount
+
+
+def _assemble() -> None:
+    """In a process of its own: build the tree at STAGE and make it the root of this mount namespace."""
+    syscalls.unshare(syscalls.CLONE_NEWNS)
+    syscalls.mount("", "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
+    os.umask(0o022)
+    copies = [("/usr", _copy_of("/usr", READ_ONLY, recursive=True))]
+    copies += [(f"/dev/{name}", _copy_of(f"/dev/{name}", DEVICE)) for name in DEVICES]
+    copies += [
+        (path, _copy_of(path, READ_ONLY)) for path in ("/etc/ssl/certs", "/etc/alternatives") if os.path.isdir(path)
+    ]
+    copies += [
+        (f"/etc/{name}", _copy_of(f"/etc/{name}", READ_ONLY))
+        for name in sorted(os.listdir("/etc"))
+        if name.startswith(("java-", "php")) and os.path.isdir(f"/etc/{name}")
+    ]
+    files = _files_of_etc()
+    links = {f"/{name}": os.readlink(f"/{name}") for name in os.listdir("/") if _is_usr_link(f"/{name}")}
+    empty = "tmpfs"
+    flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
+    syscalls.mount(empty, STAGE, "tmpfs", flags, "size=8m,nr_inodes=4k,mode=755")
+    for folder in ("/proc", "/tmp", "/mnt", "/opt", "/dev/shm", OWN_FOLDER, EMPTY_FOLDER, "/etc", "/usr"):  # noqa: S108
+        os.makedirs(STAGE + folder, 0o755, exist_ok=True)
+    os.symlink("/tmp", f"{STAGE}/var/tmp")  # noqa: S108
+    for path, target in links.items():
+        os.symlink(target, STAGE + path)
+    for path, content in files.items():
+        os.makedirs(os.path.dirname(STAGE + path), exist_ok=True)
+        with open(STAGE + path, "wb") as file:
+            file.write(content)
+    for name, target in (("fd", "fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
+        os.symlink(f"/proc/self/{target}", f"{STAGE}/dev/{name}")
+    for path, mount in copies:
+        attach(mount, STAGE + path, folder=not path.startswith("/dev/"))
+    for name in MASKED_BELOW_USR:
+        if os.path.isdir(f"{STAGE}/usr/{name}"):
+            attach(_copy_of(STAGE + EMPTY_FOLDER, READ_ONLY), f"{STAGE}/usr/{name}", folder=True)
+    syscalls.mount_setattr(syscalls.AT_FDCWD, STAGE, READ_ONLY)
+    os.chdir(STAGE)
+    syscalls.pivot_root(".", ".")
+    syscalls.umount(".")
+    os.chdir("/")
+
+
+def attach(mount: int, target: str, folder: bool) -> None:
+    """Attach a detached mount at `target`, making the mount point if it is missing; closes the descriptor."""
+    if not os.path.lexists(target):
+        if folder:
+            os.makedirs(target, 0o755)
+        else:
+            os.makedirs(os.path.dirname(target), 0o755, exist_ok=True)
+            os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+    syscalls.move_mount(mount, target)
+    os.close(mount)
+
+
+def _is_usr_link(path: str) -> bool:
+    return os.path.islink(path) and os.readlink(path).lstrip("/").startswith("usr/")
+
+
+def _files_of_etc() -> dict[str, bytes]:
+    files = {
+        "/etc/hosts": _HOSTS.encode(),
+        "/etc/hostname": f"{HOST_NAME}\n".encode(),
+        "/etc/nsswitch.conf": _NSSWITCH.encode(),
+        "/etc/resolv.conf": b"",
+        "/etc/passwd": b"",
+        "/etc/group": b"",
+    }
+    for name in COPIED_FROM_ETC:
+        try:
+            with open(f"/etc/{name}", "rb") as file:
+                files[f"/etc/{name}"] = file.read(1 << 20)
+        except OSError:
+            continue
+    return files
+
+
+# ---------------------------------------------------------------------------------------------- host side of mounts
+
+
+@dataclass(frozen=True, slots=True)
+class OpenMount:
+    """A mount ready to be attached inside: a detached copy of its source with its attributes set."""
+
+    fd: int
+    target: str
+    folder: bool
+    writable: bool
+
+
+class Bases:
+    """The host folders that sandboxes may be shown parts of, held open so that no link can lead out of them."""
+
+    def __init__(self, config: SpawnerConfig) -> None:
+        self._config = config
+        flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+        self._data = os.open(config.data_folder, flags)
+        self._read_only = [(base, os.open(base, flags)) for base in config.read_only_bases]
+
+    def open_data(self, path: str, flags: int) -> int:
+        """Open a path below the data folder, through no symbolic link: its owner may have put links there."""
+        relative = os.path.relpath(path, self._config.data_folder)
+        return syscalls.openat2(self._data, relative, flags, syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS)
+
+    def open_source(self, path: str) -> int:
+        """Open the source of a read-only mount (O_PATH)."""
+        if messages.below(path, self._config.data_folder):
+            return self.open_data(path, os.O_PATH)
+        for base, fd in self._read_only:
+            if messages.below(path, base, itself=True):
+                resolve = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_MAGICLINKS
+                return syscalls.openat2(fd, os.path.relpath(path, base), os.O_PATH, resolve)
+        raise PermissionError(f"{path} is below no allowed folder")
+
+    def open_parent(self, path: str) -> int:
+        """Open the folder that holds `path`, itself in the data folder, for listing and deleting."""
+        parent = os.path.dirname(path)
+        flags = os.O_RDONLY | os.O_DIRECTORY
+        if parent == self._config.data_folder:
+            return os.open(".", flags | os.O_CLOEXEC, dir_fd=self._data)
+        return self.open_data(parent, flags)
+
+    def make_folder(self, path: str) -> int:
+        """Open the folder `path` below the data folder, making what is missing as the server's own (O_PATH)."""
+        current = os.dup(self._data)
+        try:
+            for name in os.path.relpath(path, self._config.data_folder).split("/"):
+                try:
+                    os.mkdir(name, 0o755, dir_fd=current)
+                    os.chown(
+                        name,
+                        self._config.server_uid,
+                        self._config.server_gid,
+                        dir_fd=current,
+                        follow_symlinks=False,
+                    )
+                except FileExistsError:
+                    pass
+                flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+                following = os.open(name, flags, dir_fd=current)
+                os.close(current)
+                current = following
+        except BaseException:
+            os.close(current)
+            raise
+        return current
+
+    def open_mounts(self, mounts: Sequence[Mount]) -> list[OpenMount]:
+        """Detached copies of the mounts' sources, to be attached by the sandbox's first process. Raises OSError."""
+        opened: list[OpenMount] = []
+        try:
+            for mount in mounts:
+                source = self.make_folder(mount.source) if mount.writable else self.open_source(mount.source)
+                try:
+                    folder = stat.S_ISDIR(os.fstat(source).st_mode)
+                    copy = syscalls.open_tree("", source)
+                finally:
+                    os.close(source)
+                opened.append(OpenMount(copy, mount.target, folder, mount.writable))
+                syscalls.mount_setattr(copy, "", WRITABLE if mount.writable else READ_ONLY)
+        except BaseException:
+            close_mounts(opened)
+            raise
+        return opened
+
+
+def close_mounts(mounts: Sequence[OpenMount]) -> None:
+    for mount in mounts:
+        os.close(mount.fd)

@@ -1,0 +1,449 @@
+"""The privileged spawner: the one process that stays root, starts sandboxes and ends them. `python -m` this module.
+
+Single-threaded (it forks by raw clone), stdlib only, parses nothing that users wrote. It serves the API process over
+one SOCK_SEQPACKET socket and ends, with everything it started, as soon as that socket closes.
+"""
+
+import contextlib
+import fcntl
+import gc
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from hearth.executor.sandbox import boxes, cgroups, facilities, inside, messages, netlink, root, syscalls, trees
+from hearth.executor.sandbox.boxes import Box
+from hearth.executor.sandbox.config import SpawnerConfig, spawner_config
+from hearth.executor.sandbox.messages import BadMessage
+from hearth.executor.sandbox.spec import Network
+
+LOCK_WAIT_S = 15.0
+END_WAIT_S = 10.0
+OUTGOING_MAX = 20_000
+"""Messages the API process may leave unread before it counts as gone."""
+HELPERS_MAX = 4
+HELPER_TIMEOUT_S = 900.0
+RETRY_S = 0.005
+
+
+class Helper:
+    """A child process that deletes a folder, so that a large one does not hold up the loop."""
+
+    def __init__(self, sequence: int, pid: int, pidfd: int, result_fd: int) -> None:
+        self.sequence = sequence
+        self.pid = pid
+        self.pidfd = pidfd
+        self.result_fd = result_fd
+        self.deadline = time.monotonic() + HELPER_TIMEOUT_S
+
+
+class Spawner:
+    """The loop and everything it holds. One per process."""
+
+    def __init__(self, control: socket.socket, config: SpawnerConfig) -> None:
+        """Prepare the machine: sweep what a dead server left, make groups and the root template.
+
+        Raises OSError or CgroupError with the reason when that is not possible.
+        """
+        self.control = control
+        self.config = config
+        self.boxes: dict[str, Box] = {}
+        self.uids = boxes.UidPool(config.uid_first, config.uid_count)
+        self.cgroups: cgroups.Cgroups | None = None
+        if "cgroups" not in config.weaken:
+            self.cgroups = cgroups.Cgroups(config.group_name())
+            self.cgroups.sweep()
+            self.cgroups.prepare((os.getpid(), os.getppid()))
+        self.bases = root.Bases(config)
+        self.template = root.build_template()
+        self.seccomp = b"" if "seccomp" in config.weaken else facilities.seccomp_program()
+        self.landlock_abi = syscalls.landlock_abi()
+        self.null_fd = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        self.poll = select.epoll()
+        self.handlers: dict[int, Callable[[], None]] = {}
+        self.outgoing: deque[tuple[bytes, Sequence[int]]] = deque()
+        self.helpers: dict[int, Helper] = {}
+        self.waiting_removals: deque[tuple[int, str]] = deque()
+        self.open = True
+        self._watch(control.fileno(), self._on_control)
+
+    # ------------------------------------------------------------------------------------------ loop
+
+    def run(self) -> None:
+        """Serve until the API process is gone, then end every sandbox."""
+        while self.open:
+            self._turn(self._timeout())
+        deadline = time.monotonic() + END_WAIT_S
+        for box in list(self.boxes.values()):
+            self._end(box)
+        for helper in self.helpers.values():
+            syscalls.pidfd_kill(helper.pidfd)
+        while self.boxes and time.monotonic() < deadline:
+            self._turn(0.02)
+        if self.cgroups is not None:
+            self.cgroups.sweep()
+            self.cgroups.close()
+
+    def _turn(self, timeout_s: float) -> None:
+        for fd, _ in self.poll.poll(timeout_s):
+            handler = self.handlers.get(fd)
+            if handler is not None:
+                handler()
+        now = time.monotonic()
+        for box in list(self.boxes.values()):
+            if box.status is not None:
+                self._finish(box)
+            elif box.starting and now > box.deadline:
+                box.problem = box.problem or "start: took too long"
+                self._end(box)
+        for helper in list(self.helpers.values()):
+            if now > helper.deadline:
+                syscalls.pidfd_kill(helper.pidfd)
+
+    def _timeout(self) -> float:
+        if any(box.status is not None for box in self.boxes.values()):
+            return RETRY_S
+        return 1.0 if self.helpers or any(box.starting for box in self.boxes.values()) else -1.0
+
+    def _watch(self, fd: int, handler: Callable[[], None]) -> None:
+        self.handlers[fd] = handler
+        self.poll.register(fd, select.EPOLLIN)
+
+    def _unwatch(self, fd: int) -> None:
+        """Stop watching a descriptor and close it."""
+        if self.handlers.pop(fd, None) is not None:
+            with contextlib.suppress(OSError):
+                self.poll.unregister(fd)
+        with contextlib.suppress(OSError):
+            os.close(fd)
+
+    # ------------------------------------------------------------------------------------------ API process
+
+    def send(self, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
+        """Queue a message; the descriptors are closed once it is sent."""
+        self.outgoing.append((messages.encode(message), descriptors))
+        if len(self.outgoing) > OUTGOING_MAX:
+            self.open = False
+        self._flush()
+
+    def _flush(self) -> None:
+        try:
+            while self.outgoing:
+                data, descriptors = self.outgoing[0]
+                socket.send_fds(self.control, [data], list(descriptors), socket.MSG_NOSIGNAL)
+                self.outgoing.popleft()
+                for fd in descriptors:
+                    os.close(fd)
+            self.poll.modify(self.control.fileno(), select.EPOLLIN)
+        except BlockingIOError:
+            self.poll.modify(self.control.fileno(), select.EPOLLIN | select.EPOLLOUT)
+        except OSError:
+            self.open = False
+
+    def _on_control(self) -> None:
+        self._flush()
+        for _ in range(64):
+            try:
+                data, descriptors, flags, _ = socket.recv_fds(
+                    self.control, messages.MESSAGE_BYTES, messages.DESCRIPTORS_MAX, socket.MSG_CMSG_CLOEXEC
+                )
+            except BlockingIOError:
+                return
+            except OSError:
+                data, descriptors, flags = b"", [], 0
+            if not data:
+                self.open = False
+                return
+            try:
+                self._on_message(data, descriptors, flags)
+            finally:
+                for fd in descriptors:
+                    os.close(fd)
+
+    def _on_message(self, data: bytes, descriptors: list[int], flags: int) -> None:
+        sequence: Any = None
+        try:
+            if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+                raise BadMessage("truncated message")
+            message = messages.decode(data)
+            sequence = messages.whole(message.get("seq"), "seq", 0, 1 << 53)
+            match message.get("op"):
+                case "start":
+                    self._start(message, descriptors)
+                case "kill":
+                    box = self.boxes.get(messages.sandbox_id(message.get("id")))
+                    if box is not None:
+                        self._end(box)
+                    self.send({"seq": sequence})
+                case "freeze":
+                    self._freeze(message)
+                    self.send({"seq": sequence})
+                case "remove_tree":
+                    self._remove_tree(sequence, messages.data_path(message.get("path"), self.config, "path"))
+                case "facilities":
+                    found = facilities.probe_facilities(self.config)
+                    self.send({"seq": sequence, "facilities": [facilities.to_list(one) for one in found]})
+                case other:
+                    raise BadMessage(f"unknown operation {str(other)[:40]!r}")
+        except (BadMessage, OSError, cgroups.CgroupError) as problem:
+            self.send({"seq": sequence, "error": str(problem)[:800]})
+
+    # ------------------------------------------------------------------------------------------ start
+
+    def _start(self, message: dict[str, Any], descriptors: list[int]) -> None:
+        """Check, prepare and create one sandbox; the reply follows when its program runs or could not."""
+        request = messages.start_request(message, self.config, len(descriptors))
+        spec = request.spec
+        if spec.id in self.boxes:
+            raise BadMessage(f"id {spec.id} is in use")
+        if len(self.boxes) >= self.config.sandboxes_max:
+            raise BadMessage(f"{self.config.sandboxes_max} sandboxes run already")
+        mounts = self.bases.open_mounts(spec.mounts)
+        use_gate = spec.network is Network.GATE and "egress" not in self.config.weaken
+        own = [item.packed for item in netlink.own_addresses() if item.version == 4] if use_gate else []
+        group = None
+        uid = self.uids.take()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            if self.cgroups is not None:
+                limits = spec.limits
+                group = self.cgroups.create(spec.id, limits.memory_bytes, limits.cpus, limits.pids)
+            plan = inside.Plan(
+                request=request,
+                uid=uid,
+                server_uid=self.config.server_uid,
+                uid_range=range(self.config.uid_first, self.config.uid_first + self.config.uid_count),
+                mounts=mounts,
+                descriptors=descriptors,
+                null_fd=self.null_fd,
+                template=self.template,
+                seccomp=self.seccomp,
+                landlock_abi=self.landlock_abi,
+                use_cgroups=group is not None,
+                use_gate=use_gate,
+                own_addresses=own,
+            )
+            pid, pidfd = self._clone(plan, group, ours, theirs)
+        except BaseException:
+            ours.close()
+            self.uids.give_back(uid)
+            if group is not None and self.cgroups is not None:
+                self.cgroups.remove(group)
+                self._close_event(group)
+            raise
+        finally:
+            theirs.close()
+            root.close_mounts(mounts)
+        ours.setblocking(False)
+        deadline = time.monotonic() + self.config.start_timeout_s
+        box = Box(spec.id, message["seq"], uid, pid, pidfd, ours, group, deadline)
+        self.boxes[spec.id] = box
+        self._watch(pidfd, lambda: self._on_exit(box))
+        self._watch(ours.fileno(), lambda: self._on_report(box))
+        if group is not None and group.oom_event_fd >= 0:
+            self._watch(group.oom_event_fd, lambda: self._on_out_of_memory(box))
+        try:
+            if group is not None and self.cgroups is not None:
+                self.cgroups.attach(group, pid)  # meanwhile the new process makes its mounts
+            ours.send(inside.GO)
+        except OSError as problem:
+            box.problem = f"cgroup: {problem}"
+            self._end(box)
+
+    def _clone(
+        self, plan: inside.Plan, group: cgroups.Group | None, ours: socket.socket, theirs: socket.socket
+    ) -> tuple[int, int]:
+        folder = self.cgroups.unified_folder(group) if self.cgroups is not None and group is not None else None
+        group_fd = cgroups.cgroup_folder_fd(folder) if folder else -1
+        try:
+            pid, pidfd = syscalls.clone(syscalls.CLONE_NEWPID, group_fd)
+            if pid == 0:
+                os.close(ours.fileno())  # else the wait for the spawner's word would outlive the spawner
+                inside.run(plan, theirs)
+            return pid, pidfd
+        finally:
+            if group_fd >= 0:
+                os.close(group_fd)
+
+    def _on_report(self, box: Box) -> None:
+        """Hear how far the setup of a sandbox came; its end of file means exec or exit."""
+        while box.report is not None:
+            try:
+                data, descriptors, _, _ = socket.recv_fds(box.report, 1_024, 2, socket.MSG_CMSG_CLOEXEC)
+            except BlockingIOError:
+                return
+            except OSError:
+                data, descriptors = b"", []
+            box.gate_fds += descriptors
+            if data == inside.ENTERED:
+                box.entered = True
+            elif data.startswith(inside.FAILED):
+                box.problem = box.problem or data[1:].decode(errors="replace")
+            elif not data:
+                self._unwatch(box.report.detach())
+                box.report = None
+                self._on_started(box)
+
+    def _on_started(self, box: Box) -> None:
+        box.starting = False
+        if box.entered and not box.problem:
+            gate_fds, box.gate_fds = box.gate_fds, []
+            box.announced = True
+            self.send({"seq": box.sequence, "uid": box.uid, "pid": box.pid}, gate_fds)
+        else:
+            box.problem = box.problem or "setup: the process ended"
+            self._end(box)
+
+    # ------------------------------------------------------------------------------------------ end
+
+    def _on_out_of_memory(self, box: Box) -> None:
+        """v1 kills one process when memory is out; end the others with it, as v2 does by itself."""
+        if box.group is not None:
+            with contextlib.suppress(OSError):
+                os.read(box.group.oom_event_fd, 8)
+        box.out_of_memory = True
+        self._end(box)
+
+    def _end(self, box: Box) -> None:
+        """Kill every process of a sandbox: with its first one the kernel ends the whole pid namespace."""
+        if box.status is None:
+            if box.group is not None and self.cgroups is not None:
+                self.cgroups.kill(box.group)
+            syscalls.pidfd_kill(box.pidfd)
+
+    def _on_exit(self, box: Box) -> None:
+        """Collect the first process; by then no other process of its pid namespace is left."""
+        _, box.status = os.waitpid(box.pid, 0)
+        self._on_report(box)
+        self._unwatch(box.pidfd)
+        if box.group is not None and self.cgroups is not None:
+            self._close_event(box.group)
+            box.usage = self.cgroups.usage(box.group)
+        for fd in box.gate_fds:
+            os.close(fd)
+        box.gate_fds = []
+
+    def _close_event(self, group: cgroups.Group) -> None:
+        if group.oom_event_fd >= 0:
+            self._unwatch(group.oom_event_fd)
+
+    def _finish(self, box: Box) -> None:
+        """Delete the groups of an ended sandbox, free its uid and say how it ended; again until the kernel lets go."""
+        if box.group is not None and self.cgroups is not None and not self.cgroups.remove(box.group):
+            box.removals += 1
+            if box.removals < boxes.REMOVALS_MAX:
+                return
+        del self.boxes[box.id]
+        self.uids.give_back(box.uid)
+        if box.announced:
+            self.send(box.exit_message())
+        else:
+            self.send({"seq": box.sequence, "error": box.problem or "ended"})
+
+    # ------------------------------------------------------------------------------------------ others
+
+    def _freeze(self, message: dict[str, Any]) -> None:
+        box = self.boxes.get(messages.sandbox_id(message.get("id")))
+        frozen = message.get("frozen")
+        if not isinstance(frozen, bool):
+            raise BadMessage("frozen: not true or false")
+        if box is None or box.status is not None:
+            return
+        if box.group is None or self.cgroups is None:
+            raise BadMessage("freeze: cgroups are weakened")
+        self.cgroups.freeze(box.group, frozen)
+
+    def _remove_tree(self, sequence: int, path: str) -> None:
+        self.waiting_removals.append((sequence, path))
+        self._next_removal()
+
+    def _next_removal(self) -> None:
+        while self.waiting_removals and len(self.helpers) < HELPERS_MAX:
+            sequence, path = self.waiting_removals.popleft()
+            reader, writer = os.pipe2(os.O_CLOEXEC)
+            pid, pidfd = syscalls.clone(0)
+            if pid == 0:
+                self._delete_and_exit(path, writer)
+            os.close(writer)
+            helper = Helper(sequence, pid, pidfd, reader)
+            self.helpers[pidfd] = helper
+            self._watch(pidfd, lambda helper=helper: self._on_helper(helper))  # type: ignore[misc]
+
+    def _delete_and_exit(self, path: str, writer: int) -> None:
+        """In a helper process: delete the folder, say what went wrong if anything did, exit."""
+        try:
+            os.close(self.control.fileno())
+            syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+            parent = self.bases.open_parent(path)
+            trees.delete(parent, os.path.basename(path))
+        except FileNotFoundError:
+            os._exit(0)
+        except BaseException as problem:  # noqa: BLE001 - reported to the parent
+            with contextlib.suppress(OSError):
+                os.write(writer, str(problem).encode(errors="replace")[:800] or b"failed")
+        finally:
+            os._exit(0)
+
+    def _on_helper(self, helper: Helper) -> None:
+        _, status = os.waitpid(helper.pid, 0)
+        problem = os.read(helper.result_fd, 1_024).decode(errors="replace")
+        os.close(helper.result_fd)
+        self._unwatch(helper.pidfd)
+        del self.helpers[helper.pidfd]
+        if status and not problem:
+            problem = f"helper ended with status {status}"
+        self.send({"seq": helper.sequence, "error": problem} if problem else {"seq": helper.sequence})
+        self._next_removal()
+
+
+def _lock(config: SpawnerConfig) -> int:
+    """Take the data folder for this spawner, waiting for one that is still ending a dead server's sandboxes."""
+    fd = os.open(config.data_folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    deadline = time.monotonic() + LOCK_WAIT_S
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise OSError(f"{config.data_folder} is in use by another running server") from None
+            time.sleep(0.02)
+        else:
+            return fd
+
+
+def main() -> int:
+    """Serve the API process on the descriptor named by the argument: its first message is the configuration."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # the API process decides when to end; its end is ours
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
+    control = socket.socket(fileno=int(sys.argv[1]))
+    control.set_inheritable(False)
+    config = spawner_config(control.recv(messages.MESSAGE_BYTES))
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    try:
+        lock = _lock(config)
+        control.setblocking(False)
+        spawner = Spawner(control, config)
+    except (OSError, cgroups.CgroupError) as problem:
+        control.setblocking(True)
+        control.send(messages.encode({"event": "failed", "why": str(problem)[:800]}))
+        return 78
+    gc.collect()
+    gc.disable()  # a short-lived copy per sandbox must not touch every page
+    gc.freeze()
+    spawner.send({"event": "ready"})
+    spawner.run()
+    os.close(lock)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
