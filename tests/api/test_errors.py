@@ -1,9 +1,9 @@
 """The one shape of errors, whose fault is answered how, and a content-type on everything."""
 
+from collections.abc import MutableMapping
 from typing import Any
 
 import pytest
-import structlog
 
 from hearth.api.errors import REQUEST_ID_HEADER
 from hearth.model.refusals import Busy, PlatformFault, Refusal, Unavailable
@@ -11,6 +11,8 @@ from hearth.ports import CursorNotFound, Page
 from tests.api.support import World
 
 pytestmark = pytest.mark.anyio
+
+Logs = list[MutableMapping[str, Any]]
 
 
 async def test_the_shape_of_an_error(world: World) -> None:
@@ -62,22 +64,20 @@ async def test_busy_names_its_limit_and_when_to_come_again(world: World) -> None
     assert "max_instances=4" in answer.json()["message"]
 
 
-async def test_a_fault_of_ours_is_logged_once_under_the_id_the_answer_carries(world: World) -> None:
+async def test_a_fault_of_ours_is_logged_once_under_the_id_the_answer_carries(world: World, logs: Logs) -> None:
     world.functions.results["get"] = RuntimeError("boom")
-    with structlog.testing.capture_logs() as logs:
-        async with world.client() as client:
-            answer = await client.get("/v1/functions/f1")
+    async with world.client() as client:
+        answer = await client.get("/v1/functions/f1")
     (entry,) = logs
     assert entry["request_id"] == answer.headers[REQUEST_ID_HEADER]
     assert (entry["log_level"], entry["route"], entry["project_id"]) == ("error", "functions.get", "p1")
     assert isinstance(entry["exc_info"], RuntimeError)
 
 
-async def test_a_refusal_is_not_logged(world: World) -> None:
+async def test_a_refusal_is_not_logged(world: World, logs: Logs) -> None:
     world.functions.results["get"] = Refusal("function_not_found")
-    with structlog.testing.capture_logs() as logs:
-        async with world.client() as client:
-            await client.get("/v1/functions/f1")
+    async with world.client() as client:
+        await client.get("/v1/functions/f1")
     assert logs == []
 
 

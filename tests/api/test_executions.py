@@ -127,6 +127,7 @@ async def test_a_form_carries_headers_as_json_text_and_a_binary_body(world: Worl
     assert (arguments["method"], arguments["is_async"]) == ("PUT", False)
 
 
+@pytest.mark.slow
 async def test_the_body_may_have_10_mi_characters_and_one_more_is_refused_by_its_name(world: World) -> None:
     async with world.client() as client:
         full = await client.post(EXECUTIONS, json={"body": "x" * 10_485_760})

@@ -66,7 +66,7 @@ async def list_(call: Call) -> Any:
         raise Refusal("general_query_invalid", "Deployments cannot be searched. Use `queries` to filter them.")
     query = listed(**arguments)
     page = await call.control.deployments.list(call.project_id, function_id, query)
-    return wire.listing("deployments", page.total, [wire.deployment(item) for item in page.items])
+    return wire.listing("deployments", page.total, wire.select(map(wire.deployment, page.items), query.select))
 
 
 async def get(call: Call) -> Any:
