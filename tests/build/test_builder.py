@@ -292,6 +292,13 @@ async def test_a_defect_of_the_build_program_is_our_fault(case: Case) -> None:
         await case.run()
 
 
+@pytest.mark.parametrize("stage", ["extract", "build"])
+async def test_a_lost_sandbox_is_our_fault(case: Case, stage: str) -> None:
+    setattr(case.driver, stage, lambda sandbox: sandbox.end(SandboxExit(-1, None)))
+    with pytest.raises(PlatformFault, match="lost"):
+        await case.run()
+
+
 async def test_a_sandbox_that_cannot_be_started_is_our_fault(case: Case) -> None:
     case.driver.refusal = SandboxFailed("clone: no space")
     with pytest.raises(PlatformFault, match="clone: no space"):

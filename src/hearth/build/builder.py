@@ -40,6 +40,7 @@ _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
 
 #: Exit code of the extract program for an archive that it refuses; its last line says why.
 _REFUSED = 3
+_LOST = -1  # SandboxExit.code of a sandbox nobody knows the end of
 _EXTRACT_MEMORY_BYTES = 256 * MEBIBYTE
 _BUILD_PIDS = 1024
 _BUILD_TMP_BYTES = 256 * MEBIBYTE
@@ -284,7 +285,10 @@ class SandboxBuilder:
         raise _Failed(message)
 
     def _raise_limits(self, request: BuildRequest, ran: Ran, said: str = "") -> None:
-        """Raise _Failed if time, memory or the server's disk ended it; `said` goes before what is said of memory."""
+        """Raise _Failed if time, memory or the server's disk ended it; `said` goes before what is said of memory.
+
+        Raises PlatformFault if the sandbox was lost with the driver's processes.
+        """
         if ran.stopped == TIMEOUT:
             raise _Failed(
                 f"Build timed out after {request.timeout_s:g} seconds, the limit of this server "
@@ -292,6 +296,8 @@ class SandboxBuilder:
             )
         if ran.stopped == _DISK_FULL:
             raise _Failed("The disk of this server is nearly full, so the build was ended. Tell its operator.")
+        if ran.exit.code == _LOST:
+            raise PlatformFault("A build's sandbox was lost: the process that keeps sandboxes ended.")
         if ran.exit.out_of_memory:
             raise _Failed(
                 f"{said}Build ran out of memory: it may use {request.memory_mb} MB. Choose a larger build "
