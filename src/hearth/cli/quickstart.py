@@ -64,7 +64,7 @@ def run_quickstart(
         refuse_busy_port(host, port)
         server = ServerChild(serve_argv)
     except (NotReady, OSError) as error:
-        console.print(f"[red]The server could not be started:[/] {escape(str(error))}")
+        console.print(f"[red]The server could not be started:[/] {escape(str(error))}", soft_wrap=True)
         return error.exit_code if isinstance(error, NotReady) else EXIT_FAILED
     with passing_signals_on(server):
         try:
@@ -72,7 +72,10 @@ def run_quickstart(
             if once:
                 code = server.stop(STOP_WAIT_S)
                 if code != 0:
-                    console.print(f"[red]The server ended with exit code {code}.[/]\n{escape(server.last_lines())}")
+                    console.print(
+                        f"[red]The server ended with exit code {code}.[/]\n{escape(server.last_lines())}",
+                        soft_wrap=True,
+                    )
                 return EXIT_FAILED if failed or code != 0 else 0
             console.print(f"\nServing at [bold]{endpoint}[/]; credentials in {data_dir / 'credentials.json'}.")
             console.print("Ctrl-C stops.")
@@ -82,7 +85,7 @@ def run_quickstart(
             server.show_output()
             return server.wait()
         except NotReady as error:
-            console.print(f"[red]The server could not be started:[/] {escape(str(error))}")
+            console.print(f"[red]The server could not be started:[/] {escape(str(error))}", soft_wrap=True)
             return error.exit_code
         finally:
             with contextlib.suppress(Interrupted):
@@ -120,7 +123,7 @@ def quickstart(
     console.print(results_table(runs))
     for run in runs:
         if run.failure is not None:
-            console.print(f"[red]{run.example.id}:[/] {escape(run.failure)}")
+            console.print(f"[red]{run.example.id}:[/] {escape(run.failure)}", soft_wrap=True)
     return runs
 
 
@@ -175,7 +178,7 @@ def _try_examples(
     try:
         runs = quickstart(read_credentials(data_dir), examples_dir, console, runtimes=runtimes)
     except (BadExample, OSError, ValueError) as error:
-        console.print(f"[red]The examples could not be tried:[/] {escape(str(error))}")
+        console.print(f"[red]The examples could not be tried:[/] {escape(str(error))}", soft_wrap=True)
         return True
     return any(run.failure is not None for run in runs)
 
