@@ -18,6 +18,7 @@ from appwrite.input_file import InputFile
 from appwrite.services.functions import Functions
 from requests import RequestException
 
+from hearth import CONTRACT_VERSION
 from hearth.cli.examples import Example
 
 POLL_S = 0.2
@@ -76,6 +77,8 @@ class ExampleDeployer:
         """`runtimes` are the ids of the runtimes that can run on that server."""
         client = Client()
         client.set_endpoint(credentials.endpoint).set_project(credentials.project_id).set_key(credentials.api_key)
+        # The SDK asks for a newer version than the server's, and would print the server's note on it at every call.
+        client.add_header("x-appwrite-response-format", CONTRACT_VERSION)
         self._functions = Functions(client)
         self._runtimes = runtimes
 

@@ -5,11 +5,13 @@ The command line of it is `hearth.cli.main`; the steps for one example are `hear
 
 import contextlib
 import json
+import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich import box
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
@@ -30,7 +32,10 @@ if TYPE_CHECKING:
 
 BUILD_WAIT_S = 240.0
 STOP_WAIT_S = 60.0  # the server's own grace period and what it takes to end everything after it
-BODY_COLUMNS = 60
+BODY_CHARS = 60
+WIDE_COLUMNS = 120
+PIPED_COLUMNS = 140  # of a log file or a pipe, where nothing wraps
+SERVER_LINES = 15
 EXIT_FAILED = 1
 EXIT_NOT_ALLOWED = 78
 
@@ -53,7 +58,7 @@ def run_quickstart(
     any example failed. Without it the failures are shown, and the code is the server's. A server that does not come
     up gives its own exit code. Call it from the main thread: it handles signals.
     """
-    console = console or Console()
+    console = console or _console()
     try:
         import hearth.cli.example_runs  # noqa: F401 - the SDK is an optional dependency: say so before any work
     except ModuleNotFoundError as error:
@@ -69,6 +74,8 @@ def run_quickstart(
     with passing_signals_on(server):
         try:
             failed = _try_examples(server, endpoint, data_dir, examples_dir, runtimes, console)
+            if failed:
+                console.print(f"The server said last:\n{escape(server.last_lines(SERVER_LINES))}", soft_wrap=True)
             if once:
                 code = server.stop(STOP_WAIT_S)
                 if code != 0:
@@ -120,32 +127,39 @@ def quickstart(
                 run.stage = "executing"
                 deployer.execute(run)
                 run.stage = "done"
-    console.print(results_table(runs))
+    console.print(results_table(runs, console.width))
     for run in runs:
         if run.failure is not None:
             console.print(f"[red]{run.example.id}:[/] {escape(run.failure)}", soft_wrap=True)
     return runs
 
 
-def results_table(runs: "Sequence[ExampleRun]") -> Table:
-    """One line per example: build time, first and second execution, status and body."""
-    table = Table(title="Examples", title_justify="left")
-    table.add_column("example", no_wrap=True)
+def results_table(runs: "Sequence[ExampleRun]", columns: int) -> Table:
+    """One row per example: runtime, build time, first and second execution, status and body.
+
+    In less than `WIDE_COLUMNS` the body stands below the example's name, so that nothing is cut.
+    """
+    is_wide = columns >= WIDE_COLUMNS
+    table = Table(
+        title="Examples", title_justify="left", box=box.SIMPLE_HEAD if is_wide else box.SIMPLE, pad_edge=False
+    )
+    table.add_column("example", overflow="fold")
     table.add_column("runtime", no_wrap=True)
-    for name in ("build", "first execution", "second execution", "status"):
-        table.add_column(name, justify="right")
-    table.add_column("body", overflow="fold")
+    for name in ("build", "first\nexecution", "second\nexecution", "status"):
+        table.add_column(name, justify="right", no_wrap=True)
+    if is_wide:
+        table.add_column("body", overflow="fold")
     for run in runs:
-        failed = run.failure is not None
-        body = run.body if len(run.body) <= BODY_COLUMNS else run.body[: BODY_COLUMNS - 1] + "…"
+        body = escape(run.body if len(run.body) <= BODY_CHARS else run.body[: BODY_CHARS - 1] + "…")
+        colour = "green" if run.failure is None else "red"
         table.add_row(
-            run.example.id,
+            run.example.id if is_wide else f"{run.example.id}\n  [dim]{body}[/]",
             run.runtime or "-",
             _seconds(run.build_s) if run.built else "earlier",
             _milliseconds(run.first_s),
             _milliseconds(run.second_s),
-            f"[{'red' if failed else 'green'}]{run.status or 'failed'}[/] {run.status_code or ''}",
-            escape(body),
+            f"[{colour}]{run.status or 'failed'} {run.status_code or ''}[/]",
+            *([body] if is_wide else []),
         )
     return table
 
@@ -212,6 +226,11 @@ def _progress(runs: "Sequence[ExampleRun]", console: Console) -> Iterator[None]:
         return
     with Live(get_renderable=rows, console=console, refresh_per_second=8, transient=True):
         yield
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=PIPED_COLUMNS)
 
 
 def _reachable(host: str) -> str:
