@@ -251,6 +251,7 @@ async def _serve_until(app: Application, listener: socket.socket, stop: asyncio.
             lifespan="off",
             log_config=None,
             access_log=False,
+            proxy_headers=False,  # whom to trust about the client's address is the API's own decision
             server_header=False,
             timeout_graceful_shutdown=CONNECTION_GRACE_S,
             backlog=2048,

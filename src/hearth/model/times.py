@@ -14,8 +14,8 @@ def truncate(moment: datetime) -> datetime:
 
 
 def to_wire(moment: datetime) -> str:
-    """`2026-11-24T05:38:00.123+00:00`, the only date form the API emits."""
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}+00:00"
+    """`2026-11-24T05:38:00.123+00:00`, the only date form the API emits; `moment` is in UTC."""
+    return moment.isoformat(timespec="milliseconds")
 
 
 def to_epoch_ms(moment: datetime) -> int:
