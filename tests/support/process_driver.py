@@ -96,7 +96,7 @@ class ProcessDriver:
         actions: list[tuple[object, ...]] = [(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0)]
         actions += [(os.POSIX_SPAWN_DUP2, source, number) for number, source in moved.items()]
         try:
-            pid = os.posix_spawn(
+            pid = os.posix_spawn(  # noqa: ASYNC221 - returns at once
                 "/usr/bin/unshare",
                 _command(spec),
                 {**spec.environment, "COVERED": " ".join(_COVERED)},
@@ -129,11 +129,7 @@ class ProcessDriver:
 
 def _command(spec: SandboxSpec) -> list[str]:
     as_root = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-    mounts = [
-        word
-        for mount in spec.mounts
-        for word in (mount.source, mount.target, "rw" if mount.writable else "ro")
-    ]
+    mounts = [word for mount in spec.mounts for word in (mount.source, mount.target, "rw" if mount.writable else "ro")]
     return [
         "/usr/bin/unshare", *as_root, "--mount", "/bin/sh", "-c", _SCRIPT, "sh",
         spec.working_folder, str(len(spec.mounts)), *mounts, *spec.argv,

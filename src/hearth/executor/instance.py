@@ -1,6 +1,6 @@
-"""One instance: a sandbox, the conversation with the shim in it, and the requests that run there.
+"""One instance: a sandbox from its start to its end. What is said in it is `conversation.py`'s business.
 
-Which request comes here is decided by the pool; this file starts, speaks, measures time, and ends.
+Which request comes here is decided by the pool.
 """
 
 import asyncio
@@ -9,31 +9,16 @@ import os
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
-from hearth.executor.calls import TIMED_OUT, Call, Ended, Ticket, reason_of
+from hearth.executor.calls import Ended, Ticket, reason_of
 from hearth.executor.code_cache import CodeCache
+from hearth.executor.conversation import Conversation
 from hearth.executor.limits import MIB, ExecutorLimits
 from hearth.executor.logs import decode
 from hearth.executor.pool import Member
-from hearth.executor.protocol import (
-    BODY_PIECE_BYTES,
-    AssignFrame,
-    BodyFrame,
-    CancelFrame,
-    FrameReader,
-    FromShim,
-    LoadedFrame,
-    LoadFailedFrame,
-    LogFrame,
-    ProtocolError,
-    ReadyFrame,
-    RequestFrame,
-    ResponseFrame,
-    encode,
-)
 from hearth.executor.sandbox.spec import (
     Driver,
     Limits,
@@ -46,7 +31,7 @@ from hearth.executor.sandbox.spec import (
     SandboxSpec,
 )
 from hearth.model.refusals import PlatformFault, Unavailable
-from hearth.model.running import InstanceTemplate, Outcome, Result
+from hearth.model.running import InstanceTemplate, Outcome
 from hearth.ports import FileNotStored
 from hearth.runtimes.locations import CODE_INSIDE, SERVER_INSIDE, SHIMS_FOLDER, SHIMS_INSIDE
 from hearth.runtimes.packs import Pack, Packs
@@ -62,11 +47,10 @@ LAST_OUTPUT_BYTES = 8 * 1024
 LAST_WORDS_S = 1.0
 #: How long a process may live without its channel before it is ended.
 SILENT_S = 0.5
+#: What Node needs besides its heap, MB (measured: 40 to 45 with a small function).
+NODE_BESIDE_HEAP_MB = 48
 
 STOPPED = Ended(Outcome.CRASHED, "The server was stopped while the function was running.")
-BLOCKED = Ended(
-    Outcome.CRASHED, "The instance was ended because another execution in it did not give way after its timeout."
-)
 
 
 class StartFailed(Exception):
@@ -78,7 +62,7 @@ class StartFailed(Exception):
 
 
 class Owner(Protocol):
-    """Whoever keeps the instances: hears what happens to one. Called from the event loop, never re-entrantly."""
+    """Whoever keeps the instances: hears what happens to one. Called from the event loop."""
 
     def on_started(self, instance: "Instance", slots: int) -> None: ...
     def on_released(self, instance: "Instance", healthy: bool) -> None: ...
@@ -88,7 +72,7 @@ class Owner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What every instance needs and none owns."""
+    """What every instance needs and none owns. `monotonic` gives seconds."""
 
     driver: Driver
     packs: Packs
@@ -97,35 +81,27 @@ class Surroundings:
     monotonic: Callable[[], float]
 
 
-class Instance(asyncio.Protocol):
+class Instance:
     """A sandbox with a shim. `live` is its whole life; the other methods are called in between."""
 
     def __init__(self, member: Member, surroundings: Surroundings, owner: Owner) -> None:
         self.member = member
         self._around = surroundings
         self._owner = owner
-        self._loop = loop = asyncio.get_running_loop()
-        self._reader = FrameReader(self._on_frame)
-        self._transport: asyncio.Transport | None = None
+        self._loop = asyncio.get_running_loop()
+        self._conversation = Conversation(member, surroundings.limits, surroundings.monotonic, self)
         self._sandbox: Sandbox | None = None
         self._starting: asyncio.Task[int] | None = None
         self._exit: asyncio.Task[SandboxExit] | None = None
-        self._ready: asyncio.Future[None] = loop.create_future()
-        self._loaded: asyncio.Future[int | str] = loop.create_future()
-        self._stop_asked: asyncio.Future[None] = loop.create_future()
-        self._disconnected: asyncio.Future[None] = loop.create_future()
-        self._calls: dict[int, Call] = {}
-        self._abandoned: set[int] = set()
-        """Requests nobody waits for: what the shim still says about them is no fault."""
-        self._last_id = 0
+        self._stop_asked: asyncio.Future[None] = self._loop.create_future()
         self._ending: Ended | None = None
         """Why the executions in it end, where the exit of the process does not tell."""
+        self._is_at_fault = False
+        """It is being ended for what it did."""
         self._last_output = bytearray()
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_due = 0.0
 
     def __repr__(self) -> str:
-        return f"<Instance {self.member.id} {self.member.state}, {len(self._calls)} running>"
+        return f"<Instance {self.member.id} {self.member.state}, {len(self._conversation.calls)} running>"
 
     # -------------------------------------------------------------------------------------------- its life
 
@@ -147,11 +123,11 @@ class Instance(asyncio.Protocol):
             else:
                 self._owner.on_started(self, slots)
                 await self._first_of(self._stop_asked, None)
-            crashed = not self._stop_asked.done()
+            crashed = failure is None and (self._is_at_fault or not self._stop_asked.done())
             await self._end()
         if failure is not None:
             log.warning("instance_not_started", reason=str(failure), **self._ids())
-        self._owner.on_ended(self, failure, crashed and failure is None)
+        self._owner.on_ended(self, failure, crashed)
 
     def stop(self, ended: Ended | None = None) -> None:
         """Ask for its end; `live` then ends it. `ended` is what executions still running in it are told."""
@@ -162,53 +138,49 @@ class Instance(asyncio.Protocol):
         if self._starting is not None and not self._starting.done():
             self._starting.cancel()
 
+    def begin(self, ticket: Ticket) -> bool:
+        """Run a request; its future gets the result. False (and nothing sent) when the shim cannot be reached."""
+        call = self._conversation.begin(ticket)
+        if call is None:
+            return False
+        if self._last_output and len(self._conversation.calls) == 1:
+            if self.member.served == 1:
+                call.native(bytes(self._last_output))  # what was output while loading belongs to the first execution
+            self._last_output.clear()  # anything later to nobody
+        return True
+
+    def abandon(self, ticket: Ticket) -> None:
+        """Nobody waits for this request any more."""
+        self._conversation.abandon(ticket)
+
     async def _start(self, held: contextlib.AsyncExitStack) -> int:
+        """Bring it up; returns how many requests it runs at once. Raises StartFailed."""
         template = self.member.template
-        around = self._around
-        pack = around.packs.get(template.runtime)
+        limits = self._around.limits
+        talk = self._conversation
+        pack = self._around.packs.get(template.runtime)
         if pack is None:
             raise StartFailed(Unavailable(f"The runtime {template.runtime} is not installed on this machine."))
         try:
-            code = await held.enter_async_context(around.cache.use(template.artifact))
-            self._sandbox = sandbox = await around.driver.start(self._spec(pack, str(code)))
+            code = await held.enter_async_context(self._around.cache.use(template.artifact))
+            self._sandbox = sandbox = await self._around.driver.start(
+                run_spec(self.member.id, template, pack, str(code))
+            )
         except (SandboxFailed, FileNotStored, PlatformFault) as problem:
-            log.error("instance_start_failed", error=str(problem), **self._ids())
             raise StartFailed(Unavailable(f"The instance could not be started: {problem}")) from problem
         self._exit = self._loop.create_task(sandbox.wait(), name=f"exit of {sandbox.id}")
-        self._loop.add_reader(sandbox.output, self._read_output)
-        await self._loop.create_unix_connection(lambda: self, sock=sandbox.channel)
-        transport = cast("asyncio.Transport", self._transport)
-        transport.write(
-            encode(AssignFrame(template.environment, template.entrypoint, CODE_INSIDE, around.limits.concurrency))
-        )
-        limits = around.limits
-        if not await self._first_of(self._ready, limits.start_timeout_s):
-            how = await self._how_it_ended(f"did not report within {limits.start_timeout_s:g} seconds")
-            raise StartFailed(Unavailable(f"The language server of {template.runtime} {how}"))
-        if not await self._first_of(self._loaded, limits.load_timeout_s):
-            raise StartFailed(await self._load_failure())
-        answer = self._loaded.result()
+        self._loop.add_reader(sandbox.output, self.read_output)
+        await self._loop.create_unix_connection(lambda: talk, sock=sandbox.channel)
+        talk.assign(template)
+        if not await self._first_of(talk.ready, limits.start_timeout_s):
+            raise StartFailed(self._report_failure())
+        if not await self._first_of(talk.loaded, limits.load_timeout_s):
+            raise StartFailed(self._load_failure())
+        answer = talk.loaded.result()
         if isinstance(answer, str):
             raise StartFailed(Ended(Outcome.LOAD_FAILED, answer))
-        self._read_output()
+        self.read_output()
         return answer
-
-    def _spec(self, pack: Pack, code: str) -> SandboxSpec:
-        template = self.member.template
-        return SandboxSpec(
-            id=f"run-{secrets.token_hex(6)}-{self.member.id}",
-            profile=Profile.RUN,
-            argv=_command(pack, template),
-            environment={"PATH": ":".join(pack.path), "HOME": "/tmp", "LANG": "C.UTF-8", **pack.environment},  # noqa: S108 - inside
-            limits=Limits(memory_bytes=template.memory_mb * MIB, cpus=template.cpus),
-            mounts=(
-                *(Mount(source, target) for source, target in pack.mounts),
-                Mount(str(SHIMS_FOLDER), SHIMS_INSIDE),
-                Mount(code, CODE_INSIDE),
-            ),
-            network=Network.GATE,
-            working_folder=SERVER_INSIDE,
-        )
 
     async def _first_of(self, answer: "asyncio.Future[T]", timeout_s: float | None) -> bool:
         """Wait for `answer` or the end of the process; whether the answer is there (False after the timeout)."""
@@ -220,25 +192,32 @@ class Instance(asyncio.Protocol):
             await self._last_words()
         return answer.done()
 
-    async def _how_it_ended(self, otherwise: str) -> str:
-        exit = cast("asyncio.Task[SandboxExit]", self._exit)
-        if not exit.done():
-            return f"{otherwise}."
-        ended = exit.result()
-        how = f"exited with code {ended.code}" if ended.signal is None else f"was ended by signal {ended.signal}"
-        return f"{how} before it was ready. {self._output_text()}".strip()
-
-    async def _load_failure(self) -> Ended:
-        exit = cast("asyncio.Task[SandboxExit]", self._exit)
-        output = self._output_text()
+    def _report_failure(self) -> Ended | PlatformFault:
+        """Why the language server never reported."""
         if self._ending is not None:
             return self._ending
-        if not exit.done():
+        what = f"The language server of {self.member.template.runtime}"
+        exit = self._exit_now()
+        if exit is None:
+            return Unavailable(f"{what} did not report within {self._around.limits.start_timeout_s:g} seconds.")
+        how = f"exited with code {exit.code}" if exit.signal is None else f"was ended by signal {exit.signal}"
+        return Unavailable(f"{what} {how} before it was ready. {self._output_text()}".strip())
+
+    def _load_failure(self) -> Ended:
+        """Why the code was not loaded, where the shim could not say it."""
+        if self._ending is not None:
+            return self._ending
+        output = self._output_text()
+        exit = self._exit_now()
+        if exit is None:
             text = f"The code did not finish loading within {self._around.limits.load_timeout_s:g} seconds."
             return Ended(Outcome.LOAD_FAILED, f"{text}\n{output}".strip())
-        ended = reason_of(exit.result(), self.member.template.memory_mb, output)
+        ended = reason_of(exit, self.member.template.memory_mb, output)
         outcome = ended.outcome if ended.outcome is Outcome.OUT_OF_MEMORY else Outcome.LOAD_FAILED
         return Ended(outcome, f"Failed to load the code. {ended.reason}\n{output}".strip())
+
+    def _exit_now(self) -> SandboxExit | None:
+        return self._exit.result() if self._exit is not None and self._exit.done() else None
 
     async def _end(self) -> None:
         """End the process and give back everything; executions still running are told why."""
@@ -253,31 +232,26 @@ class Instance(asyncio.Protocol):
         if self._exit is not None:
             self._exit.cancel()
             await asyncio.gather(self._exit, return_exceptions=True)
-        if self._timer is not None:
-            self._timer.cancel()
         output = self._output_text()
         ended = self._ending or reason_of(exit, self.member.template.memory_mb, output)
-        if not self._stop_asked.done() and self._ready.done():
-            log.info("instance_ended", reason=ended.reason, running=len(self._calls), **self._ids())
-        now = self._around.monotonic()
-        for call in self._calls.values():
-            self._answer(call, call.failed(ended.outcome, ended.reason, now, output))
-        self._calls.clear()
-        if self._transport is not None:
-            self._transport.abort()
-        elif sandbox is not None and sandbox.channel is not None:
-            sandbox.channel.close()
+        if not self._stop_asked.done() and self._conversation.loaded.done():
+            running = len(self._conversation.calls)
+            log.info("instance_ended", reason=ended.reason, running=running, **self._ids())
+        was_connected = self._conversation.was_connected
+        self._conversation.end(ended, output)
         if sandbox is not None:
+            if sandbox.channel is not None and not was_connected:
+                sandbox.channel.close()
+            self._sandbox = None
             self._loop.remove_reader(sandbox.output)
             os.close(sandbox.output)
-            self._sandbox = None
 
     async def _last_words(self) -> None:
         """Take in what was written before the process ended."""
-        if self._transport is not None:
-            await asyncio.wait({self._disconnected}, timeout=LAST_WORDS_S)
+        if self._conversation.was_connected:
+            await asyncio.wait({self._conversation.disconnected}, timeout=LAST_WORDS_S)
         for _ in range(OUTPUT_READS_AT_END):
-            if not self._read_output():
+            if not self.read_output():
                 return
 
     def _ids(self) -> dict[str, object]:
@@ -289,205 +263,34 @@ class Instance(asyncio.Protocol):
             "runtime": template.runtime,
         }
 
-    # -------------------------------------------------------------------------------------------- requests
+    # -------------------------------------------------------------------------------------------- from the conversation
 
-    def begin(self, ticket: Ticket) -> bool:
-        """Run a request; its future gets the result. False (and nothing sent) when the shim cannot be reached."""
-        transport = self._transport
-        if transport is None or transport.is_closing():
-            return False
-        invocation = ticket.invocation
-        now = self._around.monotonic()
-        self._last_id = id = self._last_id + 1
-        body = invocation.body
-        is_long = len(body) > BODY_PIECE_BYTES
-        frame = RequestFrame(
-            id,
-            invocation.method,
-            invocation.path,
-            invocation.headers,
-            invocation.timeout_s,
-            invocation.logging,
-            is_long,
-        )
-        deadline = now + invocation.timeout_s
-        if self.member.slots > 1:
-            deadline += self._around.limits.blocked_grace_s
-        call = Call(id, ticket, now, deadline, ticket.had_to_wait and self.member.served == 1)
-        ticket.call_id = id
-        if self._last_output:
-            self._take_earlier_output(call)
-        self._calls[id] = call
-        try:
-            if is_long:
-                self._write_long(transport, frame, body)
-            else:
-                transport.write(encode(frame, body))
-        except ProtocolError:
-            result = Result(Outcome.COMPLETED, 431, errors="The request's headers are too long.\n")
-            self._loop.call_soon(self._finish, call, result, True)
-        if self._timer is None or deadline < self._timer_due:
-            self._arm_timer(deadline, now)
-        return True
-
-    def abandon(self, ticket: Ticket) -> None:
-        """Nobody waits for this request any more. Others in this instance may end; alone, it is ended at once."""
-        call = self._calls.pop(ticket.call_id, None)
-        if call is not None:
-            self._give_up(call, "canceled")
-
-    def _give_up(self, call: Call, why: str) -> None:
-        if not self._calls:
-            self._owner.on_broken(self, why)
-            return
-        self._abandoned.add(call.id)
-        transport = self._transport
-        if transport is not None and not transport.is_closing():
-            transport.write(encode(CancelFrame(call.id)))
-        self._owner.on_released(self, False)
-
-    def _write_long(self, transport: asyncio.Transport, frame: RequestFrame, body: bytes) -> None:
-        view = memoryview(body)
-        transport.write(encode(frame, view[:BODY_PIECE_BYTES]))
-        for at in range(BODY_PIECE_BYTES, len(body), BODY_PIECE_BYTES):
-            end = at + BODY_PIECE_BYTES
-            transport.write(encode(BodyFrame(frame.id, end < len(body)), view[at:end]))
-
-    def _finish(self, call: Call, result: Result, healthy: bool) -> None:
-        if self._calls.pop(call.id, None) is None:
-            return
-        self._answer(call, result)
+    def on_released(self, healthy: bool) -> None:
         self._owner.on_released(self, healthy)
 
-    @staticmethod
-    def _answer(call: Call, result: Result) -> None:
-        future = call.ticket.future
-        if not future.done():
-            future.set_result(result)
+    def on_broken(self, why: str, ended: Ended | None) -> None:
+        log.info("instance_given_up", why=why, **self._ids())
+        self._ending = self._ending or ended
+        if ended is not None:
+            self._is_at_fault = True
+            if not self._conversation.loaded.done():
+                self._conversation.fail_loading(ended.reason)  # `_start` is waiting for it
+                return
+        self._owner.on_broken(self, why)
 
-    # -------------------------------------------------------------------------------------------- time
-
-    def _arm_timer(self, deadline: float, now: float) -> None:
-        """One timer for all requests: it fires at the earliest deadline it was armed for and looks around."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer_due = deadline
-        self._timer = self._loop.call_later(max(0.0, deadline - now), self._on_timer)
-
-    def _on_timer(self) -> None:
-        self._timer = None
-        now = self._around.monotonic()
-        overdue = [call for call in self._calls.values() if call.deadline <= now]
-        if overdue:
-            self._read_output()
-            self._ending = BLOCKED
-            for call in overdue:
-                del self._calls[call.id]
-                self._answer(call, call.failed(Outcome.TIMED_OUT, TIMED_OUT, now))
-            self._owner.on_broken(self, "timed out")
-        elif self._calls:
-            self._arm_timer(min(call.deadline for call in self._calls.values()), now)
-
-    # -------------------------------------------------------------------------------------------- the channel
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-
-    def data_received(self, data: bytes) -> None:
-        if self._disconnected.done():
-            return
-        try:
-            self._reader.feed(data)
-        except ProtocolError as problem:
-            log.warning("instance_broke_protocol", error=str(problem), **self._ids())
-            self._ending = Ended(
-                Outcome.CRASHED,
-                f"The function's process wrote to its control channel what must not be there: {problem}.",
-            )
-            self._disconnected.set_result(None)  # nothing more is read
-            cast("asyncio.Transport", self._transport).abort()
-            self._owner.on_broken(self, "broke the protocol")
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if not self._disconnected.done():
-            self._disconnected.set_result(None)
+    def on_disconnected(self) -> None:
         if not self._stop_asked.done():
             self._loop.call_later(SILENT_S, self._on_silence)
 
     def _on_silence(self) -> None:
         """The channel is gone and the process is not."""
         if self._exit is not None and not self._exit.done() and not self._stop_asked.done():
-            self._ending = Ended(Outcome.CRASHED, "The function's process closed its control channel.")
-            self._owner.on_broken(self, "closed its channel")
-
-    def _on_frame(self, frame: FromShim, body: bytes) -> None:
-        kind = type(frame)
-        if kind is ResponseFrame:
-            self._on_response(cast("ResponseFrame", frame), body)
-        elif kind is LogFrame:
-            logged = cast("LogFrame", frame)
-            call = self._call(logged.id)
-            if call is not None:
-                call.log(logged.stream, body)
-        elif kind is BodyFrame:
-            piece = cast("BodyFrame", frame)
-            call = self._call(piece.id)
-            if call is not None:
-                if not call.status:
-                    raise ProtocolError("a body before its response")
-                self._on_body(call, body, piece.more)
-        else:
-            self._on_start_frame(frame)
-
-    def _on_start_frame(self, frame: FromShim) -> None:
-        if isinstance(frame, ReadyFrame) and not self._ready.done():
-            self._ready.set_result(None)
-        elif isinstance(frame, LoadedFrame) and self._ready.done() and not self._loaded.done():
-            self._loaded.set_result(max(1, min(frame.concurrency, self._around.limits.concurrency)))
-        elif isinstance(frame, LoadFailedFrame) and self._ready.done() and not self._loaded.done():
-            self._loaded.set_result(frame.error)
-        else:
-            raise ProtocolError(f"{type(frame).__name__} out of turn")
-
-    def _on_response(self, frame: ResponseFrame, body: bytes) -> None:
-        call = self._call(frame.id)
-        if call is None:
-            return
-        if call.status:
-            raise ProtocolError("a second response to one request")
-        if not 100 <= frame.status <= 999:
-            raise ProtocolError(f"a status code of {frame.status}")
-        call.status = frame.status
-        call.headers = frame.headers
-        call.timed_out = frame.timed_out
-        self._on_body(call, body, frame.more)
-
-    def _on_body(self, call: Call, body: bytes, more: bool) -> None:
-        call.size += len(body)
-        limit = self._around.limits.max_response_bytes
-        now = self._around.monotonic()
-        if call.size > limit:
-            reason = f"The response body is larger than the limit of {limit} bytes."
-            del self._calls[call.id]
-            self._answer(call, call.failed(Outcome.COMPLETED, reason, now))
-            self._give_up(call, "response too large")
-            return
-        if body:
-            call.body.append(body)
-        if not more:
-            if len(self._calls) == 1:
-                self._read_output()  # what its child processes wrote before they ended is there by now
-            self._finish(call, call.complete(now), not call.timed_out)
-
-    def _call(self, id: int) -> Call | None:
-        call = self._calls.get(id)
-        if call is None and id not in self._abandoned:
-            raise ProtocolError("a reply to a request that is not running")
-        return call
+            reason = "The function's process closed its control channel."
+            self.on_broken("closed its channel", Ended(Outcome.CRASHED, reason))
 
     # -------------------------------------------------------------------------------------------- output
 
-    def _read_output(self) -> bool:
+    def read_output(self) -> bool:
         """Take what stdout and stderr of the sandbox hold; whether there may be more."""
         sandbox = self._sandbox
         if sandbox is None:
@@ -501,26 +304,34 @@ class Instance(asyncio.Protocol):
         if not data:
             self._loop.remove_reader(sandbox.output)
             return False
-        if len(self._calls) == 1:
-            next(iter(self._calls.values())).native(data)
+        self._conversation.native_output(data)
         self._last_output += data
         del self._last_output[:-LAST_OUTPUT_BYTES]
         return True
-
-    def _take_earlier_output(self, call: Call) -> None:
-        """What was output while loading belongs to the first execution; anything later to nobody."""
-        if self.member.served == 1:
-            call.native(bytes(self._last_output))
-        if not self._calls:
-            self._last_output.clear()
 
     def _output_text(self) -> str:
         return decode(self._last_output).strip()
 
 
-def _command(pack: Pack, template: InstanceTemplate) -> list[str]:
-    """The pack's command; Node is told how much memory it has, because it cannot see the sandbox's limit."""
+def run_spec(instance_id: int, template: InstanceTemplate, pack: Pack, code: str) -> SandboxSpec:
+    """The sandbox of an instance. Secrets are not in it: they go over the channel."""
     command = list(pack.shim)
     if pack.family == "node":
-        command.insert(1, f"--max-old-space-size={max(64, template.memory_mb - 48)}")
-    return command
+        # Node cannot see the sandbox's limit; told, it collects garbage in time.
+        heap_mb = max(NODE_BESIDE_HEAP_MB, template.memory_mb - NODE_BESIDE_HEAP_MB)
+        command.insert(1, f"--max-old-space-size={heap_mb}")
+    own = {"PATH": ":".join(pack.path), "HOME": "/tmp", "LANG": "C.UTF-8"}  # noqa: S108 - inside
+    return SandboxSpec(
+        id=f"run-{secrets.token_hex(6)}-{instance_id}",
+        profile=Profile.RUN,
+        argv=command,
+        environment={**own, **pack.environment},
+        limits=Limits(memory_bytes=template.memory_mb * MIB, cpus=template.cpus),
+        mounts=(
+            *(Mount(source, target) for source, target in pack.mounts),
+            Mount(str(SHIMS_FOLDER), SHIMS_INSIDE),
+            Mount(code, CODE_INSIDE),
+        ),
+        network=Network.GATE,
+        working_folder=SERVER_INSIDE,
+    )

@@ -193,7 +193,7 @@ class Pool:
         if state is not None and waiter in state.waiting:
             self._unqueue(state, waiter)
             self._forget(state)
-        return []
+        return self._start_wanted(now)  # the room it was kept may serve another
 
     def started(self, member: Member, slots: int, now: float) -> list[Action]:
         """An instance is up and has declared how many requests it can run at once."""
@@ -229,14 +229,16 @@ class Pool:
         """The instance has to end now, whatever runs in it."""
         if member.state in (State.STOPPING, State.GONE):
             return []
-        return [self._stop(member, why)]
+        actions: list[Action] = [self._stop(member, why)]
+        return actions + self._start_wanted(now)
 
     def drain(self, member: Member, why: str, now: float) -> list[Action]:
         """The instance gets no new request and ends after the last running one."""
         if member.state in (State.STOPPING, State.GONE):
             return []
         self._retire(member)
-        return [] if member.running else [self._stop(member, why)]
+        actions: list[Action] = [] if member.running else [self._stop(member, why)]
+        return actions + self._start_wanted(now)
 
     def ended(self, member: Member, now: float, *, failure: object = None, crashed: bool = False) -> list[Action]:
         """An instance is gone, with everything that ran in it.
@@ -275,7 +277,7 @@ class Pool:
         for member in list(self._members.values()):
             if member.template.key.deployment_id == deployment_id:
                 actions += self.drain(member, "retired", now)
-        return actions + self._start_wanted(now)
+        return actions
 
     def close(self, now: float) -> list[Action]:
         """Take no more requests, reject the waiting ones, let the running ones end."""
@@ -544,11 +546,11 @@ class Pool:
 
     def _forget(self, state: _Key, now: float | None = None) -> None:
         """Drop what is kept of a key that has nothing left, once its failures need not be remembered."""
-        if state.members or state.waiting:
+        if state.members or state.waiting or self._keys.get(state.key) is not state:
             return
         is_clean = not state.failures and not state.crashes
         if is_clean or (now is not None and now >= state.not_before + FORGET_AFTER_S):
-            self._keys.pop(state.key, None)
+            del self._keys[state.key]
 
 
 def _is_alive(member: Member) -> bool:

@@ -1,0 +1,299 @@
+"""The conversation with the shim of one instance: requests go out, frames come back, answers are put together.
+
+What comes back is written by user code as far as we know: whatever is not the protocol ends the instance.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol, cast
+
+from hearth.executor.calls import TIMED_OUT, Call, Ended, Ticket
+from hearth.executor.limits import ExecutorLimits
+from hearth.executor.pool import Member
+from hearth.executor.protocol import (
+    BODY_PIECE_BYTES,
+    AssignFrame,
+    BodyFrame,
+    CancelFrame,
+    FrameReader,
+    FromShim,
+    LoadedFrame,
+    LoadFailedFrame,
+    LogFrame,
+    ProtocolError,
+    ReadyFrame,
+    RequestFrame,
+    ResponseFrame,
+    encode,
+)
+from hearth.model.running import InstanceTemplate, Outcome, Result
+from hearth.runtimes.locations import CODE_INSIDE
+
+BLOCKED = Ended(
+    Outcome.CRASHED, "The instance was ended because another execution in it did not give way after its timeout."
+)
+
+
+class Listener(Protocol):
+    """Whoever holds a conversation (an instance). Called from the event loop."""
+
+    def on_released(self, healthy: bool) -> None:
+        """A request has ended; with `healthy=False` the instance is to serve no other one."""
+
+    def on_broken(self, why: str, ended: Ended | None) -> None:
+        """The instance has to end now; `ended` is what executions in it are told, None = by its exit."""
+
+    def on_disconnected(self) -> None:
+        """The shim has closed its end: its process is ending, or has let go of the channel."""
+
+    def read_output(self) -> bool:
+        """Hand over (`native_output`) what stdout and stderr hold; whether there may be more."""
+
+
+class Conversation(asyncio.Protocol):
+    """Speaks to one shim. Given to the event loop as the protocol of the channel."""
+
+    def __init__(
+        self, member: Member, limits: ExecutorLimits, monotonic: Callable[[], float], listener: Listener
+    ) -> None:
+        self.calls: dict[int, Call] = {}
+        """Requests that run, by id."""
+        loop = asyncio.get_running_loop()
+        self.ready: asyncio.Future[None] = loop.create_future()
+        """Done once the language server has reported."""
+        self.loaded: asyncio.Future[int | str] = loop.create_future()
+        """How many requests at once are welcome, or why the code could not be loaded."""
+        self.disconnected: asyncio.Future[None] = loop.create_future()
+        """Done once nothing more will be read."""
+        self._loop = loop
+        self._member = member
+        self._limits = limits
+        self._monotonic = monotonic
+        self._listener = listener
+        self._reader = FrameReader(self._on_frame)
+        self._transport: asyncio.Transport | None = None
+        self._abandoned: set[int] = set()
+        """Requests nobody waits for: what the shim still says about them is no fault."""
+        self._last_id = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the channel is connected and can be written to."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def was_connected(self) -> bool:
+        """Whether the channel has been handed to the event loop, which closes it then."""
+        return self._transport is not None
+
+    def assign(self, template: InstanceTemplate) -> None:
+        """Give the shim its deployment; the only frame with secrets, sent once."""
+        frame = AssignFrame(template.environment, template.entrypoint, CODE_INSIDE, self._limits.concurrency)
+        cast("asyncio.Transport", self._transport).write(encode(frame))
+
+    def fail_loading(self, reason: str) -> None:
+        """The code will not be loaded, because of what the shim did."""
+        if not self.ready.done():
+            self.ready.set_result(None)
+        if not self.loaded.done():
+            self.loaded.set_result(reason)
+
+    def begin(self, ticket: Ticket) -> Call | None:
+        """Run a request; its future gets the result. None (and nothing sent) when the shim cannot be reached."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return None
+        invocation = ticket.invocation
+        now = self._monotonic()
+        self._last_id = id = self._last_id + 1
+        body = invocation.body
+        is_long = len(body) > BODY_PIECE_BYTES
+        frame = RequestFrame(
+            id,
+            invocation.method,
+            invocation.path,
+            invocation.headers,
+            invocation.timeout_s,
+            invocation.logging,
+            is_long,
+        )
+        deadline = now + invocation.timeout_s
+        if self._member.slots > 1:
+            deadline += self._limits.blocked_grace_s
+        call = Call(id, ticket, now, deadline, ticket.had_to_wait and self._member.served == 1)
+        ticket.call_id = id
+        self.calls[id] = call
+        try:
+            if is_long:
+                _write_long(transport, frame, body)
+            else:
+                transport.write(encode(frame, body))
+        except ProtocolError:
+            result = Result(Outcome.COMPLETED, 431, errors="The request's headers are too long.\n")
+            self._loop.call_soon(self._finish, call, result, True)
+        if self._timer is None or deadline < self._timer_due:
+            self._arm_timer(deadline, now)
+        return call
+
+    def abandon(self, ticket: Ticket) -> None:
+        """Nobody waits for this request any more. Alone, its instance ends at once; else after the others."""
+        call = self.calls.pop(ticket.call_id, None)
+        if call is not None:
+            self._give_up(call, "canceled")
+
+    def native_output(self, data: bytes) -> None:
+        """Output of the process or its children belongs to the one execution that runs, if there is one."""
+        if len(self.calls) == 1:
+            next(iter(self.calls.values())).native(data)
+
+    def end(self, ended: Ended, last_output: str) -> None:
+        """Answer what still runs with why it ended, and let go of the channel."""
+        if self._timer is not None:
+            self._timer.cancel()
+        now = self._monotonic()
+        for call in self.calls.values():
+            _answer(call, call.failed(ended.outcome, ended.reason, now, last_output))
+        self.calls.clear()
+        if self._transport is not None:
+            self._transport.abort()
+
+    # -------------------------------------------------------------------------------------------- requests
+
+    def _give_up(self, call: Call, why: str) -> None:
+        """The shim need not go on with a request that has been taken out of `calls`."""
+        if not self.calls:
+            self._listener.on_broken(why, None)
+            return
+        self._abandoned.add(call.id)
+        if self.is_open:
+            cast("asyncio.Transport", self._transport).write(encode(CancelFrame(call.id)))
+        self._listener.on_released(False)
+
+    def _finish(self, call: Call, result: Result, healthy: bool) -> None:
+        if self.calls.pop(call.id, None) is None:
+            return
+        _answer(call, result)
+        self._listener.on_released(healthy)
+
+    def _arm_timer(self, deadline: float, now: float) -> None:
+        """One timer for all requests: it fires at the earliest deadline it was armed for and looks around."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_due = deadline
+        self._timer = self._loop.call_later(max(0.0, deadline - now), self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        now = self._monotonic()
+        overdue = [call for call in self.calls.values() if call.deadline <= now]
+        if overdue:
+            self._listener.read_output()
+            for call in overdue:
+                del self.calls[call.id]
+                _answer(call, call.failed(Outcome.TIMED_OUT, TIMED_OUT, now))
+            self._listener.on_broken("timed out", BLOCKED)
+        elif self.calls:
+            self._arm_timer(min(call.deadline for call in self.calls.values()), now)
+
+    # -------------------------------------------------------------------------------------------- the channel
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self.disconnected.done():
+            return
+        try:
+            self._reader.feed(data)
+        except ProtocolError as problem:
+            self.disconnected.set_result(None)
+            cast("asyncio.Transport", self._transport).abort()
+            reason = f"The function's process wrote to its control channel what must not be there: {problem}."
+            self._listener.on_broken("broke the protocol", Ended(Outcome.CRASHED, reason))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.disconnected.done():
+            self.disconnected.set_result(None)
+        self._listener.on_disconnected()
+
+    def _on_frame(self, frame: FromShim, body: bytes) -> None:
+        kind = type(frame)
+        if kind is ResponseFrame:
+            self._on_response(cast("ResponseFrame", frame), body)
+        elif kind is LogFrame:
+            logged = cast("LogFrame", frame)
+            call = self._call(logged.id)
+            if call is not None:
+                call.log(logged.stream, body)
+        elif kind is BodyFrame:
+            piece = cast("BodyFrame", frame)
+            call = self._call(piece.id)
+            if call is not None:
+                if not call.status:
+                    raise ProtocolError("a body before its response")
+                self._on_body(call, body, piece.more)
+        else:
+            self._on_start_frame(frame)
+
+    def _on_start_frame(self, frame: FromShim) -> None:
+        is_loading = self.ready.done() and not self.loaded.done()
+        if isinstance(frame, ReadyFrame) and not self.ready.done():
+            self.ready.set_result(None)
+        elif isinstance(frame, LoadedFrame) and is_loading:
+            self.loaded.set_result(max(1, min(frame.concurrency, self._limits.concurrency)))
+        elif isinstance(frame, LoadFailedFrame) and is_loading:
+            self.loaded.set_result(frame.error)
+        else:
+            raise ProtocolError(f"{type(frame).__name__} out of turn")
+
+    def _on_response(self, frame: ResponseFrame, body: bytes) -> None:
+        call = self._call(frame.id)
+        if call is None:
+            return
+        if call.status:
+            raise ProtocolError("a second response to one request")
+        if not 100 <= frame.status <= 999:
+            raise ProtocolError(f"a status code of {frame.status}")
+        call.status = frame.status
+        call.headers = frame.headers
+        call.timed_out = frame.timed_out
+        self._on_body(call, body, frame.more)
+
+    def _on_body(self, call: Call, body: bytes, more: bool) -> None:
+        call.size += len(body)
+        limit = self._limits.max_response_bytes
+        now = self._monotonic()
+        if call.size > limit:
+            reason = f"The response body is larger than the limit of {limit} bytes."
+            del self.calls[call.id]
+            _answer(call, call.failed(Outcome.COMPLETED, reason, now))
+            self._give_up(call, "response too large")
+            return
+        if body:
+            call.body.append(body)
+        if not more:
+            if len(self.calls) == 1:
+                self._listener.read_output()  # what its child processes wrote before they ended is there by now
+            self._finish(call, call.complete(now), not call.timed_out)
+
+    def _call(self, id: int) -> Call | None:
+        call = self.calls.get(id)
+        if call is None and id not in self._abandoned:
+            raise ProtocolError("a reply to a request that is not running")
+        return call
+
+
+def _write_long(transport: asyncio.Transport, frame: RequestFrame, body: bytes) -> None:
+    view = memoryview(body)
+    transport.write(encode(frame, view[:BODY_PIECE_BYTES]))
+    for at in range(BODY_PIECE_BYTES, len(body), BODY_PIECE_BYTES):
+        end = at + BODY_PIECE_BYTES
+        transport.write(encode(BodyFrame(frame.id, end < len(body)), view[at:end]))
+
+
+def _answer(call: Call, result: Result) -> None:
+    future = call.ticket.future
+    if not future.done():
+        future.set_result(result)

@@ -1,0 +1,97 @@
+"""Whatever happens in whatever order, the pool keeps its promises; and the check that says so can fail."""
+
+import random
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hearth.executor.pool import Action, IllegalMove, Member, Pool, Waiter, _Key
+from tests.executor.pool_world import LIMITS, run_history
+
+HISTORY = st.binary(min_size=1, max_size=60)
+
+
+@settings(max_examples=2_000, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(HISTORY)
+def test_every_history_keeps_the_promises(choices: bytes) -> None:
+    """No request is lost or run twice, no bound is exceeded, nothing waits beside a free place, everything ends."""
+    run_history(Pool(LIMITS), choices)
+
+
+@pytest.mark.slow
+def test_many_long_histories_keep_the_promises() -> None:
+    """The same rules over 4,000 long histories; the seed is in the message."""
+    for seed in range(4_000):
+        choices = random.Random(seed).randbytes(200)
+        try:
+            run_history(Pool(LIMITS), choices)
+        except Exception as problem:
+            raise AssertionError(f"seed {seed}: {problem}") from problem
+
+
+class Overtaking(Pool):
+    """A new request takes the place that the one waiting longest was to get."""
+
+    def _unqueue(self, state: _Key, waiter: Waiter) -> None:
+        super()._unqueue(state, waiter)
+        if len(state.waiting) > 1:
+            state.waiting.move_to_end(next(iter(state.waiting)))
+
+
+class DoubleSlot(Pool):
+    """An instance that is full is taken for one that has a place."""
+
+    def _free_place(self, state: _Key) -> Member | None:
+        return super()._free_place(state) or next((m for m in state.members if m.running and not m.retired), None)
+
+
+class Deaf(Pool):
+    """A released place is not offered to those who wait."""
+
+    def _settle(self, state: _Key, member: Member, now: float) -> list[Action]:
+        held, state.waiting = state.waiting, type(state.waiting)()
+        actions = super()._settle(state, member, now)
+        state.waiting = held
+        return actions
+
+
+class Undead(Pool):
+    """A retired instance stays among the idle ones."""
+
+    def _retire(self, member: Member) -> None:
+        member.retired = True
+
+
+class Generous(Pool):
+    """Memory of instances that are being stopped is given away before it is free."""
+
+    def _fits(self, need_mb: int, promised_instances: int, promised_mb: int) -> bool:
+        return len(self._members) + promised_instances < self.limits.max_instances
+
+
+class Forgetful(Pool):
+    """After a failed start nobody looks whether another function can start now."""
+
+    def _start_wanted(self, now: float) -> list[Action]:
+        return [] if any(state.failures for state in self._keys.values()) else super()._start_wanted(now)
+
+
+class Immortal(Pool):
+    """The timer of an idle instance is not set again."""
+
+    def _idle_timer(self, member: Member, now: float) -> list[Action]:
+        member.has_timer = True
+        return [] if member.served > 1 else super()._idle_timer(member, now)
+
+
+@pytest.mark.parametrize("broken", [Overtaking, DoubleSlot, Deaf, Undead, Generous, Forgetful, Immortal])
+def test_a_planted_bug_is_found(broken: Callable[..., Pool]) -> None:
+    """Each of these pools has one bug; some history out of a few hundred has to show it."""
+    for seed in range(500):
+        try:
+            run_history(broken(LIMITS), random.Random(seed).randbytes(60))
+        except (AssertionError, IllegalMove, KeyError, ValueError):
+            return
+    raise AssertionError(f"{broken.__name__} was not found")
