@@ -400,6 +400,25 @@ async def test_a_sweep_removes_what_a_killed_server_left_and_nothing_of_a_runnin
         await task
 
 
+async def test_the_registries_files_are_readable_for_sandboxes_whatever_the_servers_umask(case: Case) -> None:
+    modes: dict[str, int] = {}
+
+    def act(sandbox: FakeSandbox) -> None:
+        for mount in sandbox.spec.mounts:
+            if mount.target == "/usr/local/server/registries":
+                folder = Path(mount.source)
+                modes.update({path.name: path.stat().st_mode & 0o777 for path in (folder, *folder.iterdir())})
+        sandbox.end(answer={"ok": False, "message": "m"})
+
+    case.driver.build = act
+    before = os.umask(0o077)
+    try:
+        await case.run()
+    finally:
+        os.umask(before)
+    assert modes == {"registries": 0o755, "pip.conf": 0o644, "npmrc": 0o644}
+
+
 async def test_a_sweep_without_a_work_folder_is_fine(case: Case) -> None:
     await case.builder.sweep()
 

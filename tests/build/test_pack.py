@@ -94,6 +94,17 @@ def test_an_artifact_above_the_limit_is_refused_in_the_contracts_words(root: Pat
     assert (tmp_path / "t").stat().st_size <= 1_000_000
 
 
+def test_content_above_its_limit_is_refused_before_anything_is_written(root: Path, tmp_path: Path) -> None:
+    """Sparse files cost no disk, but packing and unpacking them does."""
+    with (root / "sparse").open("wb") as file:
+        file.truncate(1 << 40)
+    descriptor = os.open(tmp_path / "t", os.O_WRONLY | os.O_CREAT)
+    with pytest.raises(BuildFailed, match="holds 1,099,512 MB of files, more than a function may: 4 MB"):
+        pack(str(root), descriptor, LIMIT, content_bytes=4_000_000)
+    os.close(descriptor)
+    assert (tmp_path / "t").stat().st_size == 0
+
+
 @pytest.mark.parametrize("target", ["/etc/passwd", "../outside", "a/../../outside", "up", "..", "/"])
 def test_a_link_that_leaves_the_output_is_refused_by_name(root: Path, tmp_path: Path, target: str) -> None:
     (root / "a").mkdir()

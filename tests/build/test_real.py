@@ -1,4 +1,4 @@
-"""Builds in real sandboxes: what users get, and what hostile archives and commands do not (isolation cases B and F9)."""
+"""Builds in real sandboxes: what users get, and what hostile archives and commands do not (cases B and F9)."""
 
 import asyncio
 import gzip
@@ -255,7 +255,7 @@ async def test_a_build_sees_its_own_variables_and_nothing_of_the_server(
     files = await site.output(result)
     names = {line.partition(b"=")[0].decode() for line in files["seen"].splitlines()}
     ours = {"HOME", "TMPDIR", "TERM", "LANG", "USER", "SHELL", "PATH", "PWD", "SHLVL", "_"}
-    registries = {"PIP_CONFIG_FILE", "NPM_CONFIG_GLOBALCONFIG", "NODE_EXTRA_CA_CERTS"}
+    registries = {"npm_config_nodedir", "PIP_CONFIG_FILE", "NPM_CONFIG_GLOBALCONFIG", "NODE_EXTRA_CA_CERTS"}
     assert "MINE" in names
     assert {name for name in names - ours - registries - {"MINE"} if not name.startswith("OPEN_RUNTIMES_")} == set()
     assert b"token-7f3a" not in files["all"]

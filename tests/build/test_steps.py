@@ -45,6 +45,7 @@ class Bench:
             "registries": {},
             "disk_bytes": 64 << 20,
             "output_limit_bytes": 64 << 20,
+            "content_bytes": 64 << 20,
             **request,
         }
         descriptor = os.open(self.artifact, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -134,6 +135,18 @@ def test_standard_input_of_commands_is_empty(bench: Bench) -> None:
     bench.build(commands="cat > read; read -r line || echo none > answer")
     assert bench.text("read") == ""
     assert bench.text("answer") == "none\n"
+
+
+def test_native_modules_are_compiled_with_the_headers_of_the_runtime_if_it_has_them(
+    bench: Bench, tmp_path: Path
+) -> None:
+    bench.write(main_dot_js=NODE_FUNCTION)
+    bench.build(commands="echo $npm_config_nodedir > a", interpreter=str(tmp_path / "n/bin/node"))
+    assert bench.text("a") == "\n"
+    (tmp_path / "n/include/node").mkdir(parents=True)
+    (tmp_path / "n/include/node/node.h").touch()
+    bench.build(commands="echo $npm_config_nodedir > a", interpreter=str(tmp_path / "n/bin/node"))
+    assert bench.text("a") == f"{tmp_path}/n\n"
 
 
 def test_a_users_path_cannot_hide_the_runtime(bench: Bench) -> None:

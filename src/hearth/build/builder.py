@@ -51,9 +51,13 @@ _DISK_FULL = "disk"
 
 @dataclass(frozen=True, slots=True)
 class BuildSettings:
-    """Limits of one build beside those of its request. `disk_mb` counts source, packages and caches together."""
+    """Limits of one build beside those of its request. `disk_mb` counts source, packages and caches together.
+
+    `output_content_bytes` bounds the files of the output, unpacked: no more than an executor unpacks.
+    """
 
     disk_mb: int = 4096
+    output_content_bytes: int = 1024 * MEBIBYTE
     source_bytes: int = 512 * MEBIBYTE
     source_entries: int = 50_000
     extract_timeout_s: float = 30.0
@@ -141,11 +145,13 @@ class SandboxBuilder:
             log.exception("work folder not removed", folder=str(work), error=str(error))
 
     def _prepare(self, work: Path) -> None:
-        """Create the work folder with what the sandboxes read of us."""
+        """Create the work folder with what the sandboxes read of us, as other users and whatever our umask is."""
         folder = work / "registries"
         folder.mkdir(parents=True)
+        folder.chmod(0o755)
         for name, text in self._registries.files(layout.REGISTRIES).items():
             (folder / name).write_text(text, "utf-8")
+            (folder / name).chmod(0o644)
 
     async def _extract(self, request: BuildRequest, work: Path, flow: LogFlow, deadline: float) -> None:
         """Unpack the source archive into the work folder, without network; raises _Failed if it is refused."""
@@ -265,6 +271,7 @@ class SandboxBuilder:
             "registries": self._registries.environment(layout.REGISTRIES),
             "disk_bytes": self._settings.disk_bytes,
             "output_limit_bytes": request.output_limit_bytes,
+            "content_bytes": self._settings.output_content_bytes,
         }
 
     def _judge(self, request: BuildRequest, ran: Ran) -> tuple[str, ...]:

@@ -47,9 +47,12 @@ class _Entry:
     link: str = ""
 
 
-def pack(root: str, descriptor: int, limit_bytes: int, build_root: str | None = None) -> Packed:
+def pack(
+    root: str, descriptor: int, limit_bytes: int, build_root: str | None = None, content_bytes: int | None = None
+) -> Packed:
     """Write the tree below `root` to `descriptor`; raises BuildFailed if it may not or cannot be packed.
 
+    `limit_bytes` bounds what is written, `content_bytes` the sum of the files' sizes (sparse ones count in full).
     Absolute links below `build_root` (default `root`) become relative ones, since the artifact lives elsewhere.
     Nothing else may change the tree meanwhile.
     """
@@ -57,6 +60,12 @@ def pack(root: str, descriptor: int, limit_bytes: int, build_root: str | None = 
     entries = _collect(root, os.path.abspath(build_root or root), packed)
     packed.entries = len(entries)
     packed.content_bytes = sum(entry.status.st_size for entry in entries if stat.S_ISREG(entry.status.st_mode))
+    if content_bytes is not None and packed.content_bytes > content_bytes:
+        raise BuildFailed(
+            "size",
+            f"The build output holds {packed.content_bytes / 1_000_000:,.0f} MB of files, more than a function may: "
+            f"{content_bytes / 1_000_000:,.0f} MB. Remove what it does not need at the end of the build commands.",
+        )
     packed.compressed = packed.content_bytes >= COMPRESS_FROM_BYTES
     writer = _Writer(descriptor, packed.compressed, limit_bytes)
     for entry in entries:

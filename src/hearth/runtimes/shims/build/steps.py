@@ -72,7 +72,7 @@ def build(request: Mapping[str, Any], layout: Layout, artifact: int) -> list[str
     """Run the steps; the artifact goes to the descriptor `artifact`. Returns warnings; raises BuildFailed.
 
     `request`: `family`, `interpreter`, `path` (folders), `pack_environment`, `commands`, `entrypoint`,
-    `environment`, `registries` (environment), `disk_bytes`, `output_limit_bytes`.
+    `environment`, `registries` (environment), `disk_bytes`, `output_limit_bytes`, `content_bytes`.
     """
     warnings: list[str] = []
     family, interpreter = request["family"], request["interpreter"]
@@ -104,7 +104,7 @@ def build(request: Mapping[str, Any], layout: Layout, artifact: int) -> list[str
         if warning:
             _warn(warning, warnings)
     _write_settings(output, request)
-    _pack(output, artifact, request["output_limit_bytes"], layout, warnings)
+    _pack(output, artifact, request, layout, warnings)
     _say("Build packaging finished.")
     _say("Build finished.", lines.SUCCESS)
     return warnings
@@ -125,6 +125,10 @@ def environment_of(request: Mapping[str, Any], layout: Layout, venv: Venv | None
         **request["pack_environment"],
         **request["registries"],
     }
+    headers = os.path.join(os.path.dirname(os.path.dirname(request["interpreter"])), "include", "node", "node.h")
+    if request["family"] == "node" and os.path.exists(headers):
+        # Native modules are compiled with the headers at hand instead of downloading them.
+        base["npm_config_nodedir"] = headers[: -len("/include/node/node.h")]
     user = dict(request["environment"])
     path = [*request["path"], "/usr/bin", "/bin"]
     if venv is not None:
@@ -157,9 +161,10 @@ def _write_settings(output: str, request: Mapping[str, Any]) -> None:
         file.write("OPEN_RUNTIMES_CLEANUP=\nOPEN_RUNTIMES_COMPRESSION=auto\n")
 
 
-def _pack(output: str, artifact: int, limit_bytes: int, layout: Layout, warnings: list[str]) -> None:
+def _pack(output: str, artifact: int, request: Mapping[str, Any], layout: Layout, warnings: list[str]) -> None:
+    limit_bytes = request["output_limit_bytes"]
     try:
-        packed = pack(output, artifact, limit_bytes, layout.build)
+        packed = pack(output, artifact, limit_bytes, layout.build, request["content_bytes"])
     except OSError as error:
         # The sandbox's own limit on the size of a file is met before ours is.
         if error.errno == errno.EFBIG:
