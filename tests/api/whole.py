@@ -1,0 +1,141 @@
+"""The application over the real control, store and files; only what runs code is replaced."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+
+from hearth.api.app import create_app
+from hearth.api.settings import ApiSettings
+from hearth.auth.identify import Identify
+from hearth.auth.keys import hash_secret
+from hearth.auth.secrets import VariableCipher
+from hearth.auth.tokens import Tokens
+from hearth.control.builds import Builds
+from hearth.control.control import Control
+from hearth.control.deployments import DeploymentsControl
+from hearth.control.environment import Environment
+from hearth.control.events import EventBus
+from hearth.control.executions import ExecutionsControl
+from hearth.control.functions import FunctionsControl
+from hearth.control.runnables import ProjectCache, Runnables
+from hearth.control.specifications import Specifications
+from hearth.control.starting import DeploymentStarter
+from hearth.control.uploads import Uploads
+from hearth.control.variables import VariablesControl
+from hearth.control.views import ControlLimits
+from hearth.model.resources import ApiKey, Project
+from hearth.model.running import Invocation, Outcome, Result
+from hearth.model.statuses import DeploymentStatus
+from hearth.ports import Builder, Executor, Runtimes, Store
+from hearth.store import open_store
+from hearth.store.files.local import LocalFiles
+from tests.api.support import ALL_SCOPES, NOW, RUNTIMES, FixedClock
+
+PROJECT_ID, OTHER_PROJECT_ID = "default", "other"
+SECRET, OTHER_SECRET = "standard_here", "standard_elsewhere"
+
+
+class AnsweringExecutor:
+    """Runs nothing: every invocation is answered with `result`."""
+
+    def __init__(self) -> None:
+        self.result = Result(Outcome.COMPLETED, 200, (("content-type", "text/plain"),), b"done", "logged\n", "", 0.01)
+        self.invocations: list[Invocation] = []
+
+    async def invoke(self, invocation: Invocation) -> Result:
+        self.invocations.append(invocation)
+        return self.result
+
+    async def retire(self, deployment_id: str) -> None:
+        """Nothing runs, so nothing retires."""
+
+
+class AllRuntimes:
+    """Every known runtime, all of them available."""
+
+    def all(self) -> Any:
+        return RUNTIMES
+
+    def exists(self, id: str) -> bool:
+        return any(row["$id"] == id for row in RUNTIMES)
+
+    def available(self, id: str) -> bool:
+        return self.exists(id)
+
+
+class Whole:
+    """One composed application and a client with the key of its project."""
+
+    def __init__(self, store: Store, files: LocalFiles) -> None:
+        clock, events, limits = FixedClock(), EventBus(), ControlLimits()
+        self.store = store
+        self.executor = AnsweringExecutor()
+        executor = cast(Executor, self.executor)
+        runtimes = cast(Runtimes, AllRuntimes())
+        tokens = Tokens(b"t" * 32)
+        specifications = Specifications(0, 0)
+        environment = Environment(endpoint="http://api.test/v1", region="here", runtimes=RUNTIMES, mint_key=tokens.mint)
+        self._runnables = runnables = Runnables(store, specifications, environment)
+        starter = DeploymentStarter(clock=clock, limits=limits)
+        common: dict[str, Any] = {"store": store, "clock": clock, "events": events}
+        running: dict[str, Any] = {**common, "executor": executor, "runnables": runnables}
+        uploads = Uploads(files=files, starter=starter, limits=limits, **common)
+        builds = Builds(
+            builder=cast(Builder, None),
+            environment=environment,
+            specifications=specifications,
+            starter=starter,
+            limits=limits,
+            **running,
+        )
+        control = Control(
+            projects=ProjectCache(store),
+            functions=FunctionsControl(runtimes=runtimes, specifications=specifications, **running),
+            variables=VariablesControl(**running),
+            deployments=DeploymentsControl(files=files, starter=starter, uploads=uploads, builds=builds, **running),
+            executions=ExecutionsControl(mint_key=tokens.mint, **running),
+            runtimes=runtimes,
+            specifications=specifications,
+            health=store,
+        )
+        self.app = create_app(control, Identify(store, tokens, clock), settings=ApiSettings(), clock=clock)
+
+    def client(self, key: str = SECRET, **headers: str) -> httpx.AsyncClient:
+        """A client of the project, with one of its keys."""
+        sent = {"x-appwrite-project": PROJECT_ID, "x-appwrite-key": key, **headers}
+        return httpx.AsyncClient(
+            transport=httpx.ASGITransport(self.app), base_url="http://api.test/v1", headers=sent, timeout=30
+        )
+
+    async def build(self, function_id: str, deployment_id: str) -> None:
+        """Make a deployment ready and active, as a build would."""
+        async with self.store.begin(PROJECT_ID) as unit:
+            await unit.deployments.move(deployment_id, DeploymentStatus.BUILDING)
+            await unit.deployments.move(
+                deployment_id, DeploymentStatus.READY, artifact_key="artifacts/a", artifact_digest="0" * 64
+            )
+            await unit.functions.update(function_id, deployment_id=deployment_id, deployment_created_at=NOW)
+        self._runnables.drop(PROJECT_ID, function_id)
+
+
+@asynccontextmanager
+async def whole(data_dir: Path) -> AsyncIterator[Whole]:
+    """The application over an empty data folder with two projects, each with a key."""
+    store = await open_store("", data_dir=data_dir, secret=VariableCipher(bytes(32)), clock=FixedClock())
+    files = LocalFiles(data_dir)
+    try:
+        await store.execution_log.open()
+        for project_id, secret in ((PROJECT_ID, SECRET), (OTHER_PROJECT_ID, OTHER_SECRET)):
+            await store.projects.insert(Project(project_id, project_id, NOW, NOW))
+            async with store.begin(project_id) as unit:
+                scopes = tuple(sorted(ALL_SCOPES))
+                await unit.keys.insert(
+                    ApiKey(f"key-{project_id}", project_id, "k", hash_secret(secret), scopes, NOW, NOW)
+                )
+        yield Whole(store, files)
+    finally:
+        await files.close()
+        await store.close()
