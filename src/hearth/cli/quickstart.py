@@ -36,6 +36,7 @@ BODY_CHARS = 60
 WIDE_COLUMNS = 120
 PIPED_COLUMNS = 140  # of a log file or a pipe, where nothing wraps
 SERVER_LINES = 15
+SERVER_CHARS = 4_000
 EXIT_FAILED = 1
 EXIT_NOT_ALLOWED = 78
 
@@ -75,7 +76,9 @@ def run_quickstart(
         try:
             failed = _try_examples(server, endpoint, data_dir, examples_dir, runtimes, console)
             if failed:
-                console.print(f"The server said last:\n{escape(server.last_lines(SERVER_LINES))}", soft_wrap=True)
+                console.print(
+                    f"The server said last:\n{escape(server.last_lines(SERVER_LINES)[-SERVER_CHARS:])}", soft_wrap=True
+                )
             if once:
                 code = server.stop(STOP_WAIT_S)
                 if code != 0:
@@ -152,13 +155,14 @@ def results_table(runs: "Sequence[ExampleRun]", columns: int) -> Table:
     for run in runs:
         body = escape(run.body if len(run.body) <= BODY_CHARS else run.body[: BODY_CHARS - 1] + "…")
         colour = "green" if run.failure is None else "red"
+        status = f"{run.status or 'failed'} {run.status_code or ''}".strip()
         table.add_row(
             run.example.id if is_wide else f"{run.example.id}\n  [dim]{body}[/]",
             run.runtime or "-",
             _seconds(run.build_s) if run.built else "earlier",
             _milliseconds(run.first_s),
             _milliseconds(run.second_s),
-            f"[{colour}]{run.status or 'failed'} {run.status_code or ''}[/]",
+            f"[{colour}]{status if is_wide else status.removeprefix('completed ')}[/]",
             *([body] if is_wide else []),
         )
     return table
