@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich import box
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
@@ -143,9 +142,7 @@ def results_table(runs: "Sequence[ExampleRun]", columns: int) -> Table:
     In less than `WIDE_COLUMNS` the body stands below the example's name, so that nothing is cut.
     """
     is_wide = columns >= WIDE_COLUMNS
-    table = Table(
-        title="Examples", title_justify="left", box=box.SIMPLE_HEAD if is_wide else box.SIMPLE, pad_edge=False
-    )
+    table = Table(title="Examples", title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("example", overflow="fold")
     table.add_column("runtime", no_wrap=True)
     for name in ("build", "first\nexecution", "second\nexecution", "status"):
