@@ -320,6 +320,15 @@ def test_a_python_build_without_commands_has_no_virtual_environment(
     assert bench.names() == [".open-runtimes", "main.py"]
 
 
+def test_an_interpreter_that_does_not_start_is_named_with_its_reason(bench: Bench, tmp_path: Path) -> None:
+    broken = tmp_path / "python3"
+    broken.write_text("#!/bin/sh\necho first >&2\necho no such library >&2\nexit 127\n")
+    broken.chmod(0o755)
+    bench.write(main_dot_py=PYTHON_FUNCTION)
+    with pytest.raises(BuildFailed, match=r"does not start: no such library\. The operator"):
+        bench.build(family="python", interpreter=str(broken), entrypoint="main.py", commands="true")
+
+
 @pytest.mark.slow
 def test_python_and_pip_of_a_build_belong_to_its_virtual_environment(
     bench: Bench, python: Callable[..., list[str]]

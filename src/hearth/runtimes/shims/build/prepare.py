@@ -134,9 +134,10 @@ def _ask(interpreter: str) -> tuple[list[int], str]:
         )
         version, pip = json.loads(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
-        raise BuildFailed(
-            "runtime", f"The interpreter {interpreter} of this runtime does not start: {error}"
-        ) from error
+        said = getattr(error, "stderr", None) or str(error).encode()
+        why = said.decode("utf-8", "replace").strip().splitlines()[-1:]
+        message = f"The interpreter of this runtime, {interpreter}, does not start: {''.join(why)}"
+        raise BuildFailed("runtime", f"{message}. The operator of this server has to repair it.") from error
     return version, pip
 
 

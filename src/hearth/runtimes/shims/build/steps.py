@@ -37,6 +37,7 @@ def main() -> int:
     answer: dict[str, Any]
     try:
         request = _receive(channel)
+        os.environ.update(request["pack_environment"])  # for what we start of the runtime ourselves
         warnings = build(request, Layout(), ARTIFACT)
         answer, code = {"ok": True, "warnings": warnings}, DONE
     except BuildFailed as failed:
