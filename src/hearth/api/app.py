@@ -125,10 +125,8 @@ _LARGE_BODY_BYTES = 1024 * 1024
 
 
 def _has_large_body(request: Request) -> bool:
-    announced = request.headers.get(b"content-length")
-    if announced is not None:
-        return announced.isdigit() and int(announced) > _LARGE_BODY_BYTES
-    return b"transfer-encoding" in request.headers
+    announced = request.announced_bytes()
+    return announced is None or announced > _LARGE_BODY_BYTES
 
 
 def _used_fallback(request: Request) -> bool:

@@ -96,6 +96,13 @@ class Request:
         value = self.headers.get(name)
         return "" if value is None else value.decode("latin-1").strip()
 
+    def announced_bytes(self) -> int | None:
+        """The length of the body as the headers have it; None for one in chunks, whose end nobody knows yet."""
+        value = self.headers.get(b"content-length")
+        if value is not None and value.isdigit() and len(value) <= 18:
+            return int(value)
+        return None if b"transfer-encoding" in self.headers else 0
+
     def query(self) -> dict[str, Any]:
         """The parameters of the query string, PHP style: `name[0]=`, `name[]=` and repeated `name[]` make lists.
 
@@ -105,8 +112,8 @@ class Request:
 
     async def chunks(self, limit: int) -> AsyncIterator[bytes]:
         """The body as it arrives. Raises Refusal when it is (or says it is) over `limit` bytes, or stalls."""
-        announced = self.headers.get(b"content-length")
-        if announced is not None and announced.isdigit() and int(announced) > limit:
+        announced = self.announced_bytes()
+        if announced is not None and announced > limit:
             raise too_large(limit)
         total = 0
         while not self.body_done:
@@ -122,8 +129,8 @@ class Request:
 
     async def body(self, limit: int) -> bytes:
         """The whole body. Raises as `chunks`."""
-        announced = self.headers.get(b"content-length")
-        if announced is not None and announced.isdigit() and int(announced) > limit:
+        announced = self.announced_bytes()
+        if announced is not None and announced > limit:
             raise too_large(limit)
         message = await self._next()
         first: bytes = message.get("body", b"")

@@ -44,7 +44,7 @@ def cors_headers(request: Request, registered: frozenset[str]) -> list[RawHeader
     if origin is None:
         return []
     text = origin.decode("latin-1")
-    if not (is_allowed(text, request.header(b"host"), registered) or request.headers.get(b"x-appwrite-dev-key")):
+    if not is_allowed(text, request.header(b"host"), registered):
         return []
     return [(b"access-control-allow-origin", origin), *_FIXED]
 

@@ -84,7 +84,7 @@ class Pipeline:
     def _check_origin(self, request: Request) -> None:
         headers = request.headers
         origin = headers.get(b"origin")
-        if origin is None or b"x-appwrite-key" in headers or b"x-appwrite-dev-key" in headers:
+        if origin is None or headers.get(b"x-appwrite-key"):
             return
         text = origin.decode("latin-1")
         if not origins.is_allowed(text, request.header(b"host"), self._services.settings.allowed_origins):
@@ -180,8 +180,8 @@ class _FieldsReader:
         return self._fields
 
     async def _read(self) -> dict[str, Any]:
-        announced = self._request.headers.get(b"content-length", b"")
-        expected = int(announced) if announced.isdigit() else self._limit
+        announced = self._request.announced_bytes()
+        expected = self._limit if announced is None else announced
         if _UNCOUNTED_BYTES < expected <= self._limit and not self._request.body_done:
             self._budget.take(expected)
             self._taken = expected

@@ -32,8 +32,8 @@ def body_limit(source_max_bytes: int) -> int:
 
 def refuse_too_big(request: Request, source_max_bytes: int) -> None:
     """Refuse, before anything is read, a request that announces more than an archive at the limit needs."""
-    announced = request.headers.get(b"content-length", b"")
-    if source_max_bytes and announced.isdigit() and int(announced) > body_limit(source_max_bytes):
+    announced = request.announced_bytes()
+    if source_max_bytes and announced is not None and announced > body_limit(source_max_bytes):
         raise _archive_too_big(source_max_bytes)
 
 
