@@ -149,6 +149,17 @@ def test_native_modules_are_compiled_with_the_headers_of_the_runtime_if_it_has_t
     assert bench.text("a") == f"{tmp_path}/n\n"
 
 
+def test_npm_of_a_runtime_without_links_to_it_is_on_the_path(bench: Bench, tmp_path: Path) -> None:
+    programs = tmp_path / "n/lib/node_modules/npm/bin"
+    programs.mkdir(parents=True)
+    for name in ("npm", "npx"):
+        (programs / f"{name}-cli.js").write_text(f"#!/bin/sh\necho {name} of the runtime\n")
+        (programs / f"{name}-cli.js").chmod(0o755)
+    bench.write(main_dot_js=NODE_FUNCTION)
+    bench.build(commands="(npm; npx) > a", interpreter=str(tmp_path / "n/bin/node"))
+    assert bench.text("a") == "npm of the runtime\nnpx of the runtime\n"
+
+
 def test_a_users_path_cannot_hide_the_runtime(bench: Bench) -> None:
     bench.write(main_dot_js=NODE_FUNCTION)
     bench.build(commands="echo $PATH > path", environment={"PATH": "/mine"})

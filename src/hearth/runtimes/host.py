@@ -184,7 +184,6 @@ def _node_pack(id: str, found: _Found) -> Pack:
             path=(str(found.executable.parent),),
         )
     inside = f"/opt/runtimes/{id}"
-    npm = "lib/node_modules/npm"
     return Pack(
         id=id,
         family="node",
@@ -193,9 +192,9 @@ def _node_pack(id: str, found: _Found) -> Pack:
         provider=PROVIDER,
         interpreter=f"{inside}/bin/node",
         shim=(f"{inside}/bin/node", shim),
-        # npm brings its own `npm` and `npx`; the links in <prefix>/bin lie among programs that are none of ours.
-        path=(f"{inside}/bin", f"{inside}/{npm}/bin"),
-        mounts=_mounts(found.prefix, inside, ("bin/node", npm, "include/node")),
+        path=(f"{inside}/bin",),
+        # Not the whole of <prefix>/bin: other programs lie there. Builds make their own links to npm.
+        mounts=_mounts(found.prefix, inside, ("bin/node", "lib/node_modules/npm", "include/node")),
     )
 
 

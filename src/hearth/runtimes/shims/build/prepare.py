@@ -63,6 +63,24 @@ def _default_node(build: str) -> tuple[str, str]:
     return "npm install", "package.json lists dependencies and there is no node_modules folder"
 
 
+def link_npm(layout: Layout, interpreter: str) -> str:
+    """A folder with `npm` and `npx` of the runtime, for PATH; `""` if its prefix has a `bin` with npm, or no npm.
+
+    Where only parts of a prefix are shown, its links to npm are not among them.
+    """
+    prefix = os.path.dirname(os.path.dirname(interpreter))
+    programs = os.path.join(prefix, "lib", "node_modules", "npm", "bin")
+    if os.path.exists(os.path.join(prefix, "bin", "npm")) or not os.path.isdir(programs):
+        return ""
+    folder = os.path.join(layout.home, ".npm-of-the-runtime")
+    os.makedirs(folder, exist_ok=True)
+    for name in ("npm", "npx"):
+        link = os.path.join(folder, name)
+        if not os.path.lexists(link):
+            os.symlink(os.path.join(programs, f"{name}-cli.js"), link)
+    return folder
+
+
 @dataclass
 class Venv:
     """The virtual environment of one Python build; `warning` says what it lacks."""

@@ -20,7 +20,7 @@ from .checks import check_entrypoint, output_folder, syntax_warning
 from .commands import run_commands
 from .layout import ARTIFACT, CHANNEL, BuildFailed, Layout
 from .pack import pack, too_large
-from .prepare import VENV, Venv, check_source, default_commands, make_venv
+from .prepare import VENV, Venv, check_source, default_commands, link_npm, make_venv
 
 #: Exit codes of the build program; anything else means that it did not come to its end.
 DONE, FAILED, BROKEN = 0, 1, 70
@@ -126,12 +126,14 @@ def environment_of(request: Mapping[str, Any], layout: Layout, venv: Venv | None
         **request["pack_environment"],
         **request["registries"],
     }
+    path = [*request["path"], "/usr/bin", "/bin"]
     headers = os.path.join(os.path.dirname(os.path.dirname(request["interpreter"])), "include", "node", "node.h")
     if request["family"] == "node" and os.path.exists(headers):
         # Native modules are compiled with the headers at hand instead of downloading them.
         base["npm_config_nodedir"] = headers[: -len("/include/node/node.h")]
+    if request["family"] == "node" and (npm := link_npm(layout, request["interpreter"])):
+        path.insert(0, npm)
     user = dict(request["environment"])
-    path = [*request["path"], "/usr/bin", "/bin"]
     if venv is not None:
         path.insert(0, os.path.join(venv.folder, "bin"))
         base["VIRTUAL_ENV"] = venv.folder
