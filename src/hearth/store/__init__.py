@@ -1,6 +1,6 @@
 """Where state is kept: the database and the files."""
 
-from hearth.store.files.local import LocalFiles, open_files
+from hearth.store.files.local import LocalFiles
 from hearth.store.sql.address import AddressRefused
 from hearth.store.sql.keycheck import WrongKey
 from hearth.store.sql.migrating import DatabaseTooNew, migrate_database
@@ -14,6 +14,5 @@ __all__ = [
     "WrongKey",
     "holds_data",
     "migrate_database",
-    "open_files",
     "open_store",
 ]

@@ -97,27 +97,28 @@ async def _write_all(upload: _Upload, descriptor: int, offset: int, data: AsyncI
 class LocalFiles:
     """See `hearth.ports.Files`. Keys must match `segment/segment/...`; anything else raises ValueError.
 
-    One process writes an upload at a time; reading, adopting and deleting are safe from several.
+    Belongs to the one server of a data folder: it makes `<data folder>/files` and sweeps what an earlier server
+    left there. Raises PlatformFault if it cannot.
     """
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, data_dir: Path) -> None:
+        self._root = data_dir / "files"
         self._uploads: dict[str, _Upload] = {}
-
-    async def sweep(self) -> None:
-        """Remove what an earlier server left: scratch files, and uploads nobody continued for a week."""
-        with _translated("sweep"):
-            await _in_thread(_sweep, self._root)
+        with _translated("open"):
+            for folder in (self._root, *(self._root / area for area in (_STORED, _UPLOADS, _SCRATCH))):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                folder.chmod(0o700)
+            _sweep(self._root)
 
     async def write_at(self, key: str, offset: int, data: AsyncIterator[bytes]) -> int:
         """See the port. Returns how many bytes came. Raises PlatformFault (disk full, say).
 
-        Bytes that come after `finish_upload` or `discard_upload` are taken and dropped, so that a repeated
-        chunk cannot change a stored file.
+        Bytes that come after `finish_upload` are taken and dropped: a repeated chunk must neither change the
+        stored file nor begin a second one.
         """
         path = self._path(_UPLOADS, key)
         with self._upload(key) as upload:
-            if upload.over:
+            if upload.over or self._path(_STORED, key).exists():
                 return sum([len(piece) async for piece in data])
             with _translated("open an upload"):
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -128,19 +129,21 @@ class LocalFiles:
                 os.close(descriptor)
 
     async def finish_upload(self, key: str, size: int) -> None:
-        """See the port. Raises FileNotStored without an upload, PlatformFault when it has another size."""
+        """See the port. Raises FileNotStored without an upload, PlatformFault when it has another size.
+
+        Repeating it changes nothing, so a step that a kill cut off may be taken again.
+        """
         source, target = self._path(_UPLOADS, key), self._path(_STORED, key)
         with self._upload(key) as upload:
             await self._end(upload)
-            try:
-                found = source.stat().st_size
-            except FileNotFoundError:
-                raise FileNotStored(key) from None
+            stored = not source.exists()
+            found = await self.size(key) if stored else source.stat().st_size
             if found != size:
                 upload.over = False
                 raise PlatformFault(f"The upload {key} has {found} bytes instead of {size}")
             with _translated("store an upload"):
-                await _in_thread(_place, source, target)
+                if not stored:
+                    await _in_thread(_place, source, target)
 
     async def discard_upload(self, key: str) -> None:
         """See the port."""
@@ -252,20 +255,6 @@ class LocalFiles:
         if not _KEY.match(key):
             raise ValueError(f"not a key of the file store: {key!r}")
         return self._root / area / key
-
-
-async def open_files(root: Path) -> LocalFiles:
-    """Open the file store below `root`, creating it and sweeping what an earlier server left.
-
-    For the server, which owns the folder; raises PlatformFault.
-    """
-    with _translated("open"):
-        for folder in (root, root / _STORED, root / _UPLOADS, root / _SCRATCH):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            folder.chmod(0o700)
-    files = LocalFiles(root)
-    await files.sweep()
-    return files
 
 
 def _pwrite_all(descriptor: int, data: bytearray, offset: int) -> None:

@@ -43,7 +43,7 @@ def _position(element: Any, compiler: Any, **options: Any) -> str:
 @compiles(expressions.list_has_any, "postgresql")
 def _list_has_any(element: Any, compiler: Any, **options: Any) -> str:
     column, *texts = (compiler.process(clause, **options) for clause in element.clauses)
-    return f"(CAST({column} AS JSONB) ?| ARRAY[{', '.join(texts)}])"
+    return f"(CAST({column} AS JSONB) ?| CAST(ARRAY[{', '.join(texts)}] AS TEXT[]))"
 
 
 def make_engine(url: URL, *, connections: int, read_only: bool = False) -> AsyncEngine:

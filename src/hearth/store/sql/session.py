@@ -5,6 +5,7 @@ the connection goes back clean. So no connection is ever thrown away half-way th
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -91,6 +92,7 @@ class Transactions:
         # Waiting happens here, where it can be cancelled and is fair; the engines' pools never wait.
         self._write_places = backend.write_places
         self._read_places = asyncio.Semaphore(backend.readers)
+        self._turns = Turns()
 
     @asynccontextmanager
     async def begin(self, project_id: str = "") -> AsyncIterator[Session]:
@@ -98,7 +100,11 @@ class Transactions:
 
         One that is cancelled in the middle of its commit is committed, and cancelled.
         """
-        async with self._place(self._write_places), self._connected(self._backend.writer) as connection:
+        async with (
+            self._turns.turn(project_id),
+            _within(self._write_places),
+            self._connected(self._backend.writer) as connection,
+        ):
             session = Session(connection, self._backend, self._clock, self._cipher, project_id)
             if project_id:
                 with translated("begin"):
@@ -112,7 +118,7 @@ class Transactions:
     @asynccontextmanager
     async def view(self, project_id: str = "") -> AsyncIterator[Session]:
         """A read-only transaction on a consistent snapshot."""
-        async with self._place(self._read_places), self._connected(self._backend.reader) as connection:
+        async with _within(self._read_places), self._connected(self._backend.reader) as connection:
             yield Session(connection, self._backend, self._clock, self._cipher, project_id)
 
     async def _commit(self, connection: AsyncConnection, *, jobs: bool) -> None:
@@ -120,18 +126,6 @@ class Transactions:
         self._backend.committed()
         if jobs:
             self._on_jobs()
-
-    @asynccontextmanager
-    async def _place(self, places: asyncio.Semaphore) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(WAIT_S):
-                await places.acquire()
-        except TimeoutError:
-            raise PlatformFault(f"No database transaction became free within {WAIT_S:.0f} s") from None
-        try:
-            yield
-        finally:
-            places.release()
 
     @asynccontextmanager
     async def _connected(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
@@ -145,6 +139,48 @@ class Transactions:
             if connection.sync_connection is not None:
                 # Rolls back whatever was not committed.
                 await settled(connection.close())
+
+
+class Turns:
+    """Lets the write transactions of one project follow each other within this process.
+
+    Other processes are kept out by the database (`Backend.enter`), where waiting holds a connection and cannot
+    be cancelled.
+    """
+
+    def __init__(self) -> None:
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._wanted: Counter[str] = Counter()
+
+    @asynccontextmanager
+    async def turn(self, project_id: str) -> AsyncIterator[None]:
+        """Wait for the turn of this project; at once for what belongs to no project (`""`)."""
+        if not project_id:
+            yield
+            return
+        lock = self._locks.setdefault(project_id, asyncio.Lock())
+        self._wanted[project_id] += 1
+        try:
+            async with _within(lock):
+                yield
+        finally:
+            self._wanted[project_id] -= 1
+            if not self._wanted[project_id]:
+                del self._wanted[project_id], self._locks[project_id]
+
+
+@asynccontextmanager
+async def _within(place: asyncio.Lock | asyncio.Semaphore) -> AsyncIterator[None]:
+    """Hold a place, after waiting for it for a bounded time."""
+    try:
+        async with asyncio.timeout(WAIT_S):
+            await place.acquire()
+    except TimeoutError:
+        raise PlatformFault(f"No database transaction became free within {WAIT_S:.0f} s") from None
+    try:
+        yield
+    finally:
+        place.release()
 
 
 async def _begin(connection: AsyncConnection) -> None:

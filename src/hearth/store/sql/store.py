@@ -36,7 +36,7 @@ from hearth.store.sql.session import Cipher, Session, Transactions, translated
 from hearth.store.sql.sqlite import SqliteBackend
 from hearth.store.sql.variables import SqlVariables
 
-INTENTS_FILE = "executions.intents"
+INTENTS_FILE = "intents.log"
 
 
 class SqlUnit:
