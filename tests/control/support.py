@@ -1,0 +1,167 @@
+"""Control over a real store; building and running are scripted by the test."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+from hearth.auth.secrets import VariableCipher
+from hearth.control.builds import Builds
+from hearth.control.environment import Environment
+from hearth.control.events import EventBus
+from hearth.control.executions import ExecutionsControl
+from hearth.control.jobs import JobKind, build_job
+from hearth.control.repairs import Repairs
+from hearth.control.runnables import Runnables
+from hearth.control.specifications import Specifications
+from hearth.control.starting import DeploymentStarter
+from hearth.control.uploads import Uploads, upload_key
+from hearth.control.views import ControlLimits
+from hearth.jobs.handlers import Handlers
+from hearth.jobs.reaper import Reaper
+from hearth.jobs.worker import Worker
+from hearth.model.resources import Deployment
+from hearth.model.running import Artifact, BuildRequest, BuildResult, InstanceTemplate, Invocation, Result
+from hearth.ports import Executor, Store
+from hearth.store import open_store
+from hearth.store.files.local import LocalFiles
+from tests.store.samples import KEY, FakeClock, deployment, function, project
+
+ARTIFACT = Artifact("artifacts/abc", "abc", 10)
+NODE = "here"
+
+
+class ScriptedBuilder:
+    """Builds what the test says: `outcome` is a result to return or an exception to raise, once `go` is set."""
+
+    def __init__(self) -> None:
+        self.outcome: BuildResult | Exception = BuildResult(ARTIFACT)
+        self.go = asyncio.Event()
+        self.go.set()
+        self.started = asyncio.Event()
+        self.ended_early = 0
+        self.requests: list[BuildRequest] = []
+
+    async def build(self, request: BuildRequest, on_log: Callable[[str], None]) -> BuildResult:
+        self.requests.append(request)
+        on_log("first line\n")
+        self.started.set()
+        try:
+            await self.go.wait()
+        except asyncio.CancelledError:
+            self.ended_early += 1
+            raise
+        on_log("last line\n")
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+
+class NotingExecutor:
+    """Runs nothing and notes what it was asked for; `invoke` waits for `answer`."""
+
+    def __init__(self) -> None:
+        self.prepared: list[InstanceTemplate] = []
+        self.retired: list[str] = []
+        self.invoked: list[Invocation] = []
+        self.answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+
+    async def invoke(self, invocation: Invocation) -> Result:
+        self.invoked.append(invocation)
+        return await asyncio.shield(self.answer)
+
+    async def prepare(self, template: InstanceTemplate) -> None:
+        self.prepared.append(template)
+
+    async def retire(self, deployment_id: str) -> None:
+        self.retired.append(deployment_id)
+
+
+class World:
+    """Everything around builds and executions of one project with one function, `f`."""
+
+    def __init__(self, store: Store, files: LocalFiles, clock: FakeClock) -> None:
+        self.store, self.files, self.clock = store, files, clock
+        self.builder, self.executor = ScriptedBuilder(), NotingExecutor()
+        self.events: list[str] = []
+        bus = EventBus()
+        bus.subscribe(lambda project_id, event, subject: self.events.append(event))
+        self.limits = ControlLimits()
+        specifications = Specifications(0, 0)
+        environment = Environment(endpoint="http://api/v1", region="r", runtimes=(), mint_key=lambda *_: "key")
+        self.runnables = Runnables(store, specifications, environment)
+        starter = DeploymentStarter(clock=clock, limits=self.limits)
+        common: dict[str, Any] = {"store": store, "clock": clock, "events": bus}
+        executor = cast(Executor, self.executor)
+        self.uploads = Uploads(files=files, starter=starter, limits=self.limits, **common)
+        self.builds = Builds(
+            builder=self.builder,
+            executor=executor,
+            environment=environment,
+            specifications=specifications,
+            runnables=self.runnables,
+            starter=starter,
+            limits=self.limits,
+            **common,
+        )
+        self.executions = ExecutionsControl(
+            executor=executor, runnables=self.runnables, mint_key=lambda *_: "key", **common
+        )
+        self.repairs = Repairs(
+            store=store,
+            clock=clock,
+            executions=self.executions,
+            uploads=self.uploads,
+            builds=self.builds,
+            limits=self.limits,
+        )
+        self.handlers = Handlers(store=store, files=files, builds=self.builds, executions=self.executions)
+        self.reaper = Reaper(store=store, clock=clock, handlers=self.handlers, node=NODE)
+
+    def worker(self, owner: str = f"{NODE}/w") -> Worker:
+        handlers = {JobKind.BUILD: self.handlers.build, JobKind.EXECUTE: self.handlers.execute}
+        return Worker(
+            store=self.store,
+            clock=self.clock,
+            owner=owner,
+            handlers=handlers,
+            concurrency=dict.fromkeys(handlers, 2),
+            on_dead=self.handlers.dead,
+        )
+
+    async def deploy(self, id: str, **fields: Any) -> Deployment:
+        """Insert a deployment whose source is complete, with its build job."""
+        fields = {"source_key": upload_key("p", id), "source_size_bytes": 1, "source_total_bytes": 1} | fields
+        async with self.store.begin("p") as unit:
+            made = await unit.deployments.insert(deployment(id, **fields))
+            await unit.jobs.enqueue(replace(build_job(made, 900, self.clock.now()), id=f"job-{id}"))
+        return made
+
+    async def deployment(self, id: str) -> Deployment:
+        async with self.store.view("p") as unit:
+            found = await unit.deployments.get("f", id)
+        assert found is not None
+        return found
+
+    async def active(self) -> str:
+        async with self.store.view("p") as unit:
+            found = await unit.functions.get("f")
+        assert found is not None
+        return found.deployment_id
+
+
+@asynccontextmanager
+async def world(data_dir: Path) -> AsyncIterator[World]:
+    clock = FakeClock()
+    store = await open_store("", data_dir=data_dir, secret=VariableCipher(KEY), clock=clock)
+    files = LocalFiles(data_dir)
+    try:
+        await store.projects.insert(project())
+        async with store.begin("p") as unit:
+            await unit.functions.insert(function())
+        yield World(store, files, clock)
+    finally:
+        await files.close()
+        await store.close()
