@@ -66,10 +66,12 @@ class NotingExecutor:
         self.prepared: list[InstanceTemplate] = []
         self.retired: list[str] = []
         self.invoked: list[Invocation] = []
+        self.called = asyncio.Event()
         self.answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
 
     async def invoke(self, invocation: Invocation) -> Result:
         self.invoked.append(invocation)
+        self.called.set()
         return await asyncio.shield(self.answer)
 
     async def prepare(self, template: InstanceTemplate) -> None:
