@@ -36,7 +36,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(ANSWER)
     def log_message(self, *args): pass
-http.server.ThreadingHTTPServer(('127.0.0.1', int(sys.argv[1])), Handler).serve_forever()
+class Server(http.server.ThreadingHTTPServer):
+    def handle_error(self, *args): pass  # the load generator ends by closing its connections
+Server(('127.0.0.1', int(sys.argv[1])), Handler).serve_forever()
 """
 
 

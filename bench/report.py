@@ -54,19 +54,20 @@ def machine() -> dict[str, str]:
 def show(console: Console, rows: list[Row], targets: list[Target], on: dict[str, str], bare: dict[str, str]) -> None:
     """Print one table. `bare` names for a row the row it is compared with."""
     by_name = {row.name: row for row in rows}
-    table = Table(title=f"Warm sync executions, {on['date']}", title_justify="left")
+    title = f"\nWarm sync executions, {on['date']}"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("server", no_wrap=True)
     for column in (
-        "c=1 p50 ms",
-        "c=1 p99 ms",
-        "c=16 req/s",
-        "of bare",
-        "CPU us/req",
-        "x bare",
-        "first ms (median)",
-        "first ms (worst)",
+        "c=1\np50 ms",
+        "c=1\np99 ms",
+        "c=16\nreq/s",
+        "of\nbare",
+        "CPU\nus/req",
+        "times\nbare",
+        "first\nmedian ms",
+        "first\nworst ms",
     ):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for row in rows:
         other = by_name.get(bare.get(row.name, ""))
         table.add_row(
@@ -82,9 +83,9 @@ def show(console: Console, rows: list[Row], targets: list[Target], on: dict[str,
         )
     console.print(table)
     for target in targets:
-        mark = "[green]kept[/]" if target.kept else "[red]missed[/]"
-        console.print(f"{mark:>6} {target.text}: {target.measured}")
-    console.print(", ".join(f"{name} {value}" for name, value in on.items()))
+        mark = "[green]kept  [/]" if target.kept else "[red]missed[/]"
+        console.print(f"{mark} {target.text}: {target.measured}")
+    console.print(", ".join(f"{name} {value}" for name, value in on.items()), soft_wrap=True)
 
 
 def write(folder: Path, rows: list[Row], targets: list[Target], on: dict[str, str]) -> Path:
