@@ -17,7 +17,7 @@ from rich.console import Console
 
 from bench.cpu import cpu_seconds
 from bench.load import BenchFailed, run_load
-from bench.peers import bare_server
+from bench.peers import NAMES, bare_server
 from bench.report import Row, Target, machine, show, write
 from tests.support.api import create_function, deploy, ok
 from tests.support.runtimes import runtime_of
@@ -72,13 +72,9 @@ def main() -> int:
         console.print(f"[red]not measured:[/] {error}")
         return 1
     targets = judge(rows)
-    show(console, rows, targets, on, {f"hearth {family}": name_of_bare(family) for family in FUNCTIONS})
+    show(console, rows, targets, on, {f"hearth {family}": NAMES[family] for family in FUNCTIONS})
     console.print(f"written to {write(RESULTS, rows, targets, on)}")
     return 0
-
-
-def name_of_bare(family: str) -> str:
-    return {"node": "bare node http", "python": "bare python http.server"}[family]
 
 
 def measure(server: Server, stack: ExitStack, rounds: int, console: Console) -> list[Row]:

@@ -13,6 +13,8 @@ from tests.support.server import free_port
 
 READY_WAIT_S = 10.0
 
+NAMES = {"node": "bare node http", "python": "bare python http"}
+
 NODE = """
 const answer = Buffer.alloc(Number(process.argv[2]), 'x');
 const head = { 'content-type': 'application/json', 'content-length': answer.length };
@@ -64,8 +66,7 @@ def bare_server(family: str, answer_bytes: int) -> Iterator[Peer]:
             if time.monotonic() > deadline or process.poll() is not None:
                 raise RuntimeError(f"the bare {family} server did not start")
             time.sleep(0.02)
-        name = {"node": "bare node http", "python": "bare python http.server"}[family]
-        yield Peer(name, url, process.pid)
+        yield Peer(NAMES[family], url, process.pid)
     finally:
         process.kill()
         process.wait()
