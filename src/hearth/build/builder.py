@@ -23,7 +23,7 @@ from hearth.executor.sandbox.spec import Driver, Limits, Mount, Network, Profile
 from hearth.model.refusals import PlatformFault
 from hearth.model.running import Artifact, BuildRequest, BuildResult
 from hearth.ports import FileNotStored, Files
-from hearth.runtimes import shims
+from hearth.runtimes.locations import SHIMS_FOLDER, SHIMS_INSIDE
 from hearth.runtimes.packs import Pack, Packs
 from hearth.runtimes.registries import Registries
 from hearth.runtimes.shims.build import layout
@@ -32,8 +32,6 @@ from hearth.runtimes.shims.build.pack import too_large
 log = structlog.get_logger(__name__)
 
 MEBIBYTE = 1024 * 1024
-SHIMS_OUTSIDE = Path(shims.__file__).resolve().parent
-SHIMS_INSIDE = "/usr/local/server/shims"
 #: The programs inside are ours and need the standard library only: the host's own Python, which every root has.
 PYTHON = ("/usr/bin/python3", "-I", "-S")
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
@@ -200,7 +198,7 @@ class SandboxBuilder:
                 file_size_bytes=settings.source_bytes,
             ),
             mounts=(
-                Mount(str(SHIMS_OUTSIDE), SHIMS_INSIDE),
+                Mount(str(SHIMS_FOLDER), SHIMS_INSIDE),
                 Mount(str(work / "build"), layout.BUILD, writable=True),
             ),
             descriptors={layout.ARTIFACT: descriptor},
@@ -247,7 +245,7 @@ class SandboxBuilder:
                 file_size_bytes=max(self._settings.disk_bytes, request.output_limit_bytes),
             ),
             mounts=(
-                Mount(str(SHIMS_OUTSIDE), SHIMS_INSIDE),
+                Mount(str(SHIMS_FOLDER), SHIMS_INSIDE),
                 *(Mount(source, target) for source, target in pack.mounts),
                 Mount(str(work / "registries"), layout.REGISTRIES),
                 Mount(str(work / "build"), layout.BUILD, writable=True),

@@ -16,12 +16,10 @@ from typing import Any
 
 from hearth.data import load
 from hearth.runtimes.catalogue import InstalledPacks
+from hearth.runtimes.locations import SHIMS_INSIDE
 from hearth.runtimes.packs import Level, Pack
 
 PROVIDER = "host"
-
-#: Where the shims are shown inside a sandbox (see `hearth.runtimes.shims`).
-SHIMS_INSIDE = "/usr/local/server/shims"
 
 PROBE_TIMEOUT_S = 10.0
 _SYSTEM = Path("/usr")
