@@ -65,7 +65,7 @@ def load_or_create_key(path: Path, *, may_create: bool) -> bytes:
     if may_create and not os.path.lexists(path):
         _create(path)
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         raise KeyFileRefused(
             f"The key file {path} is missing, but the database holds values encrypted with it. "
@@ -73,12 +73,13 @@ def load_or_create_key(path: Path, *, may_create: bool) -> bytes:
         ) from None
     except OSError as error:
         raise KeyFileRefused(f"The key file {path} cannot be read: {error.strerror}.") from error
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         _check_access(path, os.fstat(descriptor))
-        try:
-            key = file.read(KEY_BYTES + 1)
-        except OSError as error:
-            raise KeyFileRefused(f"The key file {path} cannot be read: {error.strerror}.") from error
+        key = os.read(descriptor, KEY_BYTES + 1)
+    except OSError as error:
+        raise KeyFileRefused(f"The key file {path} cannot be read: {error.strerror}.") from error
+    finally:
+        os.close(descriptor)
     if len(key) != KEY_BYTES:
         raise KeyFileRefused(
             f"The key file {path} must hold exactly {KEY_BYTES} bytes. Put the original back from your backup."

@@ -106,8 +106,7 @@ class LocalFiles:
         self._uploads: dict[str, _Upload] = {}
         with _translated("open"):
             for folder in (self._root, *(self._root / area for area in (_STORED, _UPLOADS, _SCRATCH))):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                folder.chmod(0o700)
+                _make_folder(folder)
             _sweep(self._root)
 
     async def write_at(self, key: str, offset: int, data: AsyncIterator[bytes]) -> int:
@@ -121,7 +120,7 @@ class LocalFiles:
             if upload.over or self._path(_STORED, key).exists():
                 return sum([len(piece) async for piece in data])
             with _translated("open an upload"):
-                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _make_folder(path.parent)
                 descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
             try:
                 return await _write_all(upload, descriptor, offset, data)
@@ -264,6 +263,13 @@ def _pwrite_all(descriptor: int, data: bytearray, offset: int) -> None:
             written += os.pwrite(descriptor, whole[written:], offset + written)
 
 
+def _make_folder(path: Path) -> None:
+    """Make a folder and what is missing above it, each closed to others."""
+    if not path.is_dir():
+        _make_folder(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
+
+
 def _sync_folder(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -280,17 +286,18 @@ def _place(source: Path, target: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_folder(target.parent)
     source.replace(target)
     _sync_folder(target.parent)
 
 
 def _adopt(path: Path, target: Path, scratch: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise ValueError(f"not a regular file: {path}")
     with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise ValueError(f"not a regular file: {path}")
         # A file of another user, or with a second name, could still be changed after it was taken over.
         if status.st_nlink == 1 and _owned(descriptor, status.st_uid):
             try:
@@ -326,7 +333,7 @@ def _copy(source: Path, target: Path, scratch: Path) -> None:
     try:
         link = folder / "link"
         os.link(source, link)
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_folder(target.parent)
         link.replace(target)
         _sync_folder(target.parent)
     finally:

@@ -13,7 +13,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, false, func, literal, not_, or_, true
 
-from hearth.model.queries import Filter, InvalidQuery
+from hearth.model.queries import Filter
+from hearth.model.refusals import Refusal
 from hearth.store.sql.expressions import has_any, holds
 from hearth.store.sql.types import StringList, Words
 from hearth.store.texts import storable
@@ -39,10 +40,10 @@ _CONTAIN = {"contains", "containsAny", "containsAll", "notContains"}
 
 
 def where(filters: Iterable[Filter], attributes: Attributes) -> ColumnElement[bool]:
-    """The condition that all `filters` hold. Raises InvalidQuery if there are too many for a database."""
+    """The condition that all `filters` hold. Refuses more than a database takes."""
     filters = tuple(filters)
     if _weight(filters) > CONDITIONS_MAX or _values(filters) > VALUES_MAX:
-        raise InvalidQuery("the queries hold too many conditions")
+        raise Refusal("general_query_invalid", "Invalid query: too many conditions and values for one list call.")
     return and_(true(), *(_condition(part, attributes) for part in filters))
 
 
@@ -103,7 +104,7 @@ def _compare(method: str, column: ColumnElement[Any], values: tuple[Any, ...]) -
             return and_(true(), *(holds(column, value) for value in values))
         case "contains" | "containsAny":
             return or_(false(), *(holds(column, value) for value in values))
-    raise InvalidQuery(f"{method} does not apply to any attribute here")
+    raise ValueError(f"no such filter: {method}")  # `parse_queries` lets none through
 
 
 def _begins(column: ColumnElement[Any], text: str) -> ColumnElement[bool]:

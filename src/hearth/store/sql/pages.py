@@ -30,8 +30,8 @@ async def page_of(
 ) -> Page[T]:
     """One page of the rows of `scope` that `query` asks for, and how many its filters match.
 
-    Raises CursorNotFound when the cursor's document is not in `scope`, InvalidQuery when a database could
-    not take the query.
+    Raises CursorNotFound when the cursor's document is not in `scope`, and refuses (`general_query_invalid`)
+    what no database could take.
     """
     matching = and_(scope, where(query.filters, collection.attributes), _found(collection, query.search))
     keys = [(_sortable(collection.attributes[order.attribute]), order.descending) for order in ordering(query)]
