@@ -93,7 +93,8 @@ def spawner_config(settings: Settings, uid: int, gid: int, packs: Packs) -> Spaw
     """What the spawner may do for this server."""
     first, last = settings.uids
     shims = Path(hearth.__file__).resolve().parent / "runtimes" / "shims"
-    mounts = {source for pack in packs.all() for source, _ in pack.mounts}
+    sources = {Path(source) for pack in packs.all() for source, _ in pack.mounts}
+    mounts = {str(source if source.is_dir() else source.parent) for source in sources}
     return SpawnerConfig(
         data_folder=str(settings.data_dir),
         server_uid=uid,
