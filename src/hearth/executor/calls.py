@@ -161,8 +161,8 @@ def failed_before_running(ended: Ended, ticket: Ticket, now: float) -> Result:
 
 def reason_of(exit: SandboxExit, memory_mb: int, last_output: str) -> Ended:
     """What to tell the executions of an instance that ended like this."""
-    # V8 ends itself by SIGABRT when its heap is full; there is no other sign of it than its last words.
-    if exit.out_of_memory or (exit.signal == 6 and "heap out of memory" in last_output):
+    # V8 ends itself by a signal when its heap is full; there is no other sign of it than its last words.
+    if exit.out_of_memory or (exit.signal is not None and "heap out of memory" in last_output):
         return Ended(Outcome.OUT_OF_MEMORY, f"The function used more memory than its limit of {memory_mb} MB.")
     if exit.code == -1:
         return Ended(Outcome.CRASHED, "The instance was lost while the function was running.")

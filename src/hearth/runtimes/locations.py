@@ -5,7 +5,7 @@ The folders inside are those of the reference runtimes, because functions know t
 
 from pathlib import Path
 
-SHIMS_FOLDER = Path(__file__).parent / "shims"
+SHIMS_FOLDER = Path(__file__).resolve().parent / "shims"
 
 SERVER_INSIDE = "/usr/local/server"
 SHIMS_INSIDE = f"{SERVER_INSIDE}/shims"

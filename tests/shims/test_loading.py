@@ -1,0 +1,217 @@
+"""How a handler is found, and what is said when it is not (contract: runtime-contract 1 and 5)."""
+
+import pytest
+
+from hearth.model.running import Outcome
+from tests.support.executors import Bench
+
+pytestmark = pytest.mark.anyio
+
+HELLO = "({ res }) => res.text('hello')"
+PYTHON_HELLO = "def main(context):\n    return context.res.text('hello')\n"
+
+LOADABLE = {
+    "commonjs": ("node-20", "main.js", {"main.js": f"module.exports = {HELLO};"}),
+    "commonjs-default": ("node-20", "src/main.cjs", {"src/main.cjs": f"exports.default = {HELLO}; exports.x = 1;"}),
+    "esm": ("node-20", "src/main.mjs", {"src/main.mjs": f"export default {HELLO};"}),
+    "esm-by-package": (
+        "node-20",
+        "src/main.js",
+        {
+            "package.json": '{"type": "module"}',
+            "src/main.js": "import { text } from './text.js';\nexport default async (c) => c.res.text(await text());",
+            "src/text.js": "export const text = async () => 'hello';",
+        },
+    ),
+    "node_modules": (
+        "node-20",
+        "src/main.js",
+        {
+            "src/main.js": "const hello = require('hello');\nmodule.exports = ({ res }) => res.text(hello);",
+            "node_modules/hello/index.js": "module.exports = 'hello';",
+        },
+    ),
+    "python": ("python-3.11", "main.py", {"main.py": PYTHON_HELLO}),
+    "python-relative": (
+        "python-3.11",
+        "src/main.py",
+        {
+            "src/main.py": "from .words import hello\ndef main(context):\n    return context.res.text(hello)\n",
+            "src/words.py": "hello = 'hello'\n",
+        },
+    ),
+    "python-absolute": (
+        "python-3.11",
+        "src/main.py",
+        {
+            "src/main.py": "import words\nimport beside\ndef main(c):\n    return c.res.text(words.he + beside.llo)\n",
+            "src/beside.py": "llo = 'llo'\n",
+            "words.py": "he = 'he'\n",
+        },
+    ),
+    "python-virtual-environment": (
+        "python-3.11",
+        "main.py",
+        {
+            "main.py": "import hello\ndef main(context):\n    return context.res.text(hello.hello)\n",
+            "runtime-env/lib/python3.11/site-packages/hello/__init__.py": "hello = 'hello'\n",
+        },
+    ),
+    "python-odd-name": ("python-3.11", "my.main-file.py", {"my.main-file.py": PYTHON_HELLO}),
+    "python-user-module-names": (
+        "python-3.11",
+        "main.py",
+        {
+            "main.py": "import shim, channel, output\n" + PYTHON_HELLO,
+            "shim.py": "",
+            "channel.py": "",
+            "output.py": "",
+        },
+    ),
+    "python-returns-awaitable": (
+        "python-3.11",
+        "main.py",
+        {
+            "main.py": "async def later(context):\n    return context.res.text('hello')\n"
+            "def main(context):\n    return later(context)\n"
+        },
+    ),
+    "python-callable-object": (
+        "python-3.11",
+        "main.py",
+        {
+            "main.py": "class Main:\n    async def __call__(self, context):\n"
+            "        return context.res.text('hello')\nmain = Main()\n"
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", list(LOADABLE))
+async def test_a_handler_is_found(bench: Bench, name: str) -> None:
+    result = await bench.run(bench.deploy(*LOADABLE[name]))
+    assert (result.outcome, result.status_code, result.body, result.errors) == (Outcome.COMPLETED, 200, b"hello", "")
+
+
+SIGNATURE = "Function signature invalid. Did you forget to export a 'main' function?\n"
+UNLOADABLE = {
+    "node-missing": (
+        "node-20",
+        "src/no.js",
+        {"a.js": ""},
+        "Failed to load entrypoint, file src/no.js does not exist.\n",
+    ),
+    "python-missing": ("python-3.11", "no.py", {"a.py": ""}, "Failed to load entrypoint, file no.py does not exist.\n"),
+    "node-no-handler": ("node-20", "a.js", {"a.js": "module.exports = {};"}, SIGNATURE),
+    "esm-no-handler": ("node-20", "a.mjs", {"a.mjs": "export const x = 1;"}, SIGNATURE),
+    "python-no-handler": ("python-3.11", "a.py", {"a.py": "x = 1"}, SIGNATURE),
+}
+
+
+@pytest.mark.parametrize("name", list(UNLOADABLE))
+async def test_no_handler_is_said_word_for_word(bench: Bench, name: str) -> None:
+    """57"""
+    runtime, entrypoint, files, expected = UNLOADABLE[name]
+    result = await bench.run(bench.deploy(runtime, entrypoint, files))
+    assert (result.outcome, result.status_code, result.body) == (Outcome.LOAD_FAILED, 503, b"")
+    assert result.errors == expected
+
+
+BROKEN = {
+    "node-syntax": ("node-20", "a.js", {"a.js": "module.exports = ("}, "SyntaxError"),
+    "node-throws": ("node-20", "a.js", {"a.js": "throw new Error('at the top')"}, "at the top"),
+    "node-missing-module": ("node-20", "a.js", {"a.js": "require('left-pad')"}, "left-pad"),
+    "esm-missing-module": ("node-20", "a.mjs", {"a.mjs": "import x from 'left-pad'"}, "left-pad"),
+    "node-exits": ("node-20", "a.js", {"a.js": "console.log('words'); process.exit(4)"}, "exited with code 4"),
+    "python-syntax": ("python-3.11", "a.py", {"a.py": "def main(:"}, "SyntaxError"),
+    "python-throws": ("python-3.11", "a.py", {"a.py": "raise Exception('at the top')"}, "at the top"),
+    "python-missing-module": ("python-3.11", "a.py", {"a.py": "import left_pad"}, "left_pad"),
+    "python-exits": ("python-3.11", "a.py", {"a.py": "import sys\nprint('words')\nsys.exit(4)"}, "exited with code 4"),
+}
+
+
+@pytest.mark.parametrize("name", list(BROKEN))
+async def test_broken_code_is_named(bench: Bench, name: str) -> None:
+    runtime, entrypoint, files, expected = BROKEN[name]
+    result = await bench.run(bench.deploy(runtime, entrypoint, files))
+    assert (result.outcome, result.status_code, result.body) == (Outcome.LOAD_FAILED, 503, b"")
+    assert expected in result.errors
+    assert entrypoint in result.errors
+    assert "/shims/" not in result.errors
+    if "words" in next(iter(files.values())):
+        assert "words" in result.errors
+
+
+@pytest.mark.parametrize(
+    ("runtime", "entrypoint", "code"),
+    [
+        ("node-20", "a.js", f"console.log('loading'); module.exports = {HELLO};"),
+        ("python-3.11", "a.py", "print('loading')\n" + PYTHON_HELLO),
+    ],
+)
+async def test_output_while_loading_belongs_to_the_first_execution(
+    bench: Bench, runtime: str, entrypoint: str, code: str
+) -> None:
+    template = bench.deploy(runtime, entrypoint, {entrypoint: code})
+    first, second = await bench.run(template), await bench.run(template)
+    assert first.logs.splitlines()[1:] == ["loading"]
+    assert (first.cold, second.cold, second.logs) == (True, False, "")
+
+
+NODE_ENDS = {
+    "uncaught": "module.exports = ({ res }) => new Promise(() => setTimeout(() => { throw new Error('late'); }, 1));",
+    "unhandled": "module.exports = ({ res }) => new Promise(() => { Promise.reject(new Error('late')); });",
+}
+
+
+@pytest.mark.parametrize("name", list(NODE_ENDS))
+async def test_an_error_outside_of_the_handler_reaches_its_execution(bench: Bench, name: str) -> None:
+    """Uncaught exceptions and unhandled rejections: the user's stack is in the errors, then the instance ends."""
+    result = await bench.run(bench.deploy("node-20", "a.js", {"a.js": NODE_ENDS[name]}))
+    assert (result.outcome, result.status_code) == (Outcome.CRASHED, 500)
+    assert "Error: late" in result.errors
+    assert "a.js" in result.errors
+    assert "exited with code 1" in result.errors
+    assert "/shims/" not in result.errors
+
+
+async def test_values_in_node_logs(bench: Bench) -> None:
+    """36 for Node: BigInt, Set, Date, URL, typed arrays, errors, circles."""
+    code = """
+    const circle = { name: 'circle' };
+    circle.self = circle;
+    module.exports = ({ log, res }) => {
+      log(9007199254740993n, new Set([1, 2]), new Map([['k', 'v']]), new URL('https://example.com/a'));
+      log(new Date(0), Uint8Array.from([1, 2]), undefined, null, circle, { big: 1n, when: new Date(0) });
+      log(new Error('shown'));
+      console.log('%s has %d', 'native', 2);
+      console.warn({ a: 1 });
+      return res.empty();
+    };
+    """
+    result = await bench.run(bench.deploy("node-20", "a.js", {"a.js": code}))
+    lines = result.logs.splitlines()
+    assert lines[0] == '9007199254740993 [1,2] {"k":"v"} https://example.com/a'
+    assert lines[1] == (
+        '1970-01-01T00:00:00.000Z [1,2] undefined null {"name":"circle","self":"[Circular]"} '
+        '{"big":"1","when":"1970-01-01T00:00:00.000Z"}'
+    )
+    assert lines[2] == "Error: shown"
+    assert "native has 2" in lines
+    assert '{"a":1}' in lines
+
+
+async def test_values_in_python_logs(bench: Bench) -> None:
+    code = """
+def main(context):
+    context.log({"a": [1, "ä"]}, (1, 2), None, 1.5)
+    try:
+        1 / 0
+    except ZeroDivisionError as problem:
+        context.error("caught:", problem)
+    return context.res.empty()
+"""
+    result = await bench.run(bench.deploy("python-3.11", "a.py", {"a.py": code}))
+    assert result.logs == '{"a":[1,"ä"]} [1,2] None 1.5\n'
+    assert result.errors.startswith("caught: Traceback")
+    assert result.errors.endswith("ZeroDivisionError: division by zero\n")
