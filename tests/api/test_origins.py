@@ -14,7 +14,14 @@ class TestOrigins:
 
     @pytest.mark.parametrize(
         "origin",
-        ["http://localhost:5173", "https://localhost", "http://127.0.0.1:1", "http://[::1]:80", "http://api.test"],
+        [
+            "http://localhost:5173",
+            "http://app.localhost:3000",
+            "https://localhost",
+            "http://127.0.0.1:1",
+            "http://[::1]:80",
+            "http://api.test",
+        ],
     )
     async def test_loopback_and_the_own_origin_are_echoed_exactly(self, world: World, origin: str) -> None:
         async with world.client(KEYLESS) as client:
