@@ -110,11 +110,11 @@ async def test_large_records_are_written_off_the_event_loop(store: SqlStore, mon
 
 async def test_closing_commits_what_waits(database: str, tmp_path: Path, clock: FakeClock) -> None:
     async with opened(database, tmp_path, clock) as store:
-        task = asyncio.create_task(store.execution_log.record(execution()))
+        tasks = [asyncio.create_task(store.execution_log.record(execution(f"e{number}"))) for number in range(900)]
         await asyncio.sleep(0)
-    await task
+    await asyncio.gather(*tasks)
     async with opened(database, tmp_path, clock) as store:
-        assert await stored(store) == ["e"]
+        assert len(await stored(store)) == 900
 
 
 @pytest.fixture

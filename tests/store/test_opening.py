@@ -53,6 +53,7 @@ def tables(connection: Connection) -> set[str]:
     return set(connection.dialect.get_table_names(connection)) - {"alembic_version"}
 
 
+@pytest.mark.slow
 async def test_migrated_down_and_up_again_the_schema_is_the_described_one(fresh: str, tmp_path: Path) -> None:
     def differences(connection: Connection) -> list[Any]:
         return compare_metadata(MigrationContext.configure(connection), metadata)
@@ -96,6 +97,7 @@ async def test_a_database_of_a_newer_version_is_refused_and_left_alone(fresh: st
     assert await with_connection(fresh, tmp_path, tables) == set(metadata.tables)
 
 
+@pytest.mark.slow
 async def test_a_wrong_key_is_refused_and_destroys_nothing(fresh: str, tmp_path: Path) -> None:
     async with opened(fresh, tmp_path, FakeClock()) as store, store.begin("p") as unit:
         await unit.variables.insert(variable(value="precious"))
@@ -112,6 +114,7 @@ async def test_a_wrong_key_is_refused_and_destroys_nothing(fresh: str, tmp_path:
         assert found.value == "precious"
 
 
+@pytest.mark.slow
 async def test_whether_a_key_was_used_is_known_without_the_key(fresh: str, tmp_path: Path) -> None:
     assert not await holds_data(fresh, data_dir=tmp_path)
     assert not (tmp_path / "fresh.db").exists()
@@ -153,7 +156,15 @@ async def test_a_sealed_value_moved_to_another_row_does_not_open(tmp_path: Path)
 
 @pytest.mark.parametrize(
     "address",
-    ["mysql://host/db", "sqlite://", "sqlite:///:memory:", "sqlite:///x.db?mode=ro", "postgresql://host", "nonsense"],
+    [
+        "mysql://host/db",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "sqlite:///x.db?mode=ro",
+        "postgresql://host",
+        "postgresql://host/db?x=1",
+        "nonsense",
+    ],
 )
 def test_addresses_that_cannot_work_are_refused(address: str, tmp_path: Path) -> None:
     with pytest.raises(AddressRefused):
@@ -176,6 +187,13 @@ async def test_a_database_that_ends_while_we_run_is_a_fault_and_comes_back(
         await store.ping()
         async with store.begin("ended") as unit:
             await unit.functions.insert(function(project_id="ended"))
+
+
+@pytest.mark.slow
+async def test_an_address_may_ask_for_an_encrypted_connection(postgres_database: str, tmp_path: Path) -> None:
+    await migrate(parse_address(f"{postgres_database}?sslmode=prefer", tmp_path))
+    with pytest.raises(PlatformFault, match="SSL"):  # which the server of this test does not offer
+        await migrate(parse_address(f"{postgres_database}?sslmode=require", tmp_path))
 
 
 async def test_a_database_that_is_not_there_is_a_fault(tmp_path: Path) -> None:

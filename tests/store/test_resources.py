@@ -190,7 +190,6 @@ async def test_a_build_log_keeps_its_last_characters_and_ends_with_the_build(sto
             await unit.deployments.append_log("d", piece, 6)
         found = await unit.deployments.get("f", "d")
         assert found is not None
-        assert found.build_logs == "défgh"[-6:] or found.build_logs == "cdéfgh"
         assert found.build_logs == "abcdéfgh"[-6:]
         await unit.deployments.move("d", DeploymentStatus.CANCELED)
         await unit.deployments.append_log("d", "late", 6)
@@ -219,6 +218,7 @@ async def test_deployments_are_found_through_their_function_only(store: SqlStore
     assert not await store.projects.artifact_in_use("artifacts/x")
 
 
+@pytest.mark.slow
 async def test_chunks_that_arrive_in_parallel_are_counted_exactly(store: SqlStore) -> None:
     """Eight at a time, in any order, each sent twice: exactly one call sees the whole for the first time."""
     size, total = 10, 400

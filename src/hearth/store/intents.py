@@ -39,6 +39,7 @@ class IntentFile:
         self._size = 0
         self._open: dict[Key, bytes] = {}
         self._waiting: list[bytes] = []
+        self._torn = False
 
     def open(self) -> tuple[Execution, ...]:
         """Open the file and return what it holds, in order. A line that was cut off by the end is skipped.
@@ -88,9 +89,11 @@ class IntentFile:
         lines, self._waiting = self._waiting, []
         if not lines or self._descriptor < 0:
             return
-        data = b"".join(lines)
+        data = b"".join([b"\n", *lines] if self._torn else lines)
         try:
-            self._size += os.write(self._descriptor, data)
+            written = os.write(self._descriptor, data)
+            self._size += written
+            self._torn = written < len(data)  # the disk is full; the next line must not join the half one
         except OSError as error:
             log.warning("intents were not written; a kill now would lose these executions", error=str(error))
 
@@ -116,6 +119,7 @@ class IntentFile:
             os.close(self._descriptor)
         self._descriptor = descriptor
         self._size = len(data)
+        self._torn = False
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -8,6 +8,8 @@ from sqlalchemy.exc import ArgumentError
 
 #: Folder-relative name of the default database.
 DEFAULT_FILE = "hearth.db"
+#: What may stand behind the `?` of a PostgreSQL address, as in libpq; `host` may be a socket's folder.
+_OPTIONS = {"sslmode", "host"}
 
 
 class AddressRefused(ValueError):
@@ -44,5 +46,8 @@ def parse_address(text: str, data_dir: Path) -> Address:
     if engine in ("postgresql", "postgres"):
         if not url.database:
             raise AddressRefused("A PostgreSQL address names a database: postgresql://user:password@host/name")
+        unknown = sorted(set(url.query) - _OPTIONS)
+        if unknown:
+            raise AddressRefused(f"The database address has an option that is not supported: {', '.join(unknown)}")
         return Address(url.set(drivername="postgresql"), None)
     raise AddressRefused(f"The database engine {engine!r} is not supported; use sqlite or postgresql")

@@ -74,9 +74,11 @@ class SqlExecutionLog:
 
     async def close(self) -> None:
         """Commit what waits, then stop."""
-        self._flush()
-        while self._task is not None:
-            await asyncio.wait([self._task])
+        while self._waiting or self._task is not None:
+            if self._task is None:
+                self._flush()
+            else:
+                await asyncio.wait([self._task])
         self._intents.close()
 
     def _flush(self) -> None:

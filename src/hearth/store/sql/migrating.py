@@ -58,12 +58,16 @@ def migrate_database(url: str, *, data_dir: Path, to: str = "head") -> None:
         raise failure[0]
 
 
-def make_engine(address: Address) -> AsyncEngine:
-    """An engine of one connection, for work before the store is open. Creates a SQLite file that is missing."""
+def make_engine(address: Address, *, read_only: bool = False) -> AsyncEngine:
+    """An engine of one connection, for work before the store is open.
+
+    Unless `read_only`, a SQLite file that is missing is created.
+    """
     if address.path is None:
-        return postgres.make_engine(address.url, connections=1)
-    sqlite.prepare_file(address.path)
-    return sqlite.make_engine(address.path, write=True, connections=1)
+        return postgres.make_engine(address.url, connections=1, read_only=read_only)
+    if not read_only:
+        sqlite.prepare_file(address.path)
+    return sqlite.make_engine(address.path, write=not read_only, connections=1)
 
 
 async def _migrate(engine: AsyncEngine, to: str) -> None:

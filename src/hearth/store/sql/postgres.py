@@ -49,12 +49,15 @@ def _list_has_any(element: Any, compiler: Any, **options: Any) -> str:
 def make_engine(url: URL, *, connections: int, read_only: bool = False) -> AsyncEngine:
     """An engine on a database; with `read_only`, transactions are read-only snapshots."""
     options: dict[str, Any] = {"isolation_level": "REPEATABLE READ"} if read_only else {}
+    # The driver takes libpq's word under another name.
+    security = {"ssl": url.query["sslmode"]} if "sslmode" in url.query else {}
     engine = create_async_engine(
-        url.set(drivername="postgresql+asyncpg"),
+        url.difference_update_query(["sslmode"]).set(drivername="postgresql+asyncpg"),
         pool_size=connections,
         max_overflow=0,
         pool_pre_ping=True,
         connect_args={
+            **security,
             "timeout": _CONNECT_TIMEOUT_S,
             "command_timeout": _STATEMENT_TIMEOUT_S,
             "server_settings": {
@@ -120,7 +123,7 @@ class PostgresBackend:
         while True:
             try:
                 connection = await asyncpg.connect(address, timeout=_CONNECT_TIMEOUT_S)
-            except (OSError, asyncpg.PostgresError, TimeoutError) as error:
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
                 log.warning("cannot listen for jobs, trying again", error=str(error))
                 await asyncio.sleep(_RECONNECT_S)
                 continue
@@ -130,7 +133,7 @@ class PostgresBackend:
                 await connection.add_listener(_CHANNEL, lambda *_: wake())
                 wake()  # what was announced before we listened
                 await ended.wait()
-            except (OSError, asyncpg.PostgresError) as error:
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 log.warning("listening for jobs ended, trying again", error=str(error))
             finally:
                 connection.terminate()

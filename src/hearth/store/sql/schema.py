@@ -67,6 +67,12 @@ projects = Table(
     _text("team_id"),
     _moment("created_at"),
     _moment("updated_at"),
+    # The words of id and name, for the `search` parameter: see `hearth.store.sql.search`.
+    _text("search_words"),
+    _text("region"),
+    _list("services_off"),
+    _list("protocols_off"),
+    _list("labels"),
     UniqueConstraint("id"),
     sqlite_autoincrement=True,
 )
@@ -85,6 +91,7 @@ api_keys = Table(
     _moment("expires_at", nullable=True),
     _moment("accessed_at", nullable=True),
     _list("sdks"),
+    _text("description"),
     UniqueConstraint("project_id", "id"),
     UniqueConstraint("secret_hash"),
     sqlite_autoincrement=True,
@@ -275,7 +282,7 @@ jobs = Table(
     sqlite_autoincrement=True,
 )
 
-#: What this database says about itself; today one entry, `key_check` (see `hearth.store.sql.keycheck`).
+#: What this database says about itself: `key_check` (see `keycheck`) and, on SQLite, `checkpoint` (see `sqlite`).
 facts = Table(
     "facts",
     metadata,

@@ -102,7 +102,7 @@ class Transactions:
         """
         async with (
             self._turns.turn(project_id),
-            _within(self._write_places),
+            within(self._write_places),
             self._connected(self._backend.writer) as connection,
         ):
             session = Session(connection, self._backend, self._clock, self._cipher, project_id)
@@ -118,7 +118,7 @@ class Transactions:
     @asynccontextmanager
     async def view(self, project_id: str = "") -> AsyncIterator[Session]:
         """A read-only transaction on a consistent snapshot."""
-        async with _within(self._read_places), self._connected(self._backend.reader) as connection:
+        async with within(self._read_places), self._connected(self._backend.reader) as connection:
             yield Session(connection, self._backend, self._clock, self._cipher, project_id)
 
     async def _commit(self, connection: AsyncConnection, *, jobs: bool) -> None:
@@ -161,7 +161,7 @@ class Turns:
         lock = self._locks.setdefault(project_id, asyncio.Lock())
         self._wanted[project_id] += 1
         try:
-            async with _within(lock):
+            async with within(lock):
                 yield
         finally:
             self._wanted[project_id] -= 1
@@ -170,7 +170,7 @@ class Turns:
 
 
 @asynccontextmanager
-async def _within(place: asyncio.Lock | asyncio.Semaphore) -> AsyncIterator[None]:
+async def within(place: asyncio.Lock | asyncio.Semaphore) -> AsyncIterator[None]:
     """Hold a place, after waiting for it for a bounded time."""
     try:
         async with asyncio.timeout(WAIT_S):

@@ -27,11 +27,12 @@ from hearth.store.settling import settled
 from hearth.store.sql import expressions
 from hearth.store.sql.backend import RecordWriter
 from hearth.store.sql.schema import executions
+from hearth.store.sql.session import within
 
 _BUSY_TIMEOUT_MS = 10_000  # waits for another process only: inside this one writers queue up before
 _READERS = 4
 #: Batches above this are written in a thread: copying megabytes of logs would hold up every other request.
-_INLINE_BYTES = 256 * 1024
+_INLINE_BYTES = 512 * 1024
 _CHECKPOINT_AFTER_COMMITS = 1_000
 _CHECKPOINT_EVERY_S = 5.0
 _CHECKPOINT_WAIT_S = 0.1  # for readers of an older snapshot; then the log just grows until the next time
@@ -150,9 +151,9 @@ class SqliteBackend:
                 await settled(asyncio.to_thread(_checkpoint, self.path, "PASSIVE"))
                 # Little is left now. Starting the log anew costs an fsync, which is not to happen on the event
                 # loop at the next record: so writers are kept out for that moment.
-                async with self.write_places:
+                async with within(self.write_places):
                     await settled(asyncio.to_thread(_restart_log, self.path))
-            except (sqlite3.Error, OSError) as error:  # disk full, say: the next one may do better
+            except (sqlite3.Error, OSError, PlatformFault) as error:  # disk full, say: the next one may do better
                 log.warning("checkpoint failed", error=str(error))
 
 
@@ -204,7 +205,7 @@ class SqliteRecords:
 
     async def write(self, records: Sequence[Execution]) -> Sequence[int]:
         """See `RecordWriter`."""
-        async with self._write_places:
+        async with within(self._write_places):
             return await settled(asyncio.to_thread(self._commit, records, _BUSY_TIMEOUT_MS))
 
     def close(self) -> None:

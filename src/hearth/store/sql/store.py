@@ -133,7 +133,7 @@ async def holds_data(url: str, *, data_dir: Path) -> bool:
     address = parse_address(url, data_dir)
     if address.path is not None and not address.path.exists():
         return False
-    engine = make_engine(address)
+    engine = make_engine(address, read_only=True)
     try:
         with translated("answer"):
             async with engine.connect() as connection:
