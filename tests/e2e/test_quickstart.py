@@ -2,13 +2,15 @@
 
 import json
 import os
+import signal
 import subprocess
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.support.leftovers import mounts_below, processes_using
-from tests.support.server import HEARTH, free_port, server_folder
+from tests.support.server import HEARTH, free_port, server_folder, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.sandbox, pytest.mark.network, pytest.mark.clients]
 
@@ -17,7 +19,7 @@ EXAMPLES = ("hello-node", "hello-python", "node-npm-dependency", "python-pip-dep
 
 
 def quickstart(data_dir: Path) -> subprocess.CompletedProcess[str]:
-    argv = [HEARTH, "quickstart", "--once", "--data-dir", data_dir, "--port", str(free_port())]
+    argv = [str(HEARTH), "quickstart", "--once", "--data-dir", str(data_dir), "--port", str(free_port())]
     environment = {**os.environ, "COLUMNS": "200"}
     return subprocess.run(
         argv, capture_output=True, text=True, timeout=RUN_WAIT_S, stdin=subprocess.DEVNULL, env=environment, check=False
@@ -46,3 +48,24 @@ def test_the_examples_run_and_run_again_without_a_build() -> None:
             "endpoint": json.loads(credentials.read_text())["endpoint"],
         }
         assert processes_using(data_dir) + mounts_below(data_dir) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_without_once_it_serves_until_a_signal_and_leaves_nothing(number: signal.Signals) -> None:
+    with server_folder() as folder:
+        data_dir = folder / "data"
+        output = folder / "output"
+        argv = [str(HEARTH), "quickstart", "--data-dir", str(data_dir), "--port", str(free_port())]
+        with output.open("wb") as file:
+            process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT)
+        try:
+            wait_for(lambda: "Ctrl-C stops." in output.read_text(), RUN_WAIT_S, "the results")
+            endpoint = json.loads((data_dir / "credentials.json").read_text())["endpoint"]
+            answer = httpx.get(f"{endpoint}/health/version", trust_env=False)
+            assert answer.json() == {"version": "1.9.6"}
+            process.send_signal(number)
+            assert process.wait(60) == 0, output.read_text()
+        finally:
+            process.kill()
+            process.wait()
+        wait_for(lambda: not processes_using(data_dir) and not mounts_below(data_dir), 15, "everything to be gone")

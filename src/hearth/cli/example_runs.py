@@ -46,7 +46,8 @@ class ExampleRun:
     """What became of one example, filled in as it goes.
 
     Times are seconds on our clock: `build_s` from the upload's start until the deployment was ready, `first_s` and
-    `second_s` for the whole call. `built` is False when the function was there already with the same code.
+    `second_s` for the whole call. `built` is False when the function was there already with the same code; `build_s`
+    is then what the server recorded, whole seconds.
     `failure` is the reason for the reader, or None.
     """
 
@@ -100,6 +101,7 @@ class ExampleDeployer:
             active = function.get("deploymentId", "")
             if active and not changed and archive == self._source(run.example.id, active):
                 run.deployment_id = active
+                run.build_s = float(self._functions.get_deployment(run.example.id, active).to_dict()["buildDuration"])
                 run.stage = "ready"
                 return
             run.stage = "uploading"

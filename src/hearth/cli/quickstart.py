@@ -156,7 +156,7 @@ def results_table(runs: "Sequence[ExampleRun]", columns: int) -> Table:
         table.add_row(
             run.example.id if is_wide else f"{run.example.id}\n  [dim]{body}[/]",
             run.runtime or "-",
-            _seconds(run.build_s) if run.built else "earlier",
+            _seconds(run.build_s) if run.built else f"earlier, {run.build_s or 0:.0f} s",
             _milliseconds(run.first_s),
             _milliseconds(run.second_s),
             f"[{colour}]{status if is_wide else status.removeprefix('completed ')}[/]",

@@ -36,8 +36,9 @@ class Interrupted(Exception):
 class ServerChild:
     """One server process. Its output is kept back until `show_output`, then goes to our standard error.
 
-    The server gets SIGTERM from the kernel if we die without stopping it, so none is ever left behind. Use it from
-    the main thread only: the kernel ties that signal to the thread that started the process.
+    The server gets SIGTERM from the kernel if we die without stopping it, as long as it keeps its user: the kernel
+    forgets that signal when a process changes credentials. Use it from the main thread only: the signal is tied to
+    the thread that started the process.
     """
 
     def __init__(self, argv: Sequence[str]) -> None:
