@@ -21,6 +21,29 @@ class Project:
     created_at: datetime
     updated_at: datetime
     team_id: str = ""
+    region: str = "default"
+    services_off: tuple[str, ...] = ()
+    """Services that answer keys and admins only (contract: functions-api 1, check 12)."""
+    protocols_off: tuple[str, ...] = ()
+    """Likewise for `rest`, `graphql` and `websocket` (check 13)."""
+    labels: tuple[str, ...] = ()
+    sequence: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """An app that may call from a browser or a device. `identifier` is a web platform's host name, else the app's id.
+
+    `type` is `web`, `apple`, `android`, `windows` or `linux`.
+    """
+
+    id: str
+    project_id: str
+    created_at: datetime
+    updated_at: datetime
+    type: str
+    name: str
+    identifier: str
     sequence: int = 0
 
 
@@ -38,6 +61,59 @@ class ApiKey:
     expires_at: datetime | None = None
     accessed_at: datetime | None = None
     sdks: tuple[str, ...] = ()
+    description: str = ""
+    sequence: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a host name leads to; a name is taken once in the whole server.
+
+    `type` is `deployment` (of `resource_type` `function`), `redirect` or `api`. A `manual` rule without a `branch`
+    follows the function's active deployment. `status` is `verified` or `unverified`, then with the reason in `logs`.
+    """
+
+    id: str
+    project_id: str
+    created_at: datetime
+    updated_at: datetime
+    domain: str
+    type: str
+    trigger: str = "manual"
+    redirect_url: str = ""
+    redirect_status_code: int = 0
+    deployment_id: str = ""
+    resource_type: str = ""
+    resource_id: str = ""
+    branch: str = ""
+    status: str = "unverified"
+    logs: str = ""
+    sequence: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """An address that is told of events. `secret` signs what is sent; it and `auth_password` are encrypted at rest.
+
+    `attempts` counts failures in a row, `logs` holds what the last of them met; `tls` says whether certificates
+    are checked.
+    """
+
+    id: str
+    project_id: str
+    created_at: datetime
+    updated_at: datetime
+    name: str
+    url: str
+    events: tuple[str, ...]
+    secret: str
+    description: str = ""
+    tls: bool = True
+    enabled: bool = True
+    auth_username: str = ""
+    auth_password: str = ""
+    attempts: int = 0
+    logs: str = ""
     sequence: int = 0
 
 

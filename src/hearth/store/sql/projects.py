@@ -9,6 +9,7 @@ from hearth.model.resources import ApiKey, ConsoleUser, Project
 from hearth.ports import Conflict
 from hearth.store.sql.rows import reader, values_of
 from hearth.store.sql.schema import api_keys, console_users, deployments, projects
+from hearth.store.sql.search import searchable
 from hearth.store.sql.session import Transactions
 
 _project = reader(Project)
@@ -25,7 +26,8 @@ class SqlProjects:
     async def insert(self, project: Project) -> Project:
         """Raises Conflict(`id`)."""
         async with self._transactions.begin() as session:
-            sequence = await session.insert(projects, values_of(project))
+            words = searchable(project.id, project.name)
+            sequence = await session.insert(projects, {**values_of(project), "search_words": words})
             if sequence is None:
                 raise Conflict("id")
             return replace(project, sequence=sequence)

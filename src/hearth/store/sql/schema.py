@@ -282,6 +282,71 @@ jobs = Table(
     sqlite_autoincrement=True,
 )
 
+platforms = Table(
+    "platforms",
+    metadata,
+    _sequence(),
+    _text("id"),
+    _text("project_id"),
+    _moment("created_at"),
+    _moment("updated_at"),
+    _text("type"),
+    _text("name"),
+    _text("identifier"),
+    UniqueConstraint("project_id", "id"),
+    sqlite_autoincrement=True,
+)
+
+rules = Table(
+    "rules",
+    metadata,
+    _sequence(),
+    _text("id"),
+    _text("project_id"),
+    _moment("created_at"),
+    _moment("updated_at"),
+    _text("domain"),
+    # The words of id and domain, for the `search` parameter.
+    _text("search_words"),
+    _text("type"),
+    _text("trigger"),
+    _text("redirect_url"),
+    _number("redirect_status_code"),
+    _text("deployment_id"),
+    _text("resource_type"),
+    _text("resource_id"),
+    _text("branch"),
+    _text("status"),
+    _text("logs"),
+    UniqueConstraint("project_id", "id"),
+    UniqueConstraint("domain"),
+    Index(None, "project_id", "resource_type", "resource_id", "sequence"),
+    sqlite_autoincrement=True,
+)
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    _sequence(),
+    _text("id"),
+    _text("project_id"),
+    _moment("created_at"),
+    _moment("updated_at"),
+    _text("name"),
+    _text("description"),
+    _text("url"),
+    _list("events"),
+    _flag("tls"),
+    _flag("enabled"),
+    _text("auth_username"),
+    Column("auth_password", LargeBinary(), nullable=False),  # sealed; its context is the row it stands in
+    Column("secret", LargeBinary(), nullable=False),  # sealed as well
+    _number("attempts"),
+    _text("logs"),
+    UniqueConstraint("project_id", "id"),
+    sqlite_autoincrement=True,
+)
+
 #: What this database says about itself: `key_check` (see `keycheck`) and, on SQLite, `checkpoint` (see `sqlite`).
 facts = Table(
     "facts",
