@@ -18,8 +18,8 @@ API_NAME = "hearth.internal"
 class SpawnerConfig:
     """Bounds of what the spawner does for the API process, fixed for its life.
 
-    `data_folder` and `read_only_bases` (the package, interpreters) are existing folders: what a sandbox is shown
-    lies below one of them. Files of the data folder belong to `server_uid`/`server_gid`, the API process's own.
+    `data_folder` and `read_only_bases` (the package, interpreters) exist: what a sandbox is shown is one of them or
+    lies below one. Files of the data folder belong to `server_uid`/`server_gid`, the API process's own.
     Sandboxes get host uids and gids from `uid_first` on, `uid_count` of them. `weaken` names facilities to go on
     without (`Facility.flag`).
     """

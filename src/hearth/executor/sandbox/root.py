@@ -185,9 +185,8 @@ class Bases:
 
     def __init__(self, config: SpawnerConfig) -> None:
         self._config = config
-        flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-        self._data = os.open(config.data_folder, flags)
-        self._read_only = [(base, os.open(base, flags)) for base in config.read_only_bases]
+        self._data = os.open(config.data_folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._read_only = [(base, os.open(base, os.O_PATH | os.O_CLOEXEC)) for base in config.read_only_bases]
 
     def open_data(self, path: str, flags: int) -> int:
         """Open a path below the data folder, through no symbolic link: its owner may have put links there."""
@@ -199,7 +198,9 @@ class Bases:
         if messages.below(path, self._config.data_folder):
             return self.open_data(path, os.O_PATH)
         for base, fd in self._read_only:
-            if messages.below(path, base, itself=True):
+            if path == base:
+                return os.dup(fd)
+            if messages.below(path, base):
                 resolve = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_MAGICLINKS
                 return syscalls.openat2(fd, os.path.relpath(path, base), os.O_PATH, resolve)
         raise PermissionError(f"{path} is below no allowed folder")

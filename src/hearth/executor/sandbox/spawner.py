@@ -12,6 +12,7 @@ import resource
 import select
 import signal
 import socket
+import stat
 import sys
 import time
 from collections import deque
@@ -230,6 +231,8 @@ class Spawner:
                 use_gate=use_gate,
                 own_addresses=own,
             )
+            if stat.S_ISFIFO(os.fstat(descriptors[0]).st_mode):
+                os.fchown(descriptors[0], uid, uid)  # so that a program may open /dev/stdout and /dev/stderr
             pid, pidfd = self._clone(plan, group, ours, theirs)
         except BaseException:
             ours.close()
@@ -254,7 +257,8 @@ class Spawner:
                 self.cgroups.attach(group, pid)  # meanwhile the new process makes its mounts
             ours.send(inside.GO)
         except OSError as problem:
-            box.problem = f"cgroup: {problem}"
+            self._on_report(box)  # if it gave up meanwhile, its own reason counts
+            box.problem = box.problem or f"cgroup: {problem}"
             self._end(box)
 
     def _clone(

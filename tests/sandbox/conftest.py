@@ -1,0 +1,84 @@
+"""Real sandboxes: a made-up internet, a spawner and a gate in it, and a driver per module. Needs root."""
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+import hearth
+from hearth.executor.sandbox.config import GateConfig, SpawnerConfig
+from hearth.executor.sandbox.launch import start_gate, start_spawner
+from hearth.executor.sandbox.ns import NsDriver
+from tests.sandbox import harness
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.sandbox)
+            item.add_marker(pytest.mark.slow)
+            if os.geteuid() != 0:
+                item.add_marker(pytest.mark.skip(reason="facility root: needs root"))
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def internet() -> Iterator[harness.Internet]:
+    world = harness.Internet()
+    yield world
+    world.close()
+
+
+@pytest.fixture(scope="module")
+def data_folder() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="hearth-sandbox-"))
+    os.chmod(folder, 0o700)
+    os.chown(folder, harness.SERVER_UID, harness.SERVER_UID)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def spawner_config(data_folder: Path) -> SpawnerConfig:
+    return SpawnerConfig(
+        data_folder=str(data_folder),
+        server_uid=harness.SERVER_UID,
+        server_gid=harness.SERVER_UID,
+        read_only_bases=(str(Path(__file__).parent),),
+        uid_first=harness.FIRST_UID,
+        uid_count=harness.UIDS,
+    )
+
+
+def gate_config(api: tuple[str, int] | None = None) -> GateConfig:
+    package = Path(hearth.__file__).resolve().parent
+    return GateConfig(
+        uid=harness.SERVER_UID,
+        gid=harness.SERVER_UID,
+        keep=(sys.prefix, sys.base_prefix, str(package.parent)),
+        allow=("10.5.5.5:8080", "listed.test:5432"),
+        registry_hosts=("172.16.9.9:443",),
+        api=api,
+        nameservers=("10.99.0.53",),
+        connections_per_sandbox=64,
+        refresh_s=0.5,
+    )
+
+
+@pytest.fixture(scope="module")
+async def driver(data_folder: Path, internet: harness.Internet) -> AsyncIterator[NsDriver]:
+    """A driver whose spawner and gate live in the made-up internet; its API listens at 127.0.0.1:8080 there."""
+    pid = internet.process.pid
+    spawner = harness.in_network(pid, lambda: start_spawner(spawner_config(data_folder)))
+    gate = harness.in_network(pid, lambda: start_gate(gate_config(("127.0.0.1", 8080))))
+    made = NsDriver(spawner, gate)
+    yield made
+    await made.close()
+    assert (spawner.process.returncode, gate.process.returncode) == (0, 0)

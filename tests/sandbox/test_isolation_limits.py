@@ -1,0 +1,131 @@
+"""Isolation cases R: memory, processes, CPU time, and that nothing outlives its sandbox."""
+
+import asyncio
+import json
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hearth.executor.sandbox.cgroups import hierarchies
+from hearth.executor.sandbox.ns import NsDriver
+from tests.sandbox import harness
+from tests.sandbox.harness import LIMITS, output_of, read_some, run, spec, until
+
+pytestmark = pytest.mark.anyio
+
+MEBIBYTE = 1 << 20
+
+
+@pytest.mark.parametrize(
+    "args",
+    [{"bound": 512}, {"bound": 512, "tmp": 48}, {"bound": 512, "in_child": True}],
+    ids=["R1 heap", "R1 heap and tmp", "R2 in a child"],
+)
+async def test_R1_R2_memory_ends_at_its_limit_and_the_sandbox_with_it(
+    driver: NsDriver, args: dict[str, object]
+) -> None:
+    limits = replace(LIMITS, memory_bytes=128 * MEBIBYTE)
+    started = time.monotonic()
+    ran = await run(driver, "eat_memory", args, limits=limits)
+    assert time.monotonic() - started < 15, "ended by the limit, not by a timeout"
+    assert ran.exit.out_of_memory
+    assert ran.exit.signal == 9
+    assert "went on" not in ran.text
+    assert "bound" not in ran.text
+    used = ran.text.count(".")
+    assert 128 - 24 <= used <= 128, used  # the interpreter itself takes some
+    assert ran.exit.peak_memory_bytes <= 128 * MEBIBYTE
+    after = await run(driver, "say")
+    assert (after.exit.code, after.exit.out_of_memory) == (0, False)
+
+
+@pytest.mark.parametrize("case", ["fork_bomb", "thread_bomb"])
+async def test_R3_a_bomb_ends_at_the_process_limit_and_leaves_nothing(driver: NsDriver, case: str) -> None:
+    limits = replace(LIMITS, pids=40)
+    box = await driver.start(spec(case, {"bound": 500}, limits=limits))
+    output = asyncio.ensure_future(output_of(box))
+    how = await box.wait()
+    text = await output
+    count = json.loads(text)["children" if case == "fork_bomb" else "threads"]
+    assert 1 < count < 40
+    assert json.loads(text)["end"] in ("EAGAIN", "refused")
+    assert how.pids_exhausted
+    assert not how.out_of_memory
+    await until(lambda: not harness.processes_of(box.uid), 1.0, "a process is left")
+
+
+async def test_R4_busy_loops_get_no_more_than_their_share(driver: NsDriver) -> None:
+    limits = replace(LIMITS, cpus=0.5)
+    started = time.monotonic()
+    ran = await run(driver, "burn", {"seconds": 2, "processes": 4}, limits=limits)
+    wall_s = time.monotonic() - started
+    assert 0.3 < ran.exit.cpu_s <= 0.55 * wall_s + 0.1, (ran.exit.cpu_s, wall_s)
+
+
+async def test_R6_no_daemon_outlives_the_first_process(driver: NsDriver) -> None:
+    box = await driver.start(spec("linger"))
+    output = asyncio.ensure_future(output_of(box))
+    how = await box.wait()
+    assert how.code == 0
+    assert "ready" in await output
+    await until(lambda: not harness.processes_of(box.uid), 1.0, "a process is left")
+
+
+async def test_R6_kill_ends_daemons_that_ignore_signals_within_a_second(driver: NsDriver) -> None:
+    box = await driver.start(spec("linger", {"stay": True}))
+    assert b"ready" in await read_some(box.output)
+    await until(lambda: len(harness.processes_of(box.uid)) >= 4, 5, "the daemons run")
+    started = time.monotonic()
+    how = await box.kill()
+    assert time.monotonic() - started < 1
+    assert how.signal == 9
+    assert harness.processes_of(box.uid) == []
+    assert cgroup_folders(box.id) == []
+    assert await box.kill() == how == await box.wait(), "both may be called again"
+    os.close(box.output)
+
+
+async def test_R7_a_frozen_sandbox_uses_no_cpu_time_and_goes_on_when_thawed(driver: NsDriver) -> None:
+    box = await driver.start(spec("burn", {"seconds": 60, "processes": 2}))
+    output = asyncio.ensure_future(output_of(box))
+    await until(lambda: ticks(box.uid) > 5, 5, "it computes")
+    await box.freeze(True)
+    settled = ticks(box.uid)
+    await asyncio.sleep(0.3)  # the time in which a running one would use 30 ticks and more
+    assert ticks(box.uid) - settled <= 1
+    await box.freeze(False)
+    await until(lambda: ticks(box.uid) > settled + 5, 5, "it goes on")
+    await box.freeze(True)
+    how = await box.kill()
+    assert how.signal == 9
+    await output
+
+
+async def test_R10_a_crash_is_told_by_its_signal_and_leaves_no_core(driver: NsDriver, data_folder: Path) -> None:
+    before = set(os.listdir("/tmp")) | set(os.listdir("/"))
+    for _ in range(10):
+        ran = await run(driver, "crash")
+        assert (ran.exit.code, ran.exit.signal) == (None, 11)
+        assert not ran.exit.out_of_memory
+    new = (set(os.listdir("/tmp")) | set(os.listdir("/"))) - before
+    assert not [name for name in new if "core" in name]
+
+
+def ticks(uid: int) -> int:
+    """CPU time used by the live processes of a uid, in clock ticks (10 ms)."""
+    total = 0
+    for pid in harness.processes_of(uid):
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        total += int(fields[11]) + int(fields[12])
+    return total
+
+
+def cgroup_folders(id: str) -> list[str]:
+    """The groups of a sandbox that exist, in every hierarchy."""
+    found = []
+    for one in hierarchies(Path("/proc/self/mountinfo").read_text(), Path("/proc/self/cgroup").read_text()):
+        found += [str(path) for path in Path(one.own).glob(f"hearth-*/{id}")]
+    return found
