@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def postgres() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def postgres_database(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The address of one database with our tables, shared by all tests of a session."""
-    asyncio.run(_run(f"{postgres}/postgres", "CREATE DATABASE hearth"))
+    execute(f"{postgres}/postgres", "CREATE DATABASE hearth")
     migrate_database(f"{postgres}/hearth", data_dir=tmp_path_factory.mktemp("data"))
     return f"{postgres}/hearth"
 
@@ -41,7 +42,7 @@ def database(request: pytest.FixtureRequest) -> str:
     if request.param == "sqlite":
         return ""
     address: str = request.getfixturevalue("postgres_database")
-    asyncio.run(_run(address, f"TRUNCATE {', '.join(metadata.tables)} RESTART IDENTITY"))
+    execute(address, f"TRUNCATE {', '.join(metadata.tables)} RESTART IDENTITY")
     return address
 
 
@@ -66,9 +67,16 @@ async def opened(database: str, data_dir: Path, clock: FakeClock) -> AsyncIterat
         await store.close()
 
 
-async def _run(address: str, statement: str) -> None:
-    connection = await asyncpg.connect(address)
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()
+def execute(address: str, *statements: str) -> None:
+    """Run statements on a PostgreSQL database. In a thread: fixtures may be asked for inside a running loop."""
+
+    async def work() -> None:
+        connection = await asyncpg.connect(address)
+        try:
+            for statement in statements:
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, work()).result(60)

@@ -7,7 +7,6 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -19,24 +18,19 @@ from hearth.store import AddressRefused, DatabaseTooNew, WrongKey, holds_data, m
 from hearth.store.sql.address import parse_address
 from hearth.store.sql.migrating import make_engine, migrate
 from hearth.store.sql.schema import metadata
-from tests.store.conftest import opened
+from tests.store.conftest import execute, opened
 from tests.store.samples import KEY, FakeClock, function, project, variable
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-async def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The address of a database that holds nothing, not even tables."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/fresh.db"
-    server = request.getfixturevalue("postgres")
-    connection = await asyncpg.connect(f"{server}/postgres")
-    try:
-        await connection.execute("DROP DATABASE IF EXISTS fresh WITH (FORCE)")
-        await connection.execute("CREATE DATABASE fresh")
-    finally:
-        await connection.close()
+    server: str = request.getfixturevalue("postgres")
+    execute(f"{server}/postgres", "DROP DATABASE IF EXISTS fresh WITH (FORCE)", "CREATE DATABASE fresh")
     return f"{server}/fresh"
 
 
@@ -177,13 +171,10 @@ async def test_a_database_that_ends_while_we_run_is_a_fault_and_comes_back(
     """Connections the server cut off are replaced; nobody has to restart us."""
     async with opened(postgres_database, tmp_path, FakeClock()) as store:
         await store.ping()
-        connection = await asyncpg.connect(f"{postgres}/postgres")
-        try:
-            await connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'hearth%'"
-            )
-        finally:
-            await connection.close()
+        execute(
+            f"{postgres}/postgres",
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'hearth%'",
+        )
         await store.ping()
         async with store.begin("ended") as unit:
             await unit.functions.insert(function(project_id="ended"))
