@@ -46,6 +46,15 @@ class _Tree:
     users: int = 0
 
 
+@dataclass(eq=False, slots=True)
+class _Unpacking:
+    """An artifact that is being unpacked, and how many wait for it. `tree` is set once it is there."""
+
+    task: "asyncio.Task[_Tree]"
+    callers: int = 0
+    tree: _Tree | None = None
+
+
 class CodeCache:
     """The unpacked code of this machine. One event loop; any number of callers at once."""
 
@@ -56,7 +65,7 @@ class CodeCache:
         self._limits = limits
         self._trees: dict[str, _Tree] = {}
         """By digest, the least recently used first."""
-        self._unpacking: dict[str, asyncio.Task[_Tree]] = {}
+        self._unpacking: dict[str, _Unpacking] = {}
         self._evicting: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
@@ -97,32 +106,42 @@ class CodeCache:
 
     async def close(self) -> None:
         """End what is being unpacked or removed. What is whole stays for the next process."""
-        tasks = [*self._unpacking.values(), *self._evicting]
-        for task in self._unpacking.values():
+        unpacking = [each.task for each in self._unpacking.values()]
+        for task in unpacking:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*unpacking, *self._evicting, return_exceptions=True)
 
     async def _obtain(self, artifact: Artifact) -> _Tree:
+        """The tree of an artifact, taken into use."""
         digest = artifact.digest
         tree = self._trees.pop(digest, None)
-        if tree is None:
-            task = self._unpacking.get(digest)
-            if task is None:
-                task = asyncio.create_task(self._unpack(artifact), name=f"unpack {digest[:12]}")
-                self._unpacking[digest] = task
-                task.add_done_callback(lambda done: self._unpacked(digest, done))
-            tree = await asyncio.shield(task)
-            self._trees.pop(digest, None)
-        self._trees[digest] = tree  # now the most recently used
-        tree.users += 1
-        return tree
+        if tree is not None:
+            self._trees[digest] = tree  # now the most recently used
+            tree.users += 1
+            return tree
+        unpacking = self._unpacking.get(digest)
+        if unpacking is None:
+            task = asyncio.create_task(self._unpack(artifact), name=f"unpack {digest[:12]}")
+            unpacking = self._unpacking[digest] = _Unpacking(task)
+            task.add_done_callback(lambda _: self._unpacked(digest))
+        unpacking.callers += 1
+        try:
+            return await asyncio.shield(unpacking.task)
+        except BaseException:
+            unpacking.callers -= 1
+            if unpacking.tree is not None:
+                unpacking.tree.users -= 1
+                self._evict()
+            raise
 
-    def _unpacked(self, digest: str, task: "asyncio.Task[_Tree]") -> None:
-        del self._unpacking[digest]
-        if not task.cancelled() and task.exception() is None:
-            self._trees.setdefault(digest, task.result())
-            # After the callers that wait for it had their turn to take it into use.
-            asyncio.get_running_loop().call_soon(self._evict)
+    def _unpacked(self, digest: str) -> None:
+        """Take the tree into use for everyone who waits for it, before anything can remove it."""
+        unpacking = self._unpacking.pop(digest)
+        if not unpacking.task.cancelled() and unpacking.task.exception() is None:
+            unpacking.tree = tree = unpacking.task.result()
+            tree.users = unpacking.callers
+            self._trees[digest] = tree
+            self._evict()
 
     async def _unpack(self, artifact: Artifact) -> _Tree:
         path = self._folder / artifact.digest
