@@ -86,11 +86,32 @@ Handler = Callable[["Call"], Awaitable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
+class Reply:
+    """A good answer of a route that is not its `model` as JSON with its `success` status.
+
+    `model` is the name of the schema where the content is structured; `""` means text or bytes.
+    """
+
+    status: int
+    content_types: tuple[str, ...]
+    description: str
+    model: str = ""
+
+
+#: An error answer a route has of its own: its type, or its type and a status that is not the type's usual one.
+Documented = str | tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """One endpoint.
 
     `aliases` are further (method, path) pairs of the same endpoint. One of `scopes` is enough. The handler returns
     the payload of `model`, sent with `success`, or an `Answer` of its own. `body_limit` is in bytes.
+
+    For documents only: `description` says what `summary` has no room for, `replies` are the good answers besides the
+    JSON of `model`, `refusals` the error answers of the route itself. What its scopes, parameters and limits imply
+    (credentials, wrong values, rate limits, our faults) is derived and not named here.
     """
 
     name: str
@@ -108,6 +129,9 @@ class Route:
     abuse: AbuseRule | None = None
     body: Body = Body.IGNORED
     body_limit: int = FIELDS_LIMIT_BYTES
+    description: str = ""
+    replies: tuple[Reply, ...] = ()
+    refusals: tuple[Documented, ...] = ()
     scopes_text: str = field(init=False)
 
     def __post_init__(self) -> None:

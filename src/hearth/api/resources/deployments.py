@@ -7,7 +7,7 @@ from hearth.api.call import Call
 from hearth.api.downloads import download_answer
 from hearth.api.messages import Answer
 from hearth.api.resources.common import DEPLOYMENT_ID, FUNCTION_ID, PROJECT_GROUPS, SEARCH, TOTAL, listed, queries
-from hearth.api.routes import Body, Param, Place, Route
+from hearth.api.routes import Body, Param, Place, Reply, Route
 from hearth.api.uploads import receive_form, refuse_too_big
 from hearth.api.validators import Boolean, Id, OneOf, Text
 from hearth.control.views import UploadedPart
@@ -101,6 +101,17 @@ ROUTES = (
         handler=upload,
         summary="Upload code, whole or in chunks, and build it.",
         scopes=("functions.write",),
+        refusals=(
+            "function_not_found",
+            "function_entrypoint_missing",
+            "storage_file_empty",
+            "storage_file_type_unsupported",
+            "storage_invalid_content_range",
+            "storage_invalid_appwrite_id",
+            "deployment_invalid_file_size",
+            "deployment_not_found",
+            "general_rate_limit_exceeded",
+        ),
         params=(
             FUNCTION_ID,
             Param("entrypoint", Place.BODY, Text(1, 1028), "File that exports the handler.", "entrypoint"),
@@ -127,6 +138,7 @@ ROUTES = (
         handler=duplicate,
         summary="Build the code of a deployment again, as a new deployment.",
         scopes=("functions.write",),
+        refusals=("function_not_found", "deployment_not_found"),
         params=(
             FUNCTION_ID,
             Param("deploymentId", Place.BODY, Id(), "Deployment ID.", "deployment_id", required=True),
@@ -145,6 +157,7 @@ ROUTES = (
         handler=list_,
         summary="List a function's deployments.",
         scopes=("functions.read",),
+        refusals=("function_not_found",),
         params=(FUNCTION_ID, queries(ATTRIBUTES, selectable=True), SEARCH, TOTAL),
         model="deploymentList",
         groups=PROJECT_GROUPS,
@@ -156,6 +169,7 @@ ROUTES = (
         handler=get,
         summary="Get a deployment.",
         scopes=("functions.read",),
+        refusals=("function_not_found", "deployment_not_found"),
         params=(FUNCTION_ID, DEPLOYMENT_ID),
         model="deployment",
         groups=PROJECT_GROUPS,
@@ -167,11 +181,16 @@ ROUTES = (
         handler=download,
         summary="Download a deployment's source or build output, whole or in ranges.",
         scopes=("public", "functions.read"),
+        refusals=("user_unauthorized", "function_not_found", "deployment_not_found", "storage_invalid_range"),
         params=(
             FUNCTION_ID,
             DEPLOYMENT_ID,
             Param("type", Place.QUERY, OneOf(("source", "output")), "What to download.", "kind", default="source"),
             Param("token", Place.QUERY, Text(1, 2048), "Presigned token, instead of a key.", ""),
+        ),
+        replies=(
+            Reply(200, ("application/gzip", "application/octet-stream"), "The file: a source, or a build output."),
+            Reply(206, ("application/gzip", "application/octet-stream"), "The bytes that `Range` asked for."),
         ),
         groups=PROJECT_GROUPS,
         aliases=(("GET", _ONE + "/build/download"),),
@@ -183,6 +202,7 @@ ROUTES = (
         handler=cancel,
         summary="Cancel the build of a deployment.",
         scopes=("functions.write",),
+        refusals=("function_not_found", "deployment_not_found", "build_already_completed"),
         params=(FUNCTION_ID, DEPLOYMENT_ID),
         model="deployment",
         groups=PROJECT_GROUPS,
@@ -195,6 +215,7 @@ ROUTES = (
         handler=delete,
         summary="Delete a deployment, its code and its build.",
         scopes=("functions.write",),
+        refusals=("function_not_found", "deployment_not_found"),
         params=(FUNCTION_ID, DEPLOYMENT_ID),
         success=204,
         event="functions.[functionId].deployments.[deploymentId].delete",

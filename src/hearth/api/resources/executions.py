@@ -10,7 +10,7 @@ from hearth.api.grammar import ExecutionHeaders, check_headers, read_date
 from hearth.api.messages import Answer
 from hearth.api.multipart_answer import multipart_answer, wants_multipart
 from hearth.api.resources.common import EXECUTION_ID, FUNCTION_ID, PROJECT_GROUPS, TOTAL, listed, queries
-from hearth.api.routes import Body, Facts, Param, Place, Route
+from hearth.api.routes import Body, Facts, Param, Place, Reply, Route
 from hearth.api.validators import Boolean, Content, Invalid, OneOf, Text
 from hearth.model.queries import Kind
 from hearth.model.refusals import Refusal, invalid_param
@@ -135,6 +135,22 @@ def routes(facts: Facts) -> tuple[Route, ...]:
             ),
             success=201,
             model="execution",
+            replies=(
+                Reply(202, ("application/json",), "It runs in the background, or at `scheduledAt`.", "execution"),
+                Reply(201, ("multipart/form-data",), "For `accept: multipart/form-data`: a body of any bytes."),
+                Reply(202, ("multipart/form-data",), "The same, for `accept: multipart/form-data`."),
+            ),
+            refusals=(
+                "general_bad_request",
+                "function_not_found",
+                "function_runtime_unsupported",
+                "deployment_not_found",
+                "build_not_ready",
+                "user_unauthorized",
+                "function_synchronous_timeout",
+                "general_rate_limit_exceeded",
+                ("general_unknown", 400),
+            ),
             event="functions.[functionId].executions.[executionId].create",
             groups=PROJECT_GROUPS,
             body=Body.FIELDS,
@@ -147,6 +163,7 @@ def routes(facts: Facts) -> tuple[Route, ...]:
             handler=list_,
             summary="List a function's executions; a user sees his own.",
             scopes=_READ,
+            refusals=("function_not_found",),
             params=(FUNCTION_ID, queries(ATTRIBUTES), TOTAL),
             model="executionList",
             groups=PROJECT_GROUPS,
@@ -158,6 +175,7 @@ def routes(facts: Facts) -> tuple[Route, ...]:
             handler=get,
             summary="Get an execution.",
             scopes=_READ,
+            refusals=("function_not_found", "execution_not_found"),
             params=(FUNCTION_ID, EXECUTION_ID),
             model="execution",
             groups=PROJECT_GROUPS,
@@ -169,6 +187,7 @@ def routes(facts: Facts) -> tuple[Route, ...]:
             handler=delete,
             summary="Delete an execution that has ended, or one that is only scheduled.",
             scopes=_WRITE,
+            refusals=("function_not_found", "execution_not_found", "execution_in_progress"),
             params=(FUNCTION_ID, EXECUTION_ID),
             success=204,
             event="functions.[functionId].executions.[executionId].delete",

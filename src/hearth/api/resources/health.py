@@ -6,7 +6,7 @@ from typing import Any
 from hearth import CONTRACT_VERSION
 from hearth.api.call import Call
 from hearth.api.messages import TEXT_TYPE, Answer
-from hearth.api.routes import Route
+from hearth.api.routes import Reply, Route
 
 
 async def version(call: Call) -> Any:
@@ -50,5 +50,6 @@ ROUTES = (
         handler=ping,
         summary="Answers `Pong!`: whether the endpoint and the project are right.",
         scopes=("public", "global"),
+        replies=(Reply(200, ("text/plain",), "The text `Pong!`."),),
     ),
 )

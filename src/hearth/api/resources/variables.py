@@ -54,6 +54,7 @@ ROUTES = (
         handler=create,
         summary="Create a variable. Its value reaches builds and executions that start afterwards.",
         scopes=("functions.write",),
+        refusals=("function_not_found", "variable_already_exists"),
         params=(
             FUNCTION_ID,
             _body("variableId", Id(custom=True), "Variable ID, or `unique()`.", "variable_id", required=True),
@@ -74,6 +75,7 @@ ROUTES = (
         handler=list_,
         summary="List a function's variables; all of them, unless a query asks for a page.",
         scopes=("functions.read",),
+        refusals=("function_not_found",),
         # The CLI cannot ask for a second page, so the whole list is one (contract: clients 5.4).
         params=(FUNCTION_ID, queries(ATTRIBUTES, default_limit=VARIABLES_MAX), TOTAL),
         model="variableList",
@@ -86,6 +88,7 @@ ROUTES = (
         handler=get,
         summary="Get a variable.",
         scopes=("functions.read",),
+        refusals=("function_not_found", "variable_not_found"),
         params=(FUNCTION_ID, VARIABLE_ID),
         model="variable",
         groups=PROJECT_GROUPS,
@@ -97,6 +100,12 @@ ROUTES = (
         handler=update,
         summary="Change what is given of a variable.",
         scopes=("functions.write",),
+        refusals=(
+            "function_not_found",
+            "variable_not_found",
+            "variable_already_exists",
+            "variable_cannot_unset_secret",
+        ),
         params=(
             FUNCTION_ID,
             VARIABLE_ID,
@@ -116,6 +125,7 @@ ROUTES = (
         handler=delete,
         summary="Delete a variable.",
         scopes=("functions.write",),
+        refusals=("function_not_found", "variable_not_found"),
         params=(FUNCTION_ID, VARIABLE_ID),
         success=204,
         event="variables.[variableId].delete",
