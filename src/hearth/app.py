@@ -23,6 +23,7 @@ from hearth.control.executions import ExecutionsControl
 from hearth.control.functions import FunctionsControl
 from hearth.control.jobs import JobKind
 from hearth.control.repairs import Repairs
+from hearth.control.retention import Retention
 from hearth.control.runnables import ProjectCache, Runnables
 from hearth.control.specifications import Specifications
 from hearth.control.starting import DeploymentStarter
@@ -215,7 +216,8 @@ class Application:
             },
             on_dead=handlers.dead,
         )
-        self._maintenance = Maintenance(repairs=self._repairs)
+        retention = Retention(store=store, clock=clock, deployments=deployments, limits=limits)
+        self._maintenance = Maintenance(repairs=self._repairs, retention=retention)
         identify = Identify(store, tokens, clock)
         self.asgi = create_app(control, identify, settings=api_settings(settings), clock=clock)
 
@@ -226,6 +228,7 @@ def control_limits(settings: Settings) -> ControlLimits:
         source_size_bytes=settings.source_size_limit,
         build_output_bytes=settings.build_size_limit,
         build_timeout_s=settings.build_timeout,
+        execution_retention_s=settings.execution_retention,
     )
 
 

@@ -2,7 +2,7 @@
 
 ```
 hearth.db        the database (SQLite)            keys/           the installation's secrets, 0600
-credentials.json what the first start made        sources/ artifacts/ ...  files of deployments
+credentials.json what the first start made        files/          sources and artifacts of deployments
 cache/code/      unpacked code, may be deleted     work/           folders of running builds
 lock             held by the running server       intents.log     executions that are running
 ```

@@ -35,7 +35,9 @@ def _machine_memory_mb() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // (1024 * 1024)
 
 
-def _setting(default: Any, doc: str, *, least: float | None = None, most: float | None = None, choices: tuple[str, ...] = ()) -> Any:
+def _setting(
+    default: Any, doc: str, *, least: float | None = None, most: float | None = None, choices: tuple[str, ...] = ()
+) -> Any:
     metadata = {"doc": doc, "least": least, "most": most, "choices": choices}
     if callable(default):
         return dataclasses.field(default_factory=default, metadata=metadata)
@@ -46,7 +48,7 @@ def _setting(default: Any, doc: str, *, least: float | None = None, most: float 
 class Settings:
     """The settings of one server. Names are the flags' and, upper case with `HEARTH_`, the environment's."""
 
-    data_dir: Path = _setting(Path("data"), "folder of everything the server keeps")
+    data_dir: Path = _setting(Path("data"), "folder of everything the server keeps")  # noqa: RUF009 - makes a field
     host: str = _setting("127.0.0.1", "address to listen on")
     port: int = _setting(8080, "port to listen on, 0 = any free one", least=0, most=65_535)
     database_url: str = _setting("", "`postgresql://...`; empty = SQLite in the data folder")
@@ -69,11 +71,14 @@ class Settings:
     build_size_limit: int = _setting(2_000_000_000, "largest build output, bytes", least=1)
     build_disk_mb: int = _setting(4_096, "disk one build may use, MB", least=16)
     build_concurrency: int = _setting(2, "builds at the same time", least=1, most=256)
+    execution_retention: int = _setting(1_209_600, "age at which executions are removed, s; 0 = never", least=0)
     async_concurrency: int = _setting(64, "asynchronous executions at the same time", least=1, most=10_000)
     max_instances: int = _setting(1_000, "instances at the same time", least=1)
     max_instances_per_function: int = _setting(32, "instances of one deployment at the same time", least=1)
     max_waiting: int = _setting(10_000, "executions waiting for an instance at the same time", least=1)
-    instance_memory_mb: int = _setting(0, "memory all instances together may be promised, MB; 0 = by the machine", least=0)
+    instance_memory_mb: int = _setting(
+        0, "memory all instances together may be promised, MB; 0 = by the machine", least=0
+    )
     instance_idle: float = _setting(60.0, "seconds an instance stays after its last execution", least=1)
     code_cache_mb: int = _setting(20_480, "disk for unpacked code, MB", least=64)
     user: str = _setting("hearth", "user the server runs as when started by root; need not exist")

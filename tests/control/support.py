@@ -88,7 +88,7 @@ class World:
         self.store, self.files, self.clock = store, files, clock
         self.builder, self.executor = ScriptedBuilder(), NotingExecutor()
         self.events: list[str] = []
-        bus = EventBus()
+        self.bus = bus = EventBus()
         bus.subscribe(lambda project_id, event, subject: self.events.append(event))
         self.limits = ControlLimits()
         specifications = Specifications(0, 0)

@@ -31,7 +31,9 @@ def test_the_literal_unique_is_replaced() -> None:
     assert ids.custom_id("mine") == "mine"
 
 
-MOMENTS = st.integers(0, 7 * 10**15).map(lambda us: datetime(1971, 1, 1, tzinfo=UTC) + timedelta(microseconds=us))
+MOMENTS = st.integers(-(10**15), 7 * 10**15).map(
+    lambda us: datetime(1971, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)
+)
 
 
 @given(MOMENTS)

@@ -31,6 +31,8 @@ class ControlLimits:
     build_output_bytes: int = 2_000_000_000
     build_timeout_s: int = 900
     upload_lock_s: float = 120.0
+    execution_retention_s: float = 1_209_600.0
+    """Age at which executions are removed, 0 = never."""
     upload_idle_s: float = 86_400.0
     """An upload that got no chunk for this long is ended as failed."""
 

@@ -1,6 +1,9 @@
 """Points in time: UTC, millisecond precision, and their form on the wire (contract: functions-api 2)."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 def now() -> datetime:
@@ -20,7 +23,7 @@ def to_wire(moment: datetime) -> str:
 
 def to_epoch_ms(moment: datetime) -> int:
     """Milliseconds since 1970, the stored form."""
-    return int(moment.timestamp()) * 1000 + moment.microsecond // 1000
+    return (moment - _EPOCH) // _MILLISECOND
 
 
 def from_epoch_ms(value: int) -> datetime:
