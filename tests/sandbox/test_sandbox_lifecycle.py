@@ -403,3 +403,32 @@ async def test_an_unknown_message_is_refused_and_the_spawner_goes_on(data_folder
     open_now = Path(f"/proc/{helper.process.pid}/fd")
     await until(lambda: len(os.listdir(open_now)) < 20, 2, "descriptors it did not ask for are closed")
     assert helper.stop() == 0
+
+
+async def test_a_hundred_starts_at_once_all_succeed(driver: NsDriver) -> None:
+    """More than the control socket's buffer takes: the rest waits its turn."""
+    before = len(os.listdir("/proc/self/fd"))
+    argv = ("/usr/bin/true",)
+    environment = {"PADDING": "x" * 20_000}
+    specs = [spec("", argv=argv, environment=environment, network=Network.GATE, channel=True) for _ in range(100)]
+    boxes = await asyncio.gather(*map(driver.start, specs))
+    assert {(await box.wait()).code for box in boxes} == {0}
+    for box in boxes:
+        await output_of(box)
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert repr(driver) == "<ns driver, alive, 0 sandboxes>"
+
+
+async def test_closing_while_starts_are_under_way_ends_them(data_folder: Path) -> None:
+    folder = data_folder / "closing"
+    folder.mkdir()
+    driver = NsDriver(start_spawner(spawner_config(folder)), None)
+    starts = [asyncio.ensure_future(driver.start(spec("linger", {"stay": True}))) for _ in range(8)]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        await driver.close()
+        for ended in await asyncio.gather(*starts, return_exceptions=True):
+            assert isinstance(ended, SandboxFailed) or (await ended.wait()).signal in (9, None)
+    with pytest.raises(SandboxFailed, match="gone"):
+        await driver.start(spec("say"))
+    assert group_folders() == []

@@ -89,10 +89,20 @@ def test_on_v2_the_servers_processes_move_to_a_leaf_so_that_children_may_have_li
     groups = Cgroups("hearth-x")
     groups.prepare((10, 11))
     assert kernel.processes[kernel.own] == set()
-    assert kernel.processes[kernel.own / "hearth-x-server"] == {10, 11}
+    assert kernel.processes[kernel.own / "hearth-server"] == {10, 11}
     own = "system.slice/hearth.service"
     assert kernel.written[f"{own}/cgroup.subtree_control"] == "+memory +cpu +pids"
     assert kernel.written[f"{own}/hearth-x/cgroup.subtree_control"] == "+memory +cpu +pids"
+
+
+def test_on_v2_a_server_that_is_in_its_leaf_already_stays_there(kernel: Kernel) -> None:
+    """The probe before the start moved it; the spawner must not nest a leaf in the leaf."""
+    Cgroups("hearth-probe").prepare((10, 11))
+    top = kernel.own
+    kernel.own = top / "hearth-server"
+    Cgroups("hearth-x").prepare((10, 11))
+    assert (top / "hearth-x").is_dir()
+    assert kernel.processes[top / "hearth-server"] == {10, 11}
 
 
 def test_on_v2_a_sandbox_has_its_limits_and_ends_as_a_whole_when_memory_is_out(kernel: Kernel) -> None:

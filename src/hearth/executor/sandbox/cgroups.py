@@ -16,6 +16,8 @@ from hearth.executor.sandbox import syscalls
 
 CPU_PERIOD_US = 100_000
 NEEDED = ("memory", "cpu", "pids")
+LEAF = "hearth-server"
+"""Name of the v2 group that the server's own processes move to, so that their group may have children with limits."""
 SWEEP_DEPTH = 8
 KILL_WAIT_S = 5.0
 
@@ -116,6 +118,8 @@ class Cgroups:
         self._parents: dict[str, str] = {}
         v1 = {name for one in self.hierarchies for name in one.controllers}
         self.unified = next((one for one in self.hierarchies if one.unified), None)
+        if self.unified is not None:  # it counts CPU time, freezes and kills: fewer groups to make and enter
+            self.hierarchies = tuple(one for one in self.hierarchies if one.unified or one.controllers & set(NEEDED))
         self._v2_controllers = tuple(name for name in NEEDED if name not in v1)
 
     def prepare(self, own_pids: Sequence[int]) -> None:
@@ -141,7 +145,8 @@ class Cgroups:
             return os.path.join(one.own, self.name)
         enable = " ".join(f"+{name}" for name in self._v2_controllers)
         problems = []
-        for place in dict.fromkeys((one.own, one.mount)):
+        own = os.path.dirname(one.own) if os.path.basename(one.own) == LEAF else one.own
+        for place in dict.fromkeys((own, one.mount)):
             try:
                 missing = set(self._v2_controllers) - set(read(f"{place}/cgroup.controllers").split())
                 if missing:
@@ -161,7 +166,7 @@ class Cgroups:
 
     def _move_to_leaf(self, place: str, own_pids: Sequence[int]) -> None:
         """Empty `place` of our own processes; with anyone else's in it there is nothing we may do."""
-        leaf = os.path.join(place, f"{self.name}-server")
+        leaf = os.path.join(place, LEAF)
         others = {int(pid) for pid in read(f"{place}/cgroup.procs").split()} - set(own_pids)
         if others:
             raise CgroupError(f"holds processes that are not ours (pid {min(others)})")

@@ -132,7 +132,7 @@ def _cgroup_facility(config: SpawnerConfig) -> Facility:
     try:
         groups = cgroups.Cgroups(f"{config.group_name()}-probe-{os.getpid()}")
         try:
-            groups.prepare((os.getpid(), os.getppid()))
+            groups.prepare((os.getpid(),))
             group = groups.create("probe", 64 << 20, 1.0, 16)
             if group.oom_event_fd >= 0:
                 os.close(group.oom_event_fd)

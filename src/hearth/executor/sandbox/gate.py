@@ -33,6 +33,7 @@ from hearth.executor.sandbox.privileges import drop_privileges
 SO_ORIGINAL_DST = 80
 ACCEPTS_PER_WAKE = 64
 DATAGRAMS_PER_WAKE = 64
+ACCEPT_PAUSE_S = 0.1
 LOOKUP_TIMEOUT_S = 5.0
 
 
@@ -58,14 +59,16 @@ class Names:
 
     async def refresh(self) -> None:
         """Look everything up again; a name that fails keeps its last addresses."""
-        loop = asyncio.get_running_loop()
-        for name in dict.fromkeys(name for name, _ in self._names):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOKUP_TIMEOUT_S):
-                    if found := await loop.run_in_executor(None, gate_dns.lookup, name):
-                        self._found[name] = tuple(found)
+        await asyncio.gather(*(self._look_up(name) for name in dict.fromkeys(name for name, _ in self._names)))
         pinned = {(address, port) for name, port in self._names for address in self._found.get(name, ())}
         self.rules = Rules(netlink.own_addresses(), self._networks, frozenset(pinned) | self._literal)
+
+    async def _look_up(self, name: str) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOKUP_TIMEOUT_S):
+                found = await asyncio.get_running_loop().run_in_executor(None, gate_dns.lookup, name)
+                if found:
+                    self._found[name] = tuple(found)
 
 
 class Client:
@@ -78,6 +81,7 @@ class Client:
         self._dns = dns
         self._relays: set[Relay] = set()
         self._questions: set[asyncio.Task[None]] = set()
+        self._paused: asyncio.TimerHandle | None = None
         self._budget = gate_dns.Budget(gate.config.dns_queries_per_s)
         for connection in (listener, dns):
             connection.setblocking(False)
@@ -85,6 +89,8 @@ class Client:
         gate.loop.add_reader(dns.fileno(), self._on_datagram)
 
     def close(self) -> None:
+        if self._paused is not None:
+            self._paused.cancel()
         for connection in (self._listener, self._dns):
             self._gate.loop.remove_reader(connection.fileno())
             connection.close()
@@ -99,8 +105,12 @@ class Client:
                 connection, _ = self._listener.accept()
             except BlockingIOError:
                 return
-            except OSError:
-                return  # the client left already, or descriptors are short: the backlog waits
+            except ConnectionAbortedError:
+                continue
+            except OSError:  # descriptors are short: the backlog waits, and so do we
+                self._gate.loop.remove_reader(self._listener.fileno())
+                self._paused = self._gate.loop.call_later(ACCEPT_PAUSE_S, self._resume)
+                return
             try:
                 target = self._target(connection)
             except OSError:
@@ -113,6 +123,10 @@ class Client:
             relay = Relay(connection, self._gate.config.idle_timeout_s, self._relays.discard)
             self._relays.add(relay)
             relay.connect(*target, self._gate.config.connect_timeout_s)
+
+    def _resume(self) -> None:
+        self._paused = None
+        self._gate.loop.add_reader(self._listener.fileno(), self._on_connection)
 
     def _target(self, connection: socket.socket) -> tuple[str, int] | None:
         """Where a connection goes, by the address it was really made to; None when it may not."""
@@ -192,8 +206,8 @@ class Gate:
         await self.names.refresh()
         opened = [f"{API_PSEUDO_ADDRESS}/32", *egress_policy.opened_networks(self.names.rules)]
         if event == "ready" or opened != self._opened:
-            self._opened = opened
             self._control.send(messages.encode({"event": event, "opened": opened[: messages.OPENED_MAX]}))
+            self._opened = opened
 
     async def _keep_fresh(self) -> None:
         while True:
@@ -242,6 +256,7 @@ def main() -> int:
         async def serve() -> None:
             control.setblocking(False)
             await Gate(control, config).run()
+            os._exit(0)  # a lookup in a thread may take long yet: nothing to wait for
 
         uvloop.run(serve())
     except (OSError, ValueError) as problem:

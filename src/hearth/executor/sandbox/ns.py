@@ -9,11 +9,12 @@ from typing import Any
 
 from hearth.executor.sandbox import messages
 from hearth.executor.sandbox.launch import Helper
+from hearth.executor.sandbox.outbox import Outbox
 from hearth.executor.sandbox.spec import Facility, Network, SandboxExit, SandboxFailed, SandboxSpec
 
 RECEIVE_PER_WAKE = 64
 LOST = SandboxExit(code=-1, signal=None)
-CHANNEL_BUFFER_BYTES = 1 << 20
+Answer = asyncio.Future[dict[str, Any]]
 
 
 class NsSandbox:
@@ -66,7 +67,11 @@ class NsDriver:
         self._gate = gate
         self._on_lost = on_lost
         self._sequence = 0
-        self._replies: dict[int, asyncio.Future[tuple[dict[str, Any], list[int]]]] = {}
+        self._to_spawner = Outbox(spawner.socket)
+        self._to_gate = Outbox(gate.socket) if gate is not None else None
+        self._replies: dict[int, Answer] = {}
+        self._starts: dict[int, str] = {}
+        """Number of each start under way -> its sandbox's id: whose sockets come with the answer."""
         self._sandboxes: dict[str, NsSandbox] = {}
         self._closing = False
         self._opened: Sequence[str] = gate.ready.get("opened", ()) if gate is not None else ()
@@ -98,16 +103,16 @@ class NsDriver:
                 channel.setblocking(False)
             opened = self._opened if spec.network is Network.GATE else ()
             passed = [writer, *([theirs.fileno()] if theirs is not None else []), *spec.descriptors.values()]
-            answer = self._send(lambda sequence: messages.start_message(sequence, spec, opened), passed)
+            answer = self._send(lambda sequence: messages.start_message(sequence, spec, opened), passed, spec.id)
             os.close(writer)
             writer = -1
             if theirs is not None:
                 theirs.close()
-            message, descriptors = await self._await_start(answer, sandbox)
-            self._attach_gate(sandbox.id, descriptors)
+            message = await self._await_start(answer, sandbox)
             sandbox.uid, sandbox.pid = message["uid"], message["pid"]
         except BaseException as problem:
             self._sandboxes.pop(spec.id, None)
+            sandbox.ended(LOST)
             os.close(reader)
             if channel is not None:
                 channel.close()
@@ -121,25 +126,20 @@ class NsDriver:
                 theirs.close()
         return sandbox
 
-    async def _await_start(
-        self, answer: "asyncio.Future[tuple[dict[str, Any], list[int]]]", sandbox: NsSandbox
-    ) -> tuple[dict[str, Any], list[int]]:
+    async def _await_start(self, answer: Answer, sandbox: NsSandbox) -> dict[str, Any]:
         """Wait for the spawner's word on a start; if cancelled, end the sandbox and wait for that, then go on."""
         try:
-            message, descriptors = await asyncio.shield(answer)
+            message = await asyncio.shield(answer)
         except asyncio.CancelledError:
             self.post({"op": "kill", "id": sandbox.id})
             await _uncancelled(self._abandoned(answer, sandbox))
             raise
         if "error" in message:
-            _close_all(descriptors)
             raise SandboxFailed(message["error"])
-        return message, descriptors
+        return message
 
-    async def _abandoned(self, answer: "asyncio.Future[tuple[dict[str, Any], list[int]]]", sandbox: NsSandbox) -> None:
-        message, descriptors = await answer
-        _close_all(descriptors)
-        if "error" not in message:
+    async def _abandoned(self, answer: Answer, sandbox: NsSandbox) -> None:
+        if "error" not in await answer:
             await sandbox.kill()
 
     async def remove_tree(self, path: str) -> None:
@@ -157,11 +157,10 @@ class NsDriver:
             return
         self._closing = True
         await asyncio.gather(*(sandbox.kill() for sandbox in list(self._sandboxes.values())))
+        self._lost("")
         for helper in (self._spawner, self._gate):
             if helper is not None:
-                self._loop.remove_reader(helper.socket.fileno())
                 await self._loop.run_in_executor(None, helper.stop)
-        self._lost("")
 
     # ------------------------------------------------------------------------------------------ spawner
 
@@ -173,25 +172,24 @@ class NsDriver:
 
     async def request(self, message: dict[str, Any], what: str) -> dict[str, Any]:
         """Send a request and return its answer. Raises SandboxFailed with the spawner's reason."""
-        answer, descriptors = await self._send(lambda sequence: {"seq": sequence, **message})
-        _close_all(descriptors)
+        answer = await self._send(lambda sequence: {"seq": sequence, **message})
         if "error" in answer:
             raise SandboxFailed(f"{what}: {answer['error']}")
         return answer
 
-    def _send(
-        self, make: Callable[[int], dict[str, Any]], descriptors: Sequence[int] = ()
-    ) -> "asyncio.Future[tuple[dict[str, Any], list[int]]]":
+    def _send(self, make: Callable[[int], dict[str, Any]], descriptors: Sequence[int] = (), starts: str = "") -> Answer:
+        """Send a request made for its number; what comes back is its answer. `starts` is the id of a start."""
         if not self.alive:
             raise SandboxFailed("the spawner is gone")
         self._sequence += 1
         data = messages.encode(make(self._sequence))
-        answer: asyncio.Future[tuple[dict[str, Any], list[int]]] = self._loop.create_future()
         try:
-            # a full socket means hundreds of unread requests: refused like any other failure
-            socket.send_fds(self._spawner.socket, [data], list(descriptors), socket.MSG_NOSIGNAL)
+            self._to_spawner.send(data, descriptors)
         except OSError as problem:
             raise SandboxFailed(f"spawner: {problem}") from problem
+        if starts:
+            self._starts[self._sequence] = starts
+        answer: Answer = self._loop.create_future()
         self._replies[self._sequence] = answer
         return answer
 
@@ -218,17 +216,22 @@ class NsDriver:
                 fields = ("code", "signal", "out_of_memory", "pids_exhausted", "cpu_s", "peak_memory_bytes")
                 sandbox.ended(SandboxExit(**{name: message[name] for name in fields}))
             return
-        answer = self._replies.pop(message.get("seq") or 0, None)
-        if answer is None or answer.done():
-            _close_all(descriptors)
-        else:
-            answer.set_result((message, descriptors))
+        number = message.get("seq") or 0
+        id = self._starts.pop(number, "")
+        # before the answer is given out: the next message may be this sandbox's end, which takes it from the gate
+        self._attach_gate(id, descriptors)
+        answer = self._replies.pop(number, None)
+        if answer is not None and not answer.done():
+            answer.set_result(message)
 
     def _lost(self, why: str) -> None:
         """The spawner or the gate is gone: nothing that ran is left, whoever waits is told."""
         if not self.alive:
             return
         self.alive = False
+        for outbox in (self._to_spawner, self._to_gate):
+            if outbox is not None:
+                outbox.close()
         for helper in (self._spawner, self._gate):
             if helper is not None and helper.socket.fileno() >= 0:
                 self._loop.remove_reader(helper.socket.fileno())
@@ -236,7 +239,7 @@ class NsDriver:
         replies, self._replies = self._replies, {}
         for answer in replies.values():
             if not answer.done():
-                answer.set_result(({"error": why or "the driver was closed"}, []))
+                answer.set_result({"error": why or "the driver was closed"})
         sandboxes, self._sandboxes = self._sandboxes, {}
         for sandbox in sandboxes.values():
             sandbox.ended(LOST)
@@ -248,16 +251,16 @@ class NsDriver:
     def _attach_gate(self, id: str, descriptors: list[int]) -> None:
         """Hand a sandbox's listener and DNS socket to the gate; ours are closed."""
         try:
-            if descriptors and self._gate is not None:
-                data = messages.encode({"op": "attach", "id": id})
-                socket.send_fds(self._gate.socket, [data], descriptors, socket.MSG_NOSIGNAL)
+            if id and descriptors and self._to_gate is not None:
+                with contextlib.suppress(OSError):  # the gate is gone: its reader meets that and ends everything
+                    self._to_gate.send(messages.encode({"op": "attach", "id": id}), descriptors)
         finally:
             _close_all(descriptors)
 
     def _detach_gate(self, id: str) -> None:
-        if self._gate is not None:
+        if self._to_gate is not None:
             with contextlib.suppress(OSError):
-                self._gate.socket.send(messages.encode({"op": "detach", "id": id}), socket.MSG_NOSIGNAL)
+                self._to_gate.send(messages.encode({"op": "detach", "id": id}))
 
     def _read_gate(self) -> None:
         """Hear what the gate may let through now, for the firewalls of sandboxes to come; or that it ended."""

@@ -12,7 +12,6 @@ import resource
 import select
 import signal
 import socket
-import stat
 import sys
 import time
 from collections import deque
@@ -34,7 +33,7 @@ HELPER_TIMEOUT_S = 900.0
 RETRY_S = 0.005
 
 
-class Helper:
+class Deletion:
     """A child process that deletes a folder, so that a large one does not hold up the loop."""
 
     def __init__(self, sequence: int, pid: int, pidfd: int, result_fd: int) -> None:
@@ -67,10 +66,11 @@ class Spawner:
         self.seccomp = b"" if "seccomp" in config.weaken else facilities.seccomp_program()
         self.landlock_abi = syscalls.landlock_abi()
         self.null_fd = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        self.pipe_device = _pipe_device()
         self.poll = select.epoll()
         self.handlers: dict[int, Callable[[], None]] = {}
         self.outgoing: deque[tuple[bytes, Sequence[int]]] = deque()
-        self.helpers: dict[int, Helper] = {}
+        self.helpers: dict[int, Deletion] = {}
         self.waiting_removals: deque[tuple[int, str]] = deque()
         self.open = True
         self._watch(control.fileno(), self._on_control)
@@ -231,7 +231,7 @@ class Spawner:
                 use_gate=use_gate,
                 own_addresses=own,
             )
-            if stat.S_ISFIFO(os.fstat(descriptors[0]).st_mode):
+            if os.fstat(descriptors[0]).st_dev == self.pipe_device:
                 os.fchown(descriptors[0], uid, uid)  # so that a program may open /dev/stdout and /dev/stderr
             pid, pidfd = self._clone(plan, group, ours, theirs)
         except BaseException:
@@ -376,7 +376,7 @@ class Spawner:
             if pid == 0:
                 self._delete_and_exit(path, writer)
             os.close(writer)
-            helper = Helper(sequence, pid, pidfd, reader)
+            helper = Deletion(sequence, pid, pidfd, reader)
             self.helpers[pidfd] = helper
             self._watch(pidfd, lambda helper=helper: self._on_helper(helper))  # type: ignore[misc]
 
@@ -395,7 +395,7 @@ class Spawner:
         finally:
             os._exit(0)
 
-    def _on_helper(self, helper: Helper) -> None:
+    def _on_helper(self, helper: Deletion) -> None:
         _, status = os.waitpid(helper.pid, 0)
         problem = os.read(helper.result_fd, 1_024).decode(errors="replace")
         os.close(helper.result_fd)
@@ -405,6 +405,16 @@ class Spawner:
             problem = f"helper ended with status {status}"
         self.send({"seq": helper.sequence, "error": problem} if problem else {"seq": helper.sequence})
         self._next_removal()
+
+
+def _pipe_device() -> int:
+    """The device number of unnamed pipes: what has another is not handed to a sandbox's uid."""
+    reader, writer = os.pipe()
+    os.close(writer)
+    try:
+        return os.fstat(reader).st_dev
+    finally:
+        os.close(reader)
 
 
 def _lock(config: SpawnerConfig) -> int:
