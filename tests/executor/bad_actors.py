@@ -57,7 +57,7 @@ load(); request = receive(); answer(request['id'], more=True)
 while True: send({'type': 'body', 'id': request['id'], 'more': True}, bytes(2**20))""",
     "splits-headers": r"""
 load(); request = receive()
-answer(request['id'], {'x-a': 'b\r\nx-c: d', 'x-e\n': 'f', 'ok': 'g'}); sleep()""",
+answer(request['id'], {'x-a': 'b\r\nx-c: d', 'x-e\n': 'f', 'ok': 'g', 'x-open-runtimes-log-id': 'h'}); sleep()""",
     "floods": r"""
 load(); request = receive()
 for at in range(1024): os.write(1, b'\xff\0x' * 87381 + b'\n')

@@ -215,3 +215,42 @@ def main(context):
     assert result.logs == '{"a":[1,"ä"]} [1,2] None 1.5\n'
     assert result.errors.startswith("caught: Traceback")
     assert result.errors.endswith("ZeroDivisionError: division by zero\n")
+
+
+async def test_threads_may_log_while_the_answer_is_written(bench: Bench) -> None:
+    """Frames of other threads never get into the middle of a long response, nor after it."""
+    code = """
+import threading
+stop = threading.Event()
+
+def chatter(context):
+    while not stop.is_set():
+        context.log("from a thread")
+        print("native from a thread")
+
+def main(context):
+    for _ in range(4):
+        threading.Thread(target=chatter, args=(context,), daemon=True).start()
+    return context.res.binary(bytes(3 * 1024 * 1024))
+"""
+    result = await bench.run(bench.deploy("python-3.11", "a.py", {"a.py": code}))
+    assert (result.outcome, len(result.body), result.errors) == (Outcome.COMPLETED, 3 * 1024 * 1024, "")
+    assert "from a thread" in result.logs
+
+
+async def test_a_forked_child_cannot_answer_for_its_parent(bench: Bench) -> None:
+    """Its prints are output of the instance; the channel is the parent's alone."""
+    code = """
+import os
+
+def main(context):
+    child = os.fork()
+    if child == 0:
+        print("from the child")
+        os._exit(0 if not os.path.exists("/proc/self/fd/3") else 1)
+    status = os.waitpid(child, 0)[1]
+    return context.res.text(str(status))
+"""
+    result = await bench.run(bench.deploy("python-3.11", "a.py", {"a.py": code}))
+    assert (result.outcome, result.body) == (Outcome.COMPLETED, b"0")
+    assert result.logs.splitlines()[1:] == ["from the child"]

@@ -11,6 +11,8 @@ from hearth.model.resources import Header
 from hearth.model.running import Invocation, Outcome, Result
 
 TIMED_OUT = "Execution timed out."
+#: Response headers between a runtime and its executor; they never leave it (contract: functions-api 10.3).
+INTERNAL = "x-open-runtimes-"
 HEADERS_MAX = 500
 HEADERS_MAX_BYTES = 64 * 1024
 
@@ -134,6 +136,8 @@ class Call:
         checked: list[Header] = []
         size = 0
         for name, given in self.headers.items():
+            if name.startswith(INTERNAL):
+                continue
             for value in given if isinstance(given, list) else (given,):
                 size += len(name) + len(value)
                 if _HEADER_NAME.fullmatch(name) is None or _BAD_IN_VALUE.search(value) is not None:

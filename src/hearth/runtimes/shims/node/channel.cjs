@@ -31,7 +31,7 @@ function frame(header, body) {
   const buffer = Buffer.allocUnsafe(8 + headBytes + body.length);
   buffer.writeUInt32BE(4 + headBytes + body.length, 0);
   buffer.writeUInt32BE(headBytes, 4);
-  buffer.utf8Write(head, 8, headBytes);
+  buffer.write(head, 8, headBytes, 'utf8');
   if (body.length > 0) body.copy(buffer, 8 + headBytes);
   return buffer;
 }
@@ -66,7 +66,7 @@ function listen(onFrame, onEnd) {
 
   function deliver(bytes, isBorrowed) {
     const headEnd = 4 + bytes.readUInt32BE(0);
-    const header = JSON.parse(bytes.utf8Slice(4, headEnd));
+    const header = JSON.parse(bytes.toString('utf8', 4, headEnd));
     let body = EMPTY;
     if (headEnd < bytes.length) body = isBorrowed ? Buffer.from(bytes.subarray(headEnd)) : bytes.subarray(headEnd);
     onFrame(header, body);

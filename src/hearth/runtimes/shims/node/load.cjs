@@ -2,6 +2,7 @@
 // Finds the handler of a function: CommonJS or ES module, `default` before the module itself
 // (contract: runtime-contract 1 and 5).
 
+const fs = require('fs');
 const path = require('path');
 const { pathToFileURL } = require('url');
 const { textOf } = require('./logging.cjs');
@@ -10,6 +11,19 @@ const ES_MODULE_CODES = new Set(['ERR_REQUIRE_ESM', 'ERR_REQUIRE_ASYNC_MODULE'])
 
 class LoadFailed extends Error {}
 
+/** Whether Node takes a file for an ES module; asked first because `require` of one warns or fails by version. */
+function isEsModule(file) {
+  if (!file.endsWith('.js')) return file.endsWith('.mjs');
+  for (let folder = path.dirname(file); ; folder = path.dirname(folder)) {
+    try {
+      return JSON.parse(fs.readFileSync(path.join(folder, 'package.json'), 'utf8')).type === 'module';
+    } catch (problem) {
+      if (problem.code !== 'ENOENT' && problem.code !== 'ENOTDIR') return false; // `require` will say what is wrong
+    }
+    if (folder === path.dirname(folder)) return false;
+  }
+}
+
 function handlerOf(loaded) {
   const candidates = [loaded?.default?.default, loaded?.default, loaded];
   const handler = candidates.find((candidate) => typeof candidate === 'function');
@@ -17,6 +31,15 @@ function handlerOf(loaded) {
     throw new LoadFailed("Function signature invalid. Did you forget to export a 'main' function?");
   }
   return handler;
+}
+
+async function requireOrImport(file) {
+  try {
+    return require(file);
+  } catch (problem) {
+    if (!ES_MODULE_CODES.has(problem?.code)) throw problem;
+    return import(pathToFileURL(file).href);
+  }
 }
 
 /** Load `entrypoint` (a path below the folder `code`) and return its handler. Rejects with LoadFailed. */
@@ -31,12 +54,8 @@ async function load(code, entrypoint) {
   process.argv[1] = file;
   let loaded;
   try {
-    try {
-      loaded = require(file);
-    } catch (problem) {
-      if (!ES_MODULE_CODES.has(problem?.code)) throw problem;
-      loaded = await import(pathToFileURL(file).href);
-    }
+    if (isEsModule(file)) loaded = await import(pathToFileURL(file).href);
+    else loaded = await requireOrImport(file);
   } catch (problem) {
     throw new LoadFailed(`${textOf(problem)}\nFailed to load entrypoint ${entrypoint}.`);
   }

@@ -6,6 +6,7 @@ has left it. No import beyond `os` and `json`: an instance should be up in a few
 
 from __future__ import annotations
 
+import _thread
 import json
 import os
 
@@ -33,8 +34,28 @@ def frame(header: Header, body: bytes = b"") -> bytes:
     return b"".join(((4 + len(head) + len(body)).to_bytes(4, "big"), len(head).to_bytes(4, "big"), head, body))
 
 
+#: Held while frames are put together and written: user code may log from any thread.
+lock = _thread.RLock()
+_is_writing = False
+_deferred: list[bytes] = []
+
+
 def write(data: bytes) -> None:
-    """Write all of `data`; blocks while the host is behind."""
+    """Write whole frames; blocks while the host is behind. Fine to call from any thread or signal handler."""
+    global _is_writing
+    with lock:
+        _deferred.append(data)
+        if _is_writing:
+            return  # a signal handler, in the middle of another frame: that one goes on first
+        _is_writing = True
+        try:
+            while _deferred:
+                _write_all(_deferred.pop(0))
+        finally:
+            _is_writing = False
+
+
+def _write_all(data: bytes) -> None:
     sent = os.write(CHANNEL, data)
     if sent < len(data):
         rest = memoryview(data)[sent:]

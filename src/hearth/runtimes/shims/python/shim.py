@@ -68,17 +68,18 @@ class Execution:
 
     def write(self, stream: str, data: bytes) -> None:
         """Add `data` (whole lines, or any piece of native output) to one of the log streams."""
-        if not self.is_open or not self.frame["logging"]:
-            return
-        if self._pending and stream != self._stream:
-            self.flush()
-        self._stream = stream
-        self._pending = self._pending + data if self._pending else data
-        if len(self._pending) < BATCH_BYTES:
-            if not data.endswith(b"\n") or self._lines >= DIRECT_LINES:
+        with channel.lock:
+            if not self.is_open or not self.frame["logging"]:
                 return
-            self._lines += 1
-        self.flush()
+            if self._pending and stream != self._stream:
+                self.flush()
+            self._stream = stream
+            self._pending = self._pending + data if self._pending else data
+            if len(self._pending) < BATCH_BYTES:
+                if not data.endswith(b"\n") or self._lines >= DIRECT_LINES:
+                    return
+                self._lines += 1
+            self.flush()
 
     def native(self, data: bytes) -> None:
         self.write("native", data)
@@ -136,13 +137,14 @@ class Execution:
         self.answer(500, {}, b"", timed_out=True)
 
     def answer(self, status: int, headers: Any, body: bytes, timed_out: bool = False) -> None:
-        if not self.is_open:
-            return
-        self.close()
-        header = {"type": "response", "id": self.id, "status": status, "headers": headers or response_headers(None)}
-        if timed_out:
-            header["timed_out"] = True
-        channel.send_response(header, body, self.take_pending())
+        with channel.lock:
+            if not self.is_open:
+                return
+            self.close()
+            header = {"type": "response", "id": self.id, "status": status, "headers": headers or response_headers(None)}
+            if timed_out:
+                header["timed_out"] = True
+            channel.send_response(header, body, self.take_pending())
 
     def close(self) -> None:
         self.is_open = False
