@@ -140,12 +140,20 @@ class Internet:
         assert self.process.stdout is not None
         return json.loads(self.process.stdout.readline())
 
+    def _ask(self, what: str) -> Any:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(what).encode() + b"\n")
+        self.process.stdin.flush()
+        return self._line()
+
     def seen(self) -> dict[str, Any]:
         """What reached the listeners since the last time this was asked."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(b'"seen"\n')
-        self.process.stdin.flush()
-        answer: dict[str, Any] = self._line()
+        answer: dict[str, Any] = self._ask("seen")
+        return answer
+
+    def held(self) -> int:
+        """How many connections that asked to be held are open."""
+        answer: int = self._ask("held")
         return answer
 
     def close(self) -> None:

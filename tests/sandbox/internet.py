@@ -32,6 +32,8 @@ class World:
         self.tcp: list[tuple[str, int]] = []
         self.udp: list[tuple[str, int]] = []
         self.questions = 0
+        self.held = 0
+        """Connections of `hold` that are open now."""
         self.turns = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -52,7 +54,11 @@ class World:
                     writer.write(data)
                     await writer.drain()
             elif line.startswith(b"hold"):
-                await asyncio.wait_for(reader.read(), 30)
+                self.held += 1
+                try:
+                    await asyncio.wait_for(reader.read(), 30)
+                finally:
+                    self.held -= 1
             await writer.drain()
         except (OSError, TimeoutError):
             pass
@@ -117,7 +123,9 @@ async def main() -> None:
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     print(json.dumps("ready"), flush=True)
     while line := await reader.readline():
-        if json.loads(line) == "seen":
+        if json.loads(line) == "held":
+            print(json.dumps(world.held), flush=True)
+        else:
             print(json.dumps({"tcp": world.tcp, "udp": world.udp, "questions": world.questions}), flush=True)
             world.tcp, world.udp, world.questions = [], [], 0
 

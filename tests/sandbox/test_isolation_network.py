@@ -9,7 +9,7 @@ import pytest
 
 from hearth.executor.sandbox.ns import NsDriver
 from hearth.executor.sandbox.spec import Network
-from tests.sandbox.harness import LIMITS, Internet, in_network, output_of, outside, read_some, run, spec
+from tests.sandbox.harness import LIMITS, Internet, in_network, output_of, outside, read_some, run, spec, until
 from tests.sandbox.internet import BLOB
 
 pytestmark = pytest.mark.anyio
@@ -173,8 +173,10 @@ async def test_a_sandbox_that_ends_takes_its_connections_with_it(driver: NsDrive
         spec("connects", {"targets": [[PUBLIC, 80]], "timeout": 20}, **GATE, argv=hold_command(), channel=True)
     )
     assert await read_some(box.output) == b"open\n"
+    await until(lambda: quiet.held() == 1, 2, "the connection is there")
     await box.kill()
     await output_of(box)
+    await until(lambda: quiet.held() == 0, 2, "the connection is gone")
     answer = await run(driver, "connects", {"targets": [[PUBLIC, 80]]}, **GATE)
     assert "200 OK" in answer.text, "the gate goes on"
 

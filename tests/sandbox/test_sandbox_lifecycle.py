@@ -36,6 +36,8 @@ async def test_the_inside_sees_exactly_what_the_spec_says(driver: NsDriver) -> N
     assert found["environment"] | environment == found["environment"]
     assert set(found["environment"]) - set(environment) <= {"LC_CTYPE"}, "set by the interpreter itself"
     assert (found["pid"], found["cwd"], found["home"]) == (1, "/mnt", "/tmp")
+    memory = (await run(driver, "read_all", {"paths": ["/proc/meminfo"]})).answer["/proc/meminfo"]
+    assert f"{LIMITS.memory_bytes // 1024} kB" in memory.splitlines()[0], "runtimes size their heaps by it"
     who = (await run(driver, "user")).answer
     assert (who["name"], who["host"]) == ("sandbox", "sandbox")
 
@@ -192,9 +194,12 @@ async def test_S9_two_hundred_starts_and_kills_leave_nothing(driver: NsDriver) -
 
     await asyncio.gather(*(cycle(number) for number in range(4)))
     spawner = driver_pid(driver)
+    gate_fds = Path(f"/proc/{driver._gate.process.pid}/fd") if driver._gate is not None else Path("/nowhere")
+    gate_before = len(os.listdir(gate_fds))
     before = counts(spawner)
     for start in range(0, 200, 4):
         await asyncio.gather(*(cycle(start + number) for number in range(4)))
+    await until(lambda: len(os.listdir(gate_fds)) <= gate_before, 2, "the gate let go of every socket")
     after = counts(spawner)
     assert {**after, "spawner kB": 0} == {**before, "spawner kB": 0}
     assert after["spawner kB"] <= before["spawner kB"] * 1.02 + 256

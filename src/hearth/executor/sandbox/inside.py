@@ -162,7 +162,8 @@ def _own_files(plan: Plan) -> None:
     syscalls.mount("tmpfs", own, "tmpfs", flags, "size=1m,nr_inodes=512,mode=755")
     _write(f"{own}/passwd", f"root:x:0:0:root:/:/bin/sh\nsandbox:x:{uid}:{uid}:sandbox:/tmp:/bin/sh\n")
     _write(f"{own}/group", f"root:x:0:\nsandbox:x:{uid}:\n")
-    shown = [("passwd", "/etc/passwd"), ("group", "/etc/group")]
+    _write(f"{own}/meminfo", meminfo(plan.request.spec.limits.memory_bytes))
+    shown = [("passwd", "/etc/passwd"), ("group", "/etc/group"), ("meminfo", "/proc/meminfo")]
     if plan.use_gate:
         _write(f"{own}/resolv.conf", root.RESOLV_CONF)
         shown.append(("resolv.conf", "/etc/resolv.conf"))
@@ -183,6 +184,14 @@ def _own_files(plan: Plan) -> None:
     for name, target in shown:
         _cover(f"{own}/{name}", target)
     syscalls.umount(own)
+
+
+def meminfo(limit_bytes: int) -> str:
+    """/proc/meminfo of a machine that has just the sandbox's memory: runtimes size their heaps by it."""
+    total_kb = limit_bytes // 1024
+    rows = {"MemTotal": total_kb, "MemFree": total_kb, "MemAvailable": total_kb}
+    rows |= dict.fromkeys(("Buffers", "Cached", "SwapCached", "SwapTotal", "SwapFree", "Shmem", "Slab"), 0)
+    return "".join(f"{name + ':':<16}{value:>8} kB\n" for name, value in rows.items())
 
 
 def _write(path: str, content: str) -> None:
