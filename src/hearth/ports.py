@@ -11,8 +11,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
+from hearth.model.people import Membership, Session, Team, Token, User
 from hearth.model.queries import ListQuery
-from hearth.model.resources import ApiKey, ConsoleUser, Deployment, Execution, Function, Job, Project, Variable
+from hearth.model.resources import ApiKey, Deployment, Execution, Function, Job, Project, Variable
 from hearth.model.running import BuildRequest, BuildResult, InstanceTemplate, Invocation, Result
 from hearth.model.statuses import DeploymentStatus, ExecutionStatus
 
@@ -22,7 +23,7 @@ T = TypeVar("T")
 
 
 class Conflict(Exception):
-    """A unique rule of the store was broken: `field` is `id` or `key`."""
+    """A unique rule of the store was broken: `field` is `id`, or what else must be unique (`key`, `email`, ...)."""
 
     def __init__(self, field: str) -> None:
         self.field = field
@@ -137,6 +138,98 @@ class Keys(Protocol):
     async def delete(self, id: str) -> bool: ...
 
 
+class Users(Protocol):
+    """Users of one project."""
+
+    async def insert(self, user: User) -> User:
+        """Raises Conflict(`id`), Conflict(`email`) or Conflict(`phone`)."""
+
+    async def get(self, id: str) -> User | None: ...
+    async def by_email(self, email: str) -> User | None:
+        """`email` in lower case."""
+
+    async def by_phone(self, phone: str) -> User | None: ...
+    async def several(self, ids: Iterable[str]) -> Mapping[str, User]:
+        """The users of these ids that exist, by id."""
+
+    async def list(self, query: ListQuery) -> Page[User]: ...
+    async def update(self, id: str, /, **changes: Any) -> User | None:
+        """As for functions. Raises Conflict(`email`) or Conflict(`phone`)."""
+
+    async def touch(self, id: str, accessed_at: datetime) -> None:
+        """Note that a user was here; `updated_at` stays."""
+
+    async def delete(self, id: str) -> bool: ...
+
+
+class Sessions(Protocol):
+    """Sessions of the users of one project."""
+
+    async def insert(self, session: Session) -> Session: ...
+    async def get(self, user_id: str, id: str) -> Session | None: ...
+    async def by_hash(self, secret_hash: str) -> Session | None: ...
+    async def of(self, user_id: str) -> tuple[Session, ...]:
+        """The sessions of a user, oldest first, expired ones included."""
+
+    async def update(self, id: str, /, **changes: Any) -> Session | None: ...
+    async def delete(self, id: str) -> bool: ...
+    async def delete_of(self, user_id: str, except_id: str = "") -> int: ...
+
+
+class Tokens(Protocol):
+    """Tokens of the users of one project."""
+
+    async def insert(self, token: Token) -> Token: ...
+    async def of(self, user_id: str) -> tuple[Token, ...]:
+        """The tokens of a user, oldest first, expired ones included."""
+
+    async def delete(self, id: str) -> bool: ...
+    async def delete_of(self, user_id: str) -> int: ...
+
+
+class Teams(Protocol):
+    """Teams of one project."""
+
+    async def insert(self, team: Team) -> Team: ...
+    async def get(self, id: str) -> Team | None: ...
+    async def several(self, ids: Iterable[str]) -> Mapping[str, Team]:
+        """The teams of these ids that exist, by id."""
+
+    async def list(self, query: ListQuery, member: str | None = None) -> Page[Team]:
+        """`member` is the id of a user: only teams with a confirmed membership of his; None = all."""
+
+    async def update(self, id: str, /, **changes: Any) -> Team | None: ...
+    async def count_members(self, id: str) -> None:
+        """Bring `total` up to date: called in every transaction that changes who is a confirmed member."""
+
+    async def delete(self, id: str) -> bool: ...
+
+
+class Memberships(Protocol):
+    """Memberships of one project."""
+
+    async def insert(self, membership: Membership) -> Membership:
+        """Raises Conflict(`id`) or Conflict(`user`) (he is in that team already)."""
+
+    async def get(self, id: str) -> Membership | None: ...
+    async def of_pair(self, team_id: str, user_id: str) -> Membership | None: ...
+    async def of_user(self, user_id: str) -> tuple[Membership, ...]:
+        """Every membership of a user, oldest first, also unconfirmed ones."""
+
+    async def list(self, query: ListQuery, *, team_id: str = "", user_id: str = "") -> Page[Membership]:
+        """Those of one team or of one user."""
+
+    async def owners(self, team_id: str) -> int:
+        """How many confirmed members of a team have the role `owner`."""
+
+    async def users_of(self, team_id: str) -> tuple[str, ...]:
+        """The ids of all users of a team."""
+
+    async def update(self, id: str, /, **changes: Any) -> Membership | None: ...
+    async def delete(self, id: str) -> bool: ...
+    async def delete_of(self, *, team_id: str = "", user_id: str = "") -> int: ...
+
+
 class JobQueue(Protocol):
     """Durable queue entries, of all projects."""
 
@@ -182,15 +275,23 @@ class Unit(Protocol):
     deployments: Deployments
     executions: Executions
     keys: Keys
+    users: Users
+    sessions: Sessions
+    tokens: Tokens
+    teams: Teams
+    memberships: Memberships
     jobs: JobQueue
 
 
 class Projects(Protocol):
-    """Projects and console users: what exists outside a project. Each call is its own transaction."""
+    """Projects: what exists outside a project. Each call is its own transaction."""
 
     async def insert(self, project: Project) -> Project: ...
     async def get(self, id: str) -> Project | None: ...
     async def all(self) -> tuple[Project, ...]: ...
+    async def update(self, id: str, /, **changes: Any) -> Project | None:
+        """As for functions."""
+
     async def key_by_hash(self, secret_hash: str) -> ApiKey | None:
         """Look a key up by the SHA-256 of its secret, in any project."""
 
@@ -198,9 +299,6 @@ class Projects(Protocol):
         """Whether a deployment of any project has this artifact."""
 
     async def touch_key(self, key: ApiKey, accessed_at: datetime, sdk: str) -> None: ...
-    async def insert_console_user(self, user: ConsoleUser) -> ConsoleUser: ...
-    async def console_user_by_email(self, email: str) -> ConsoleUser | None: ...
-    async def set_console_password(self, id: str, password_hash: str) -> bool: ...
 
 
 class ExecutionLog(Protocol):
@@ -335,8 +433,14 @@ class Runtimes(Protocol):
 class Events(Protocol):
     """Says what happened to whom (webhooks, realtime and event-triggered functions listen)."""
 
-    def emit(self, project_id: str, event: str, subject: object) -> None:
-        """`event` is the concrete dotted name, `subject` the resource as it is now."""
+    def emit(self, project_id: str, event: str, subject: object, *, user_id: str = "") -> None:
+        """`event` is the concrete dotted name, `subject` the resource as it is now, `user_id` the acting user."""
+
+    def progress(self, project_id: str, event: str, subject: object) -> None:
+        """As `emit`, for realtime watchers only: how something under way stands."""
+
+    def is_watched(self, project_id: str) -> bool:
+        """Whether `progress` of this project would reach anybody now."""
 
 
 class Clock(Protocol):

@@ -11,7 +11,7 @@ import pytest
 
 from hearth.auth.secrets import VariableCipher
 from hearth.store import SqlStore, migrate_database, open_store
-from hearth.store.sql.schema import metadata
+from hearth.store.sql.columns import metadata
 from tests.store.samples import KEY, FakeClock
 from tests.support.postgres import running_postgres
 

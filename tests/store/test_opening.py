@@ -16,8 +16,8 @@ from hearth.auth.secrets import VariableCipher
 from hearth.model.refusals import PlatformFault
 from hearth.store import AddressRefused, DatabaseTooNew, WrongKey, holds_data, migrate_database, open_store
 from hearth.store.sql.address import parse_address
+from hearth.store.sql.columns import metadata
 from hearth.store.sql.migrating import make_engine, migrate
-from hearth.store.sql.schema import metadata
 from tests.store.conftest import execute, opened
 from tests.store.samples import KEY, FakeClock, function, project, variable
 

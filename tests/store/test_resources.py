@@ -7,7 +7,6 @@ from datetime import timedelta
 import pytest
 
 from hearth.model.queries import ListQuery
-from hearth.model.resources import ConsoleUser
 from hearth.model.statuses import DeploymentStatus, ExecutionStatus
 from hearth.ports import Conflict
 from hearth.store import SqlStore
@@ -283,7 +282,7 @@ async def test_executions_are_listed_to_whom_their_permissions_name(store: SqlSt
         assert everything.total == len(permissions)
 
 
-async def test_projects_keys_and_console_users(store: SqlStore, clock: FakeClock) -> None:
+async def test_projects_and_keys(store: SqlStore, clock: FakeClock) -> None:
     stored = await store.projects.insert(project())
     assert await store.projects.get("p") == stored
     assert await store.projects.all() == (stored,)
@@ -298,16 +297,11 @@ async def test_projects_keys_and_console_users(store: SqlStore, clock: FakeClock
     for sdk in ("python", "cli", "python", ""):
         await store.projects.touch_key(stored_key, NOW, sdk)
     assert await store.projects.key_by_hash("hash-p-k") == replace(stored_key, accessed_at=NOW, sdks=("python", "cli"))
-
-    user = ConsoleUser("u", "a@b.c", "A", "hash", NOW, NOW)
-    await store.projects.insert_console_user(user)
-    with pytest.raises(Conflict):
-        await store.projects.insert_console_user(replace(user, id="u2"))
     clock.move(1)
-    assert await store.projects.set_console_password("u", "other")
-    assert not await store.projects.set_console_password("u2", "other")
-    found = await store.projects.console_user_by_email("a@b.c")
-    assert found == replace(user, password_hash="other", updated_at=clock.now())
+    moved = await store.projects.update("p", name="Other", team_id="t")
+    assert moved == replace(stored, name="Other", team_id="t", updated_at=clock.now())
+    assert await store.projects.get("p") == moved
+    assert await store.projects.update("q", name="Other") is None
 
 
 async def test_texts_no_database_can_hold_are_made_harmless(store: SqlStore) -> None:

@@ -1,8 +1,12 @@
-"""The first start: a project, a key for it, somebody to log in as, and the file that says so (operator interface)."""
+"""The first start: a project, a key for it, somebody to log in as, his organization, and the file that says so.
 
+See the operator interface for what the file holds.
+"""
+
+import asyncio
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +16,8 @@ from hearth.auth.keys import hash_secret, new_secret
 from hearth.auth.passwords import hash_password, new_password
 from hearth.data import load
 from hearth.model.ids import unique_id
-from hearth.model.resources import ApiKey, ConsoleUser, Project
+from hearth.model.people import CONSOLE, OWNER, Membership, Team, User
+from hearth.model.resources import ApiKey, Project
 from hearth.ports import Clock, Store
 
 log = structlog.get_logger(__name__)
@@ -20,6 +25,7 @@ log = structlog.get_logger(__name__)
 PROJECT_ID = "default"
 CONSOLE_EMAIL = "admin@hearth.localhost"
 CREDENTIALS_FILE = "credentials.json"
+ORGANIZATION_NAME = "Personal"
 #: Scopes of our own that the contract's table does not have.
 OWN_SCOPES = ("events.write",)
 
@@ -45,7 +51,7 @@ class Credentials:
 
 
 async def bootstrap(store: Store, clock: Clock, data_dir: Path, endpoint: str) -> None:
-    """Make sure the default project exists and `credentials.json` opens it.
+    """Make sure the default project exists, has an organization, and `credentials.json` opens it.
 
     Later starts only put the current `endpoint` into the file. A file that was deleted is made anew with a fresh
     key and password; older keys stay valid. One that cannot be read as ours is kept and reported.
@@ -53,6 +59,8 @@ async def bootstrap(store: Store, clock: Clock, data_dir: Path, endpoint: str) -
     path = data_dir / CREDENTIALS_FILE
     known = _read(path)
     if known is not None:
+        # A database of before there were organizations gets one for the user it has.
+        await _give_organization(store, clock, known.get("consoleEmail"))
         if known.get("endpoint") != endpoint:
             _write(path, {**known, "endpoint": endpoint})
         return
@@ -64,14 +72,38 @@ async def bootstrap(store: Store, clock: Clock, data_dir: Path, endpoint: str) -
     async with store.begin(PROJECT_ID) as unit:
         await unit.keys.insert(ApiKey(unique_id(), PROJECT_ID, "Default", hash_secret(secret), scopes, now, now))
     password = new_password()
-    user = await store.projects.console_user_by_email(CONSOLE_EMAIL)
-    if user is None:
-        user = ConsoleUser(unique_id(), CONSOLE_EMAIL, "Admin", hash_password(password), now, now)
-        await store.projects.insert_console_user(user)
-    else:
-        await store.projects.set_console_password(user.id, hash_password(password))
+    password_hash = await asyncio.to_thread(hash_password, password)
+    async with store.begin(CONSOLE) as unit:
+        user = await unit.users.by_email(CONSOLE_EMAIL)
+        if user is None:
+            user = User(unique_id(), CONSOLE, now, now, now, email=CONSOLE_EMAIL, name="Admin")
+            user = await unit.users.insert(replace(user, password_hash=password_hash, password_updated_at=now))
+        else:
+            await unit.users.update(user.id, password_hash=password_hash, password_updated_at=now, status=True)
+            await unit.sessions.delete_of(user.id)
+    await _give_organization(store, clock, CONSOLE_EMAIL)
     _write(path, Credentials(endpoint, PROJECT_ID, secret, CONSOLE_EMAIL, password).to_json())
     log.info("credentials written", file=str(path))
+
+
+async def _give_organization(store: Store, clock: Clock, email: object) -> None:
+    """Put the default project into an organization (a team of the project `console`) the user owns, if it is in none.
+
+    A user who was deleted on purpose is not made again, and a project somebody moved elsewhere stays there.
+    """
+    project = await store.projects.get(PROJECT_ID)
+    if project is None or not isinstance(email, str):
+        return
+    now = clock.now()
+    async with store.begin(CONSOLE) as unit:
+        user = await unit.users.by_email(email.lower())
+        if user is None or (project.team_id and await unit.teams.get(project.team_id) is not None):
+            return
+        team = await unit.teams.insert(Team(unique_id(), CONSOLE, now, now, ORGANIZATION_NAME))
+        membership = Membership(unique_id(), CONSOLE, team.id, user.id, now, now, now, (OWNER,), now, confirmed=True)
+        await unit.memberships.insert(membership)
+        await unit.teams.count_members(team.id)
+    await store.projects.update(PROJECT_ID, team_id=team.id)
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -58,3 +58,34 @@ KEYS: Mapping[str, Kind] = {
     "scopes": Kind.STRINGS,
     "sdks": Kind.STRINGS,
 }
+
+#: Users of a project (contract: side-services 5.1).
+USERS: Mapping[str, Kind] = {
+    "name": Kind.STRING,
+    "email": Kind.STRING,
+    "phone": Kind.STRING,
+    "status": Kind.BOOLEAN,
+    "passwordUpdate": Kind.DATETIME,
+    "registration": Kind.DATETIME,
+    "accessedAt": Kind.DATETIME,
+    "emailVerification": Kind.BOOLEAN,
+    "phoneVerification": Kind.BOOLEAN,
+    "labels": Kind.STRINGS,
+    "impersonator": Kind.BOOLEAN,
+}
+
+#: Contract: side-services 6.
+TEAMS: Mapping[str, Kind] = {
+    "name": Kind.STRING,
+    "total": Kind.INTEGER,
+}
+
+#: Contract: side-services 6.
+MEMBERSHIPS: Mapping[str, Kind] = {
+    "userId": Kind.STRING,
+    "teamId": Kind.STRING,
+    "invited": Kind.DATETIME,
+    "joined": Kind.DATETIME,
+    "confirm": Kind.BOOLEAN,
+    "roles": Kind.STRINGS,
+}

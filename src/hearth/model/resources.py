@@ -118,18 +118,6 @@ class Webhook:
 
 
 @dataclass(frozen=True, slots=True)
-class ConsoleUser:
-    """Somebody who operates this server through the console. `password_hash` is argon2id."""
-
-    id: str
-    email: str
-    name: str
-    password_hash: str
-    created_at: datetime
-    updated_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
 class Function:
     """Name, runtime, limits and triggers of some code; has at most one active deployment."""
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Table
 
-from hearth.store.sql import schema
+from hearth.store.sql import people_schema, schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,4 +84,33 @@ KEYS = _collection(
     accessedAt="accessed_at",
     scopes="scopes",
     sdks="sdks",
+)
+
+USERS = _collection(
+    people_schema.users,
+    search="search_words",
+    name="name",
+    email="email",
+    phone="phone",
+    status="status",
+    passwordUpdate="password_updated_at",
+    registration="registered_at",
+    accessedAt="accessed_at",
+    emailVerification="email_verified",
+    phoneVerification="phone_verified",
+    labels="labels",
+    impersonator="impersonator",
+)
+
+TEAMS = _collection(people_schema.teams, search="search_words", name="name", total="total")
+
+MEMBERSHIPS = _collection(
+    people_schema.memberships,
+    search="search_words",
+    userId="user_id",
+    teamId="team_id",
+    invited="invited_at",
+    joined="joined_at",
+    confirm="confirmed",
+    roles="roles",
 )

@@ -1,19 +1,19 @@
-"""Projects and console users: what exists outside a project. Each call is its own transaction."""
+"""Projects: what exists outside a project. Each call is its own transaction."""
 
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import select, update
 
-from hearth.model.resources import ApiKey, ConsoleUser, Project
+from hearth.model.resources import ApiKey, Project
 from hearth.ports import Conflict
-from hearth.store.sql.rows import reader, values_of
-from hearth.store.sql.schema import api_keys, console_users, deployments, projects
+from hearth.store.sql.rows import checked, reader, values_of
+from hearth.store.sql.schema import api_keys, deployments, projects
 from hearth.store.sql.search import searchable
 from hearth.store.sql.session import Transactions
 
 _project = reader(Project)
-_user = reader(ConsoleUser)
 _key = reader(ApiKey)
 
 
@@ -43,6 +43,16 @@ class SqlProjects:
         async with self._transactions.view() as session:
             return tuple(map(_project, await session.all(select(projects).order_by(projects.c.sequence))))
 
+    async def update(self, id: str, /, **changes: Any) -> Project | None:
+        """See the port. Raises TypeError for a field that does not exist."""
+        which = projects.c.id == id
+        async with self._transactions.begin() as session:
+            values = {"updated_at": session.clock.now(), **checked(Project, changes)}
+            if "name" in changes:
+                values["search_words"] = searchable(id, changes["name"])
+            row = await session.one(update(projects).where(which).values(values).returning(projects))
+            return None if row is None else _project(row)
+
     async def key_by_hash(self, secret_hash: str) -> ApiKey | None:
         """See the port."""
         async with self._transactions.view() as session:
@@ -63,22 +73,3 @@ class SqlProjects:
             if row is not None:
                 sdks = (*row.sdks, sdk) if sdk and sdk not in row.sdks else row.sdks
                 await session.execute(update(api_keys).where(*which).values(accessed_at=accessed_at, sdks=sdks))
-
-    async def insert_console_user(self, user: ConsoleUser) -> ConsoleUser:
-        """Raises Conflict(`id`), also when the address is taken. Addresses are kept as given."""
-        async with self._transactions.begin() as session:
-            if await session.insert(console_users, values_of(user)) is None:
-                raise Conflict("id")
-            return user
-
-    async def console_user_by_email(self, email: str) -> ConsoleUser | None:
-        """See the port."""
-        async with self._transactions.view() as session:
-            row = await session.one(select(console_users).where(console_users.c.email == email))
-            return None if row is None else _user(row)
-
-    async def set_console_password(self, id: str, password_hash: str) -> bool:
-        """Whether there is such a user."""
-        async with self._transactions.begin() as session:
-            values = {"password_hash": password_hash, "updated_at": session.clock.now()}
-            return await session.count(update(console_users).where(console_users.c.id == id).values(values)) > 0

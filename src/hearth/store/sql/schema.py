@@ -7,56 +7,16 @@ what belongs to a deleted one is removed afterwards, in pieces, by jobs.
 A change here needs a migration in `hearth.store.sql.migrations`; a test compares the two.
 """
 
-from typing import Any
+from sqlalchemy import BigInteger, Column, Double, Index, LargeBinary, Table, UniqueConstraint
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    Double,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    Table,
-    UniqueConstraint,
-)
-
-from hearth.store.sql.types import Document, Headers, Moment, StringList, Words
-
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-
-
-def _sequence() -> Column[int]:
-    # SQLite numbers rows by itself only where the type is exactly INTEGER.
-    return Column("sequence", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=True)
-
-
-def _text(name: str) -> Column[str]:
-    return Column(name, Words(), nullable=False)
-
-
-def _number(name: str) -> Column[int]:
-    return Column(name, BigInteger(), nullable=False)
-
-
-def _flag(name: str) -> Column[bool]:
-    return Column(name, Boolean(), nullable=False)
-
-
-def _moment(name: str, *, nullable: bool = False) -> Column[Any]:
-    return Column(name, Moment(), nullable=nullable)
-
-
-def _list(name: str) -> Column[Any]:
-    return Column(name, StringList(), nullable=False)
-
+from hearth.store.sql.columns import flag_column as _flag
+from hearth.store.sql.columns import list_column as _list
+from hearth.store.sql.columns import metadata
+from hearth.store.sql.columns import moment_column as _moment
+from hearth.store.sql.columns import number_column as _number
+from hearth.store.sql.columns import sequence_column as _sequence
+from hearth.store.sql.columns import text_column as _text
+from hearth.store.sql.types import Document, Headers, Words
 
 projects = Table(
     "projects",
@@ -94,21 +54,6 @@ api_keys = Table(
     _text("description"),
     UniqueConstraint("project_id", "id"),
     UniqueConstraint("secret_hash"),
-    sqlite_autoincrement=True,
-)
-
-console_users = Table(
-    "console_users",
-    metadata,
-    _sequence(),
-    _text("id"),
-    _text("email"),
-    _text("name"),
-    _text("password_hash"),
-    _moment("created_at"),
-    _moment("updated_at"),
-    UniqueConstraint("id"),
-    UniqueConstraint("email"),
     sqlite_autoincrement=True,
 )
 

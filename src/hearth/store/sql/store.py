@@ -16,8 +16,13 @@ from hearth.ports import (
     Functions,
     JobQueue,
     Keys,
+    Memberships,
     Projects,
+    Sessions,
+    Teams,
+    Tokens,
     Unit,
+    Users,
     Variables,
 )
 from hearth.store.intents import IntentFile
@@ -30,10 +35,12 @@ from hearth.store.sql.jobs import SharedJobs, SqlJobs
 from hearth.store.sql.keycheck import check_key, key_was_used
 from hearth.store.sql.log import SqlExecutionLog
 from hearth.store.sql.migrating import make_engine, migrate
+from hearth.store.sql.people import SqlSessions, SqlTokens, SqlUsers
 from hearth.store.sql.postgres import PostgresBackend
 from hearth.store.sql.projects import SqlProjects
 from hearth.store.sql.session import Cipher, Session, Transactions, translated
 from hearth.store.sql.sqlite import SqliteBackend
+from hearth.store.sql.teams import SqlMemberships, SqlTeams
 from hearth.store.sql.variables import SqlVariables
 
 INTENTS_FILE = "intents.log"
@@ -49,6 +56,11 @@ class SqlUnit:
         self.deployments: Deployments = SqlDeployments(session)
         self.executions: Executions = SqlExecutions(session)
         self.keys: Keys = SqlKeys(session)
+        self.users: Users = SqlUsers(session)
+        self.sessions: Sessions = SqlSessions(session)
+        self.tokens: Tokens = SqlTokens(session)
+        self.teams: Teams = SqlTeams(session)
+        self.memberships: Memberships = SqlMemberships(session)
         self.jobs: JobQueue = SqlJobs(session)
 
 

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from hearth.store.sql.schema import metadata
+from hearth.store.sql.columns import metadata
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
 context.run_migrations()
