@@ -16,6 +16,7 @@ LIMITS = ExecutorLimits(
         memory_mb=4096,
         max_waiting_per_key=4,
         max_waiting=20,
+        pause_after_s=0.05,
         failure_backoff_s=0.05,
     ),
     concurrency=4,

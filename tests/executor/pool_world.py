@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass, field
 
 from hearth.executor.limits import PoolLimits
-from hearth.executor.pool import Action, Assign, Member, Pool, Reject, Start, State, Stop, Waiter
+from hearth.executor.pool import Action, Assign, Member, Pause, Pool, Reject, Start, State, Stop, Waiter
 from hearth.model.running import Artifact, InstanceKey, InstanceTemplate
 
 LIMITS = PoolLimits(
@@ -15,6 +15,7 @@ LIMITS = PoolLimits(
     max_waiting_per_key=6,
     max_waiting=10,
     idle_timeout_s=60,
+    pause_after_s=1.5,
     fair_slice_s=1,
     failure_backoff_s=0.25,
     failure_backoff_max_s=5,
@@ -50,6 +51,7 @@ class World:
     starting: list[Member] = field(default_factory=list)
     up: list[Member] = field(default_factory=list)
     stopping: list[Member] = field(default_factory=list)
+    paused: set[Member] = field(default_factory=set)
     arrivals: int = 0
     last_assigned: dict[InstanceKey, int] = field(default_factory=dict)
     numbers: dict[Waiter, int] = field(default_factory=dict)
@@ -65,6 +67,13 @@ class World:
                 self.starting.append(action.member)
             elif isinstance(action, Assign):
                 self._assign(action.member, action.waiter)
+                assert action.resume is (action.member in self.paused), "work for a frozen instance"
+                self.paused.discard(action.member)
+            elif isinstance(action, Pause):
+                assert action.member in self.up, "an instance that is not up was frozen"
+                assert action.member not in self.paused, "frozen twice"
+                assert action.member not in self.assigned.values(), "a busy instance was frozen"
+                self.paused.add(action.member)
             elif isinstance(action, Reject):
                 assert action.waiter not in self.over, "answered twice"
                 assert action.waiter not in self.assigned, "rejected while it runs"
@@ -91,6 +100,7 @@ class World:
             assert member not in self.assigned.values(), f"a busy instance was stopped ({action.why})"
         (self.starting if member in self.starting else self.up).remove(member)
         self.stopping.append(member)
+        self.paused.discard(member)
 
     def _end(self, waiter: Waiter) -> None:
         self.over.add(waiter)
@@ -125,7 +135,8 @@ class World:
         for member in alive:
             assert member.running == running.get(member, 0), "running requests are miscounted"
             if member in self.up:
-                assert member.state is (State.BUSY if member.running else State.IDLE), f"{member.state} is not true"
+                idle = State.PAUSED if member in self.paused else State.IDLE
+                assert member.state is (State.BUSY if member.running else idle), f"{member.state} is not true"
         for wanted in TEMPLATES:
             self._check_key(wanted, [waiter for waiter in waiting if waiter.template is wanted])
 
@@ -184,6 +195,7 @@ class World:
         for group in (self.starting, self.up, self.stopping):
             if member in group:
                 group.remove(member)
+        self.paused.discard(member)
         for waiter in [waiter for waiter, place in self.assigned.items() if place is member]:
             self._end(waiter)
         limits = self.pool.limits
@@ -195,6 +207,12 @@ class World:
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
         self.act(self.pool.tick(self.now))
+        limits = self.pool.limits
+        for member in self.up:
+            idle_s = 0.0 if member.running else self.now - member.idle_since
+            assert idle_s < limits.idle_timeout_s, "an idle instance was not ended in time"
+            if limits.pause_after_s is not None and member not in self.paused:
+                assert idle_s < limits.pause_after_s, "an idle instance was not paused in time"
 
     def step(self, choice: int) -> None:
         """One random event; `choice` picks which, `self.random` the details."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from hearth.model.refusals import Busy, Unavailable
 from hearth.model.running import InstanceTemplate, Outcome, Result
 from tests.executor.bad_actors import BAD_PACKS
 from tests.executor.conftest import LIMITS
+from tests.support.drivers import DRIVERS, make_driver
 from tests.support.executors import Bench, FakePacks, invocation, open_bench
 from tests.support.process_driver import ProcessDriver
 
@@ -211,6 +213,31 @@ async def test_idle_instances_end(tmp_path_factory: pytest.TempPathFactory) -> N
     async with open_bench(ProcessDriver(), tmp_path_factory.mktemp("idle"), limits) as bench:
         await bench.run(bench.deploy("python-3.11", "main.py", CODE))
         await until(bench, "no instance")
+
+
+@pytest.mark.parametrize("name", DRIVERS)
+async def test_an_idle_instance_is_frozen_and_thawed(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """R7: a frozen process computes nothing in the background; the next request finds it as it was."""
+    folder = tmp_path_factory.mktemp("frozen")
+    driver = make_driver(name, folder)
+    async with open_bench(driver, folder, LIMITS) as bench:
+        template = bench.deploy("python-3.11", "main.py", SLOW)
+        before = (await bench.run(template)).body
+        for _ in range(3):
+            await until(bench, "1 paused")
+            if isinstance(driver, ProcessDriver):
+                await stopped(driver.sandboxes[-1].pid)
+            result = await bench.run(template)
+            assert (result.outcome, result.cold, result.body) == (Outcome.COMPLETED, False, before)
+
+
+async def stopped(pid: int) -> None:
+    """Wait, bounded, until a process is stopped."""
+    for _ in range(500):
+        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T":
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"process {pid} goes on")
 
 
 async def test_secrets_travel_only_over_the_channel(tmp_path_factory: pytest.TempPathFactory) -> None:

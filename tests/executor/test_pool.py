@@ -1,5 +1,7 @@
 """The pool's rules one by one, as readable stories; `test_pool_histories.py` mixes them all."""
 
+from dataclasses import replace
+
 import pytest
 
 from hearth.executor.limits import PoolLimits
@@ -11,6 +13,7 @@ from hearth.executor.pool import (
     Full,
     IllegalMove,
     Member,
+    Pause,
     Pool,
     Reject,
     Start,
@@ -24,6 +27,7 @@ A, B = template("a"), template("b")
 LIMITS = PoolLimits(
     max_instances_per_key=2, max_instances=3, memory_mb=300, max_starting=2, max_waiting_per_key=3, max_waiting=4
 )
+UNPAUSED = replace(LIMITS, pause_after_s=None)
 
 
 def waiter(wanted: object = A, deadline: float = 100.0) -> Waiter:
@@ -146,8 +150,20 @@ def test_a_key_with_a_queue_gives_way_to_one_without_any_instance() -> None:
     assert start_of(pool.ended(member, 1.6)).template is B
 
 
-def test_idle_instances_end_after_their_time() -> None:
+def test_an_idle_instance_is_paused_and_resumed_for_the_next_request() -> None:
     pool = Pool(LIMITS)
+    member, next_one = warm(pool), waiter()
+    assert pool.next_due() == 0.5
+    assert pool.tick(0.5) == [Pause(member)]
+    assert repr(pool) == "<Pool: 1 paused; 0 waiting>"
+    assert pool.request(next_one, 1) == [Assign(member, next_one, resume=True)]
+    pool.released(member, 2)
+    assert pool.tick(60) == [Pause(member)]
+    assert pool.tick(62) == [Stop(member, "idle")]
+
+
+def test_idle_instances_end_after_their_time() -> None:
+    pool = Pool(UNPAUSED)
     member = warm(pool)
     pool.request(waiter(), 30)
     pool.released(member, 40)

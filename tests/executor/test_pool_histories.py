@@ -2,12 +2,13 @@
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hearth.executor.pool import Action, IllegalMove, Member, Pool, Waiter, _Key
+from hearth.executor.pool import Action, Assign, IllegalMove, Member, Pool, Waiter, _Key
 from tests.executor.pool_world import LIMITS, run_history
 
 HISTORY = st.binary(min_size=1, max_size=60)
@@ -82,11 +83,17 @@ class Immortal(Pool):
     """The timer of an idle instance is not set again."""
 
     def _idle_timer(self, member: Member, now: float) -> list[Action]:
-        member.has_timer = True
         return [] if member.served > 1 else super()._idle_timer(member, now)
 
 
-@pytest.mark.parametrize("broken", [Overtaking, DoubleSlot, Deaf, Undead, Generous, Forgetful, Immortal])
+class Frozen(Pool):
+    """A paused instance is given work without being continued."""
+
+    def _assign(self, member: Member, waiter: Waiter, state: _Key) -> Assign:
+        return replace(super()._assign(member, waiter, state), resume=False)
+
+
+@pytest.mark.parametrize("broken", [Overtaking, DoubleSlot, Deaf, Undead, Generous, Forgetful, Immortal, Frozen])
 def test_a_planted_bug_is_found(broken: Callable[..., Pool]) -> None:
     """Each of these pools has one bug; some history out of a few hundred has to show it."""
     for seed in range(500):

@@ -99,6 +99,9 @@ class Instance:
         self._is_at_fault = False
         """It is being ended for what it did."""
         self._last_output = bytearray()
+        self._is_frozen = False
+        self._is_to_be_frozen = False
+        self._freezer: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"<Instance {self.member.id} {self.member.state}, {len(self._conversation.calls)} running>"
@@ -152,6 +155,25 @@ class Instance:
     def abandon(self, ticket: Ticket) -> None:
         """Nobody waits for this request any more."""
         self._conversation.abandon(ticket)
+
+    def freeze(self, frozen: bool) -> None:
+        """Stop or continue its processes. Returns at once; of several calls the last one counts."""
+        self._is_to_be_frozen = frozen
+        if self._freezer is None or self._freezer.done():
+            self._freezer = self._loop.create_task(self._freeze(), name=f"freeze {self.member.id}")
+
+    async def _freeze(self) -> None:
+        while self._sandbox is not None and self._is_frozen is not self._is_to_be_frozen:
+            frozen = self._is_to_be_frozen
+            try:
+                await self._sandbox.freeze(frozen)
+            except SandboxFailed as problem:
+                log.warning("instance_not_frozen", frozen=frozen, error=str(problem), **self._ids())
+                if not frozen:
+                    reason = "The function's process could not be continued."
+                    self.on_broken("cannot be continued", Ended(Outcome.CRASHED, reason))
+                return
+            self._is_frozen = frozen
 
     async def _start(self, held: contextlib.AsyncExitStack) -> int:
         """Bring it up; returns how many requests it runs at once. Raises StartFailed."""
@@ -222,6 +244,8 @@ class Instance:
     async def _end(self) -> None:
         """End the process and give back everything; executions still running are told why."""
         sandbox = self._sandbox
+        if self._freezer is not None:
+            await asyncio.gather(self._freezer, return_exceptions=True)
         exit = SandboxExit(code=-1, signal=None)
         if sandbox is not None:
             try:

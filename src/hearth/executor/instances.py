@@ -6,7 +6,7 @@ import structlog
 
 from hearth.executor.calls import Ended, Ticket, failed_before_running
 from hearth.executor.instance import STOPPED, Instance, Surroundings
-from hearth.executor.pool import Action, Assign, Closed, Full, Pool, Reject, Start
+from hearth.executor.pool import Action, Assign, Closed, Full, Pause, Pool, Reject, Start
 from hearth.model.refusals import Busy, Unavailable
 
 log = structlog.get_logger(__name__)
@@ -78,7 +78,10 @@ class Instances:
                 ticket = action.waiter
                 assert isinstance(ticket, Ticket)  # noqa: S101 - nothing else is ever given to the pool
                 ticket.member = action.member
-                if not self._by_id[action.member.id].begin(ticket):
+                instance = self._by_id[action.member.id]
+                if action.resume:
+                    instance.freeze(False)
+                if not instance.begin(ticket):
                     # Its process has just died and nothing was sent: another instance may run it.
                     ticket.member = None
                     now = self._monotonic()
@@ -92,6 +95,8 @@ class Instances:
                 task.add_done_callback(self._lives.discard)
             elif isinstance(action, Reject):
                 self._reject(action)
+            elif isinstance(action, Pause):
+                self._by_id[action.member.id].freeze(True)
             else:
                 log.debug("instance_stops", instance=action.member.id, why=action.why)
                 self._by_id[action.member.id].stop(STOPPED if action.why == "closing" else None)

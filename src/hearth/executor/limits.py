@@ -29,6 +29,8 @@ class PoolLimits:
     max_waiting_per_key: int = 1_000
     max_waiting: int = 10_000
     idle_timeout_s: float = 60.0  # contract: runtime-contract 9
+    pause_after_s: float | None = 0.5
+    """After so long without a request an instance is frozen until the next one; None = never."""
     fair_slice_s: float = 1.0
     """How long a key keeps an instance before it has to give it up to a key that has none."""
     failure_backoff_s: float = 0.25

@@ -19,11 +19,15 @@ FORGET_AFTER_S = 60.0
 
 
 class State(StrEnum):
-    """Where an instance stands. `busy` = at least one request runs in it (there may be free places left)."""
+    """Where an instance stands.
+
+    `busy` = at least one request runs in it (there may be free places left); `paused` = idle and frozen.
+    """
 
     STARTING = "starting"
     IDLE = "idle"
     BUSY = "busy"
+    PAUSED = "paused"
     STOPPING = "stopping"
     GONE = "gone"
 
@@ -31,8 +35,9 @@ class State(StrEnum):
 #: The legal moves; anything else is a fault of ours.
 MOVES: dict[State, frozenset[State]] = {
     State.STARTING: frozenset({State.IDLE, State.BUSY, State.STOPPING, State.GONE}),
-    State.IDLE: frozenset({State.BUSY, State.STOPPING, State.GONE}),
+    State.IDLE: frozenset({State.BUSY, State.PAUSED, State.STOPPING, State.GONE}),
     State.BUSY: frozenset({State.IDLE, State.STOPPING, State.GONE}),
+    State.PAUSED: frozenset({State.BUSY, State.STOPPING, State.GONE}),
     State.STOPPING: frozenset({State.GONE}),
     State.GONE: frozenset(),
 }
@@ -67,7 +72,8 @@ class Member:
     since: float = 0.0
     """When it started to serve; a key keeps an instance for at least the fair slice."""
     idle_since: float = 0.0
-    has_timer: bool = False
+    timer_due: float | None = None
+    """When its idle timer goes off; an earlier one replaces a later one."""
     served: int = 0
 
 
@@ -93,10 +99,18 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Assign:
-    """Let `member` run the request of `waiter`; report `released`."""
+    """Let `member` run the request of `waiter`, thawing it first with `resume`; report `released`."""
 
     member: Member
     waiter: Waiter
+    resume: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Freeze an idle instance until its next request."""
+
+    member: Member
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +129,7 @@ class Reject:
     reason: object
 
 
-Action = Start | Assign | Stop | Reject
+Action = Start | Assign | Pause | Stop | Reject
 
 
 class IllegalMove(Exception):
@@ -131,7 +145,7 @@ class _Key:
     waiting: OrderedDict[Waiter, None] = field(default_factory=OrderedDict)
     members: list[Member] = field(default_factory=list)
     idle: list[Member] = field(default_factory=list)
-    """Idle and not retired, the most recently used last."""
+    """Idle or paused, and not retired; the most recently used last."""
     known_slots: int = 0
     failures: int = 0
     failure: object = None
@@ -295,7 +309,7 @@ class Pool:
         """Time has passed: waiting requests run out, idle instances end, pauses after crashes are over."""
         actions: list[Action] = []
         while self._due and self._due[0][0] <= now:
-            subject = heapq.heappop(self._due)[2]
+            when, _, subject = heapq.heappop(self._due)
             if isinstance(subject, Waiter):
                 state = self._keys.get(subject.template.key)
                 if state is not None and subject in state.waiting:
@@ -304,7 +318,8 @@ class Pool:
                     actions.append(Reject(subject, Full(limit)))
                     self._forget(state)
             elif isinstance(subject, Member):
-                actions += self._idle_timer(subject, now)
+                if subject.timer_due == when:
+                    actions += self._idle_timer(subject, now)
             elif isinstance(subject, _Key):
                 self._forget(subject, now)
         return actions + self._start_wanted(now)
@@ -359,12 +374,13 @@ class Pool:
         return best
 
     def _assign(self, member: Member, waiter: Waiter, state: _Key) -> Assign:
-        if member.state is State.IDLE:
+        resume = member.state is State.PAUSED
+        if member.state is not State.BUSY:
             self._take_from_idle(state, member)
-            member.state = State.BUSY
+            self._move(member, State.BUSY)
         member.running += 1
         member.served += 1
-        return Assign(member, waiter)
+        return Assign(member, waiter, resume)
 
     def _settle(self, state: _Key, member: Member, now: float) -> list[Action]:
         """Give the free places of `member` to waiting requests of its key; else it idles or ends."""
@@ -380,9 +396,7 @@ class Pool:
         if member.state is State.IDLE and not member.running:
             member.idle_since = now
             state.idle.append(member)
-            if not member.has_timer:
-                member.has_timer = True
-                self._wake_at(now + self.limits.idle_timeout_s, member)
+            self._set_idle_timer(member)
         return actions
 
     def _must_yield(self, state: _Key, member: Member, now: float) -> bool:
@@ -488,15 +502,30 @@ class Pool:
         return actions
 
     def _idle_timer(self, member: Member, now: float) -> list[Action]:
-        member.has_timer = False
-        if member.state is not State.IDLE:
+        member.timer_due = None
+        if member.state not in (State.IDLE, State.PAUSED):
             return []  # `_settle` sets a new timer when it idles again
-        due = member.idle_since + self.limits.idle_timeout_s
-        if due > now:
-            member.has_timer = True
+        if now >= member.idle_since + self.limits.idle_timeout_s:
+            return [self._stop(member, "idle")]
+        actions: list[Action] = []
+        if now >= self._idle_due(member):
+            self._move(member, State.PAUSED)
+            actions.append(Pause(member))
+        self._set_idle_timer(member)
+        return actions
+
+    def _set_idle_timer(self, member: Member) -> None:
+        due = self._idle_due(member)
+        if member.timer_due is None or member.timer_due > due:
+            member.timer_due = due
             self._wake_at(due, member)
-            return []
-        return [self._stop(member, "idle")]
+
+    def _idle_due(self, member: Member) -> float:
+        """When something is to be done about an idle instance: pause it, or end it."""
+        pause_after_s = self.limits.pause_after_s
+        if member.state is State.IDLE and pause_after_s is not None:
+            return member.idle_since + min(pause_after_s, self.limits.idle_timeout_s)
+        return member.idle_since + self.limits.idle_timeout_s
 
     def _why_waiting(self, state: _Key, now: float) -> str:
         """The name of the limit that keeps a key's requests waiting."""
