@@ -9,15 +9,13 @@ from typing import Any
 import msgspec
 
 from hearth.api.validators import Invalid
-from hearth.data import load
 from hearth.model import times
+from hearth.model.events import PARTS_MAX, PARTS_MIN, is_pattern
 from hearth.model.ids import is_id
 
 ROLE_DIMENSION_MAX_CHARS = 81
 _VERIFICATION = ("verified", "unverified")
 _DIMENSION = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{ROLE_DIMENSION_MAX_CHARS - 1}}}\Z")
-
-EVENT_PARTS_MIN, EVENT_PARTS_MAX = 2, 7
 
 #: Limits of the headers given to an execution (contract: functions-api 5.15).
 HEADERS_MAX = 100
@@ -63,36 +61,25 @@ def _is_role(value: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event pattern a function may listen to (contract: functions-api 14)."""
+    """One event pattern that somebody may listen to (contract: functions-api 14).
 
-    text = (
-        "Each must be an event such as users.*.create or databases.*.collections.*.documents.*.update, "
-        f"of {EVENT_PARTS_MIN} to {EVENT_PARTS_MAX} parts with an id or * after each resource; "
-        "functions may not listen to functions.*"
-    )
+    `functions` says whether events of functions are among them: webhooks may listen to those, functions may not.
+    """
+
+    functions: bool = False
+
+    @property
+    def text(self) -> str:
+        also = "" if self.functions else "; functions may not listen to functions.*"
+        return (
+            "Each must be an event such as users.*.create or databases.*.collections.*.documents.*.update, "
+            f"of {PARTS_MIN} to {PARTS_MAX} parts with an id or * after each resource{also}"
+        )
 
     def check(self, value: Any) -> str:
-        if isinstance(value, str) and _is_event(value):
+        if isinstance(value, str) and is_pattern(value, functions=self.functions):
             return value
         raise Invalid(self.text)
-
-
-def _is_event(value: str) -> bool:
-    parts = value.split(".")
-    if not EVENT_PARTS_MIN <= len(parts) <= EVENT_PARTS_MAX or parts[0] == "functions":
-        return False
-    node: Mapping[str, Any] = {"$resource": True, **load("events.json")["tree"]}
-    rest = iter(parts)
-    for part in rest:
-        child = None if part.startswith("$") else node.get(part)
-        if not isinstance(child, Mapping):
-            return False
-        node = child
-        if node.get("$resource"):
-            identifier = next(rest, None)
-            if identifier is None or not (identifier == "*" or is_id(identifier)):
-                return False
-    return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,12 @@
 """The whole table of routes."""
 
-from hearth.api.resources import catalogue, deployments, executions, functions, health, variables
+from hearth.api.resources import catalogue, deployments, executions, functions, health, reference, variables
 from hearth.api.routes import Facts, Route
 
 
 def all_routes(facts: Facts) -> tuple[Route, ...]:
-    """Every route of this server."""
-    return (
+    """Every route of this server, those that describe all others among them."""
+    described = (
         *executions.routes(facts),
         *functions.routes(facts),
         *deployments.ROUTES,
@@ -14,3 +14,4 @@ def all_routes(facts: Facts) -> tuple[Route, ...]:
         *catalogue.ROUTES,
         *health.ROUTES,
     )
+    return (*described, *reference.routes(described))
