@@ -13,7 +13,18 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from hearth.model.people import Membership, Session, Team, Token, User
 from hearth.model.queries import ListQuery
-from hearth.model.resources import ApiKey, Deployment, Execution, Function, Job, Project, Variable
+from hearth.model.resources import (
+    ApiKey,
+    Deployment,
+    Execution,
+    Function,
+    Job,
+    Platform,
+    Project,
+    Rule,
+    Variable,
+    Webhook,
+)
 from hearth.model.running import BuildRequest, BuildResult, InstanceTemplate, Invocation, Result
 from hearth.model.statuses import DeploymentStatus, ExecutionStatus
 
@@ -52,6 +63,8 @@ class Functions(Protocol):
         """Set the named fields (and `updated_at` to now) and return the new row; None if there is none."""
 
     async def delete(self, id: str) -> bool: ...
+    async def outdate(self) -> tuple[Function, ...]:
+        """Make every function of the project not live (a project variable changed); returns those with a deployment."""
 
 
 class Variables(Protocol):
@@ -230,6 +243,43 @@ class Memberships(Protocol):
     async def delete_of(self, *, team_id: str = "", user_id: str = "") -> int: ...
 
 
+class Rules(Protocol):
+    """What host names lead to, in one project; a domain is taken once in all projects."""
+
+    async def insert(self, rule: Rule) -> Rule:
+        """Raises Conflict(`id`) or Conflict(`domain`) (taken, maybe by another project)."""
+
+    async def get(self, id: str) -> Rule | None: ...
+    async def list(self, query: ListQuery) -> Page[Rule]: ...
+    async def update(self, id: str, /, **changes: Any) -> Rule | None: ...
+    async def point(self, resource_type: str, resource_id: str, branch: str, deployment_id: str) -> tuple[Rule, ...]:
+        """Point the manual rules of a resource's branch (`""` = those without) to a deployment; returns them."""
+
+    async def delete(self, id: str) -> bool: ...
+    async def delete_of(self, resource_type: str, resource_id: str) -> tuple[Rule, ...]:
+        """Delete the rules of a resource and return them."""
+
+
+class Platforms(Protocol):
+    """Apps that may call one project from browsers and devices."""
+
+    async def insert(self, platform: Platform) -> Platform: ...
+    async def get(self, id: str) -> Platform | None: ...
+    async def list(self, query: ListQuery) -> Page[Platform]: ...
+    async def update(self, id: str, /, **changes: Any) -> Platform | None: ...
+    async def delete(self, id: str) -> bool: ...
+
+
+class Webhooks(Protocol):
+    """Webhooks of one project; `secret` and `auth_password` are given in clear and encrypted at rest."""
+
+    async def insert(self, webhook: Webhook) -> Webhook: ...
+    async def get(self, id: str) -> Webhook | None: ...
+    async def list(self, query: ListQuery) -> Page[Webhook]: ...
+    async def update(self, id: str, /, **changes: Any) -> Webhook | None: ...
+    async def delete(self, id: str) -> bool: ...
+
+
 class JobQueue(Protocol):
     """Durable queue entries, of all projects."""
 
@@ -280,6 +330,9 @@ class Unit(Protocol):
     tokens: Tokens
     teams: Teams
     memberships: Memberships
+    rules: Rules
+    platforms: Platforms
+    webhooks: Webhooks
     jobs: JobQueue
 
 
@@ -289,6 +342,18 @@ class Projects(Protocol):
     async def insert(self, project: Project) -> Project: ...
     async def get(self, id: str) -> Project | None: ...
     async def all(self) -> tuple[Project, ...]: ...
+    async def list(self, query: ListQuery, team_ids: Iterable[str]) -> Page[Project]:
+        """One page of the projects of these teams."""
+
+    async def rules(self) -> tuple[Rule, ...]:
+        """Every rule of every project, to be kept in memory."""
+
+    async def platforms(self) -> tuple[Platform, ...]:
+        """Every web platform of every project, to be kept in memory."""
+
+    async def webhooks(self) -> tuple[Webhook, ...]:
+        """Every enabled webhook of every project, to be kept in memory."""
+
     async def update(self, id: str, /, **changes: Any) -> Project | None:
         """As for functions."""
 

@@ -89,7 +89,7 @@ class World:
         self.builder, self.executor = ScriptedBuilder(), NotingExecutor()
         self.events: list[str] = []
         self.bus = bus = EventBus()
-        bus.subscribe(lambda project_id, event, subject: self.events.append(event))
+        bus.subscribe(lambda occurrence: self.events.append(occurrence.event))
         self.limits = ControlLimits()
         specifications = Specifications(0, 0)
         environment = Environment(endpoint="http://api/v1", region="r", runtimes=(), mint_key=lambda *_: "key")

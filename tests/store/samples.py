@@ -3,7 +3,18 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from hearth.model.resources import ApiKey, Deployment, Execution, Function, Job, Project, Variable
+from hearth.model.resources import (
+    ApiKey,
+    Deployment,
+    Execution,
+    Function,
+    Job,
+    Platform,
+    Project,
+    Rule,
+    Variable,
+    Webhook,
+)
 from hearth.model.statuses import DeploymentStatus, ExecutionStatus, Trigger
 
 KEY = bytes(range(32))
@@ -76,5 +87,30 @@ def job(id: str = "j", project_id: str = "p", **fields: Any) -> Job:
     return Job(
         **{"id": id, "kind": "build", "project_id": project_id, "resource_id": "d", "created_at": NOW}
         | {"due_at": NOW, "deadline_at": NOW + timedelta(hours=1)}
+        | fields
+    )
+
+
+def rule(id: str = "r", project_id: str = "p", **fields: Any) -> Rule:
+    return Rule(
+        **{"id": id, "project_id": project_id, "created_at": NOW, "updated_at": NOW}
+        | {"domain": f"{id}.{project_id}.functions.localhost", "type": "deployment"}
+        | {"resource_type": "function", "resource_id": "f"}
+        | fields
+    )
+
+
+def platform(id: str = "w", project_id: str = "p", **fields: Any) -> Platform:
+    return Platform(
+        **{"id": id, "project_id": project_id, "created_at": NOW, "updated_at": NOW}
+        | {"type": "web", "name": "App", "identifier": "app.example.com"}
+        | fields
+    )
+
+
+def webhook(id: str = "h", project_id: str = "p", **fields: Any) -> Webhook:
+    return Webhook(
+        **{"id": id, "project_id": project_id, "created_at": NOW, "updated_at": NOW, "name": "Hook"}
+        | {"url": "https://example.com/hook", "events": ("users.*.create",), "secret": "signature"}
         | fields
     )

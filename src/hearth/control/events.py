@@ -1,13 +1,17 @@
 """Says what happened to whom. Listeners (webhooks, realtime, event-triggered functions) subscribe in the app."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import structlog
 
+from hearth.model.events import Occurrence, Published, parse
+from hearth.model.refusals import invalid_param
+
 log = structlog.get_logger(__name__)
 
-#: Called with project id, the concrete event name and the resource it happened to. Must not block or raise.
-Listener = Callable[[str, str, object], None]
+#: Called with each occurrence. Must not block or raise.
+Listener = Callable[[Occurrence], None]
 
 
 class EventBus:
@@ -15,18 +19,54 @@ class EventBus:
 
     def __init__(self) -> None:
         self._listeners: list[Listener] = []
+        self._watchers: list[Listener] = []
+        self._is_watched: list[Callable[[str], bool]] = []
 
     def subscribe(self, listener: Listener) -> None:
         """Add a listener; only while the app is being composed."""
         self._listeners.append(listener)
 
-    def emit(self, project_id: str, event: str, subject: object) -> None:
+    def watch(self, listener: Listener, is_watched: Callable[[str], bool]) -> None:
+        """Add a listener that is also told of progress, while `is_watched(project_id)`; only at composition."""
+        self._listeners.append(listener)
+        self._watchers.append(listener)
+        self._is_watched.append(is_watched)
+
+    def emit(self, project_id: str, event: str, subject: object, *, user_id: str = "") -> None:
         """Tell everyone that `event` happened to `subject` (the resource as it is now).
 
         A listener that fails is logged and does not disturb what caused the event.
         """
-        for listener in self._listeners:
-            try:
-                listener(project_id, event, subject)
-            except Exception:
-                log.exception("event listener failed", project_id=project_id, event_name=event)
+        _tell(self._listeners, Occurrence(project_id, event, subject, user_id))
+
+    def progress(self, project_id: str, event: str, subject: object) -> None:
+        """Tell those who watch, and nobody else, how something under way stands (a build's log as it grows)."""
+        _tell(self._watchers, Occurrence(project_id, event, subject))
+
+    def is_watched(self, project_id: str) -> bool:
+        """Whether somebody watches a project, so that it is worth to find out how things stand."""
+        return any(ask(project_id) for ask in self._is_watched)
+
+    async def publish(self, project_id: str, *, event: str, payload: Mapping[str, Any], user_id: str = "") -> None:
+        """Emit an event that a caller knows of. Raises `general_argument_invalid` for one that may not be published.
+
+        It must be concrete (ids, no `*`), name an action, and be in the table of events; what happens to functions
+        only the server itself can say.
+        """
+        named = None if "*" in event else parse(event)
+        if named is None or not named.tail:
+            raise invalid_param(
+                "event",
+                "Value must be an event of the table with ids instead of `*` and an action, such as users.5f3a.create",
+            )
+        if named.resources[0][0] == "functions":
+            raise invalid_param("event", "Events of functions are published by the server itself")
+        self.emit(project_id, event, Published(payload), user_id=user_id)
+
+
+def _tell(listeners: list[Listener], occurrence: Occurrence) -> None:
+    for listener in listeners:
+        try:
+            listener(occurrence)
+        except Exception:
+            log.exception("event listener failed", project_id=occurrence.project_id, event_name=occurrence.event)

@@ -89,3 +89,44 @@ MEMBERSHIPS: Mapping[str, Kind] = {
     "confirm": Kind.BOOLEAN,
     "roles": Kind.STRINGS,
 }
+
+#: Projects the caller may see (contract: side-services 3; clients 5.3 filters by team).
+PROJECTS: Mapping[str, Kind] = {
+    "name": Kind.STRING,
+    "teamId": Kind.STRING,
+    "region": Kind.STRING,
+    "labels": Kind.STRINGS,
+}
+
+#: Contract: side-services 8. `resourceType` and `resourceId` are the names of formats below 1.7.0.
+RULES: Mapping[str, Kind] = {
+    "domain": Kind.STRING,
+    "type": Kind.STRING,
+    "trigger": Kind.STRING,
+    "status": Kind.STRING,
+    "deploymentResourceType": Kind.STRING,
+    "deploymentResourceId": Kind.STRING,
+    "deploymentId": Kind.STRING,
+    "deploymentVcsProviderBranch": Kind.STRING,
+    "resourceType": Kind.STRING,
+    "resourceId": Kind.STRING,
+}
+
+#: Platforms; `hostname` and `key` are two names of their identifier.
+PLATFORMS: Mapping[str, Kind] = {
+    "type": Kind.STRING,
+    "name": Kind.STRING,
+    "hostname": Kind.STRING,
+    "key": Kind.STRING,
+}
+
+#: Contract: side-services 14. What is sealed is not admitted.
+WEBHOOKS: Mapping[str, Kind] = {
+    "name": Kind.STRING,
+    "url": Kind.STRING,
+    "events": Kind.STRINGS,
+    "tls": Kind.BOOLEAN,
+    "enabled": Kind.BOOLEAN,
+    "authUsername": Kind.STRING,
+    "attempts": Kind.INTEGER,
+}

@@ -114,3 +114,40 @@ MEMBERSHIPS = _collection(
     confirm="confirmed",
     roles="roles",
 )
+
+PROJECTS = _collection(
+    schema.projects,
+    search="search_words",
+    name="name",
+    teamId="team_id",
+    region="region",
+    labels="labels",
+)
+
+RULES = _collection(
+    schema.rules,
+    search="search_words",
+    domain="domain",
+    type="type",
+    trigger="trigger",
+    status="status",
+    deploymentResourceType="resource_type",
+    deploymentResourceId="resource_id",
+    resourceType="resource_type",
+    resourceId="resource_id",
+    deploymentId="deployment_id",
+    deploymentVcsProviderBranch="branch",
+)
+
+PLATFORMS = _collection(schema.platforms, type="type", name="name", hostname="identifier", key="identifier")
+
+WEBHOOKS = _collection(
+    schema.webhooks,
+    name="name",
+    url="url",
+    events="events",
+    tls="tls",
+    enabled="enabled",
+    authUsername="auth_username",
+    attempts="attempts",
+)

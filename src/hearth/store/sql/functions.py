@@ -63,6 +63,13 @@ class SqlFunctions:
         """Whether there was one."""
         return await self._session.count(delete(functions).where(self._is(id))) > 0
 
+    async def outdate(self) -> tuple[Function, ...]:
+        """See the port."""
+        which = functions.c.project_id == self._session.project_id
+        values = {"updated_at": self._session.clock.now(), "live": False}
+        rows = await self._session.all(update(functions).where(which).values(values).returning(functions))
+        return tuple(function for function in map(_function, rows) if function.deployment_id)
+
 
 class SqlKeys:
     """See `hearth.ports.Keys`."""

@@ -1,17 +1,23 @@
 """Projects: what exists outside a project. Each call is its own transaction."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select, update
 
-from hearth.model.resources import ApiKey, Project
-from hearth.ports import Conflict
+from hearth.model.queries import ListQuery
+from hearth.model.resources import ApiKey, Platform, Project, Rule, Webhook
+from hearth.ports import Conflict, Page
+from hearth.store.sql import collections
+from hearth.store.sql.hosting import read_platform, read_rule
+from hearth.store.sql.pages import page_of
 from hearth.store.sql.rows import checked, reader, values_of
-from hearth.store.sql.schema import api_keys, deployments, projects
+from hearth.store.sql.schema import api_keys, deployments, platforms, projects, rules, webhooks
 from hearth.store.sql.search import searchable
 from hearth.store.sql.session import Transactions
+from hearth.store.sql.webhooks import read_webhook
 
 _project = reader(Project)
 _key = reader(ApiKey)
@@ -52,6 +58,29 @@ class SqlProjects:
                 values["search_words"] = searchable(id, changes["name"])
             row = await session.one(update(projects).where(which).values(values).returning(projects))
             return None if row is None else _project(row)
+
+    async def list(self, query: ListQuery, team_ids: Iterable[str]) -> Page[Project]:
+        """See the port. Raises CursorNotFound."""
+        async with self._transactions.view() as session:
+            scope = projects.c.team_id.in_(list(team_ids))
+            return await page_of(session, collections.PROJECTS, scope, query, _project)
+
+    async def rules(self) -> tuple[Rule, ...]:
+        """See the port."""
+        async with self._transactions.view() as session:
+            return tuple(map(read_rule, await session.all(select(rules).order_by(rules.c.sequence))))
+
+    async def platforms(self) -> tuple[Platform, ...]:
+        """See the port."""
+        async with self._transactions.view() as session:
+            which = select(platforms).where(platforms.c.type == "web").order_by(platforms.c.sequence)
+            return tuple(map(read_platform, await session.all(which)))
+
+    async def webhooks(self) -> tuple[Webhook, ...]:
+        """See the port."""
+        async with self._transactions.view() as session:
+            rows = await session.all(select(webhooks).where(webhooks.c.enabled).order_by(webhooks.c.sequence))
+            return tuple(read_webhook(session.cipher, row) for row in rows)
 
     async def key_by_hash(self, secret_hash: str) -> ApiKey | None:
         """See the port."""

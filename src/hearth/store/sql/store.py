@@ -17,13 +17,16 @@ from hearth.ports import (
     JobQueue,
     Keys,
     Memberships,
+    Platforms,
     Projects,
+    Rules,
     Sessions,
     Teams,
     Tokens,
     Unit,
     Users,
     Variables,
+    Webhooks,
 )
 from hearth.store.intents import IntentFile
 from hearth.store.sql.address import parse_address
@@ -31,6 +34,7 @@ from hearth.store.sql.backend import Backend
 from hearth.store.sql.deployments import SqlDeployments
 from hearth.store.sql.executions import SqlExecutions
 from hearth.store.sql.functions import SqlFunctions, SqlKeys
+from hearth.store.sql.hosting import SqlPlatforms, SqlRules
 from hearth.store.sql.jobs import SharedJobs, SqlJobs
 from hearth.store.sql.keycheck import check_key, key_was_used
 from hearth.store.sql.log import SqlExecutionLog
@@ -42,6 +46,7 @@ from hearth.store.sql.session import Cipher, Session, Transactions, translated
 from hearth.store.sql.sqlite import SqliteBackend
 from hearth.store.sql.teams import SqlMemberships, SqlTeams
 from hearth.store.sql.variables import SqlVariables
+from hearth.store.sql.webhooks import SqlWebhooks
 
 INTENTS_FILE = "intents.log"
 
@@ -61,6 +66,9 @@ class SqlUnit:
         self.tokens: Tokens = SqlTokens(session)
         self.teams: Teams = SqlTeams(session)
         self.memberships: Memberships = SqlMemberships(session)
+        self.rules: Rules = SqlRules(session)
+        self.platforms: Platforms = SqlPlatforms(session)
+        self.webhooks: Webhooks = SqlWebhooks(session)
         self.jobs: JobQueue = SqlJobs(session)
 
 
