@@ -3,8 +3,9 @@
 import random
 from dataclasses import dataclass, field
 
+from hearth.executor.actions import Action, Assign, Member, Pause, Reject, Start, State, Stop, Waiter
 from hearth.executor.limits import PoolLimits
-from hearth.executor.pool import Action, Assign, Member, Pause, Pool, Reject, Start, State, Stop, Waiter
+from hearth.executor.pool import Pool
 from hearth.model.running import Artifact, InstanceKey, InstanceTemplate
 
 LIMITS = PoolLimits(

@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from hearth.executor.limits import PoolLimits
-from hearth.executor.pool import (
+from hearth.executor.actions import (
     MOVES,
     Action,
     Assign,
@@ -14,13 +13,14 @@ from hearth.executor.pool import (
     IllegalMove,
     Member,
     Pause,
-    Pool,
     Reject,
     Start,
     State,
     Stop,
     Waiter,
 )
+from hearth.executor.limits import PoolLimits
+from hearth.executor.pool import Pool
 from tests.executor.pool_world import template
 
 A, B = template("a"), template("b")

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hearth.executor.pool import Action, Assign, IllegalMove, Member, Pool, Waiter, _Key
+from hearth.executor.actions import Action, Assign, IllegalMove, Member, Waiter
+from hearth.executor.pool import Pool, _Key
 from tests.executor.pool_world import LIMITS, run_history
 
 HISTORY = st.binary(min_size=1, max_size=60)

@@ -4,8 +4,8 @@ import asyncio
 import re
 from dataclasses import dataclass, field
 
+from hearth.executor.actions import Member, Waiter
 from hearth.executor.logs import NATIVE_NOTICE, LogTail
-from hearth.executor.pool import Member, Waiter
 from hearth.executor.sandbox.spec import SandboxExit
 from hearth.model.resources import Header
 from hearth.model.running import Invocation, Outcome, Result

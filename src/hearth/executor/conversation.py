@@ -7,9 +7,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol, cast
 
+from hearth.executor.actions import Member
 from hearth.executor.calls import TIMED_OUT, Call, Ended, Ticket
 from hearth.executor.limits import ExecutorLimits
-from hearth.executor.pool import Member
 from hearth.executor.protocol import (
     BODY_PIECE_BYTES,
     AssignFrame,

@@ -13,12 +13,12 @@ from typing import Any, Protocol, TypeVar
 
 import structlog
 
+from hearth.executor.actions import Member
 from hearth.executor.calls import Ended, Ticket, reason_of
 from hearth.executor.code_cache import CodeCache
 from hearth.executor.conversation import Conversation
 from hearth.executor.limits import MIB, ExecutorLimits
 from hearth.executor.logs import decode
-from hearth.executor.pool import Member
 from hearth.executor.sandbox.spec import (
     Driver,
     Limits,

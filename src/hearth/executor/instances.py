@@ -4,9 +4,10 @@ import asyncio
 
 import structlog
 
+from hearth.executor.actions import Action, Assign, Closed, Full, Pause, Reject, Start
 from hearth.executor.calls import Ended, Ticket, failed_before_running
 from hearth.executor.instance import STOPPED, Instance, Surroundings
-from hearth.executor.pool import Action, Assign, Closed, Full, Pause, Pool, Reject, Start
+from hearth.executor.pool import Pool
 from hearth.model.refusals import Busy, Unavailable
 
 log = structlog.get_logger(__name__)
