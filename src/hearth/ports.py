@@ -26,6 +26,7 @@ from hearth.model.resources import (
     Webhook,
 )
 from hearth.model.running import BuildRequest, BuildResult, InstanceTemplate, Invocation, Result
+from hearth.model.sources import Fetched, FetchRequest
 from hearth.model.statuses import DeploymentStatus, ExecutionStatus
 
 T = TypeVar("T")
@@ -454,6 +455,21 @@ class Builder(Protocol):
 
         A build the user's code fails is a BuildResult without artifact; PlatformFault means ours failed.
         If cancelled, everything of the build is ended before the cancellation goes on.
+        """
+
+
+class SourceUnavailable(Exception):
+    """A source cannot be fetched: the text says why and what its user can do about it."""
+
+
+class Fetcher(Protocol):
+    """Brings the source of a deployment from where it is kept (git, bundled starters) into the file store."""
+
+    async def fetch(self, request: FetchRequest, on_log: Callable[[str], None]) -> Fetched:
+        """Fetch one source and store it under `request.key`. `on_log` gets pieces of the log as they come.
+
+        Raises SourceUnavailable; PlatformFault means ours failed. Repeating a fetch replaces what it stored. If
+        cancelled, everything of the fetch is ended before the cancellation goes on.
         """
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from hearth.model.sources import GitSource
 from hearth.model.statuses import DeploymentStatus, ExecutionStatus, JobStatus, Trigger
 
 
@@ -180,7 +181,8 @@ class Deployment:
     """One version of a function's code, with the record of its build.
 
     `source_key` and `artifact_key` name files in the file store, `""` while there is none; `artifact_digest`
-    is the SHA-256 of the artifact's bytes. `source_total_bytes` is what the upload announced.
+    is the SHA-256 of the artifact's bytes. `source_total_bytes` is what the upload announced. `git_source` is where
+    the source is fetched from if there is none yet; None for one that was uploaded.
     """
 
     id: str
@@ -215,6 +217,7 @@ class Deployment:
     provider_commit_url: str = ""
     provider_branch: str = ""
     provider_branch_url: str = ""
+    git_source: GitSource | None = None
     sequence: int = 0
 
 

@@ -16,7 +16,7 @@ from hearth.store.sql.columns import moment_column as _moment
 from hearth.store.sql.columns import number_column as _number
 from hearth.store.sql.columns import sequence_column as _sequence
 from hearth.store.sql.columns import text_column as _text
-from hearth.store.sql.types import Document, Headers, Words
+from hearth.store.sql.types import Document, Headers, Origin, Words
 
 projects = Table(
     "projects",
@@ -154,6 +154,7 @@ deployments = Table(
     _text("provider_commit_url"),
     _text("provider_branch"),
     _text("provider_branch_url"),
+    Column("git_source", Origin(), nullable=True),
     _text("build_logs"),
     UniqueConstraint("project_id", "id"),
     Index(None, "project_id", "function_id", "sequence"),

@@ -1,5 +1,6 @@
 """Column types: how our values look in both databases. Nothing here knows a table."""
 
+import dataclasses
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -10,6 +11,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
 from hearth.model import times
+from hearth.model.sources import GitSource, ReferenceKind
 from hearth.store.texts import storable
 
 _encode = msgspec.json.Encoder().encode
@@ -101,6 +103,24 @@ class Document(TypeDecorator[dict[str, Any]]):
     def process_result_value(self, value: str | None, dialect: Dialect) -> dict[str, Any] | None:
         """To a dictionary."""
         return None if value is None else _decode(value)
+
+
+class Origin(TypeDecorator[GitSource]):
+    """Where the source of a deployment is fetched from, as a JSON object; NULL for one that was uploaded."""
+
+    impl = _ORDERED_TEXT
+    cache_ok = True
+
+    def process_bind_param(self, value: GitSource | None, dialect: Dialect) -> str | None:
+        """To JSON text."""
+        return None if value is None else _encode(_storable_in(dataclasses.asdict(value))).decode()
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> GitSource | None:
+        """To a git source."""
+        if value is None:
+            return None
+        fields = _decode(value)
+        return GitSource(**{**fields, "kind": ReferenceKind(fields["kind"])})
 
 
 def encode_list(value: tuple[Any, ...]) -> str:

@@ -1,0 +1,64 @@
+"""Where things are inside a fetch sandbox, what a fetch is asked for, and the way it says that it failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+#: The operator's folder of repositories, read-only (HEARTH_TEMPLATES_URL=file:///...).
+MIRROR = "/mnt/mirror"
+#: Objects that git receives; on disk, gone with the fetch.
+OBJECTS = "/usr/local/objects"
+#: Git's configuration, with credentials if there are any: in memory only.
+PRIVATE = "/tmp"
+CHANNEL = 3
+ARCHIVE = 4
+
+
+class FetchFailed(Exception):
+    """The source cannot be had: `message` says why and what the user can do about it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The folders of one fetch; another one in tests, which run without a sandbox."""
+
+    mirror: str = MIRROR
+    objects: str = OBJECTS
+    private: str = PRIVATE
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to fetch. `mirror_path` is the repository below the mirror's folder, `""` for one at `url`.
+
+    `username` and `password` go to the host of `url` only. `content_bytes` and `entries` bound what is packed,
+    `archive_bytes` the packed archive (0 = no limit), `disk_bytes` everything on disk meanwhile.
+    """
+
+    url: str
+    mirror_path: str
+    kind: str
+    reference: str
+    root_directory: str
+    username: str
+    password: str
+    content_bytes: int
+    entries: int
+    archive_bytes: int
+    disk_bytes: int
+
+    @classmethod
+    def read(cls, fields: Mapping[str, Any]) -> Request:
+        """From the channel's JSON object."""
+        return cls(**fields)
+
+    @property
+    def place(self) -> str:
+        """The repository as messages name it."""
+        return f'"{self.mirror_path}" in this server\'s mirror' if self.mirror_path else f'"{self.url}"'
