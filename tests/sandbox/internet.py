@@ -37,10 +37,13 @@ class World:
         self.turns = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """`GET /blob` answers 1 MiB, `GET /away` redirects to a private address, `echo` echoes to the end."""
+        """Port 22 greets and leaves; `GET /blob` answers 1 MiB, `GET /away` redirects to a private address, `echo` echoes to the end."""
         host, port = writer.get_extra_info("sockname")[:2]
         self.tcp.append((host, port))
         try:
+            if port == 22:
+                writer.write(b"SSH-2.0-canary\r\n")
+                return
             line = await asyncio.wait_for(reader.readline(), 20)
             if line.startswith(b"GET /blob"):
                 writer.write(b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BLOB) + BLOB)

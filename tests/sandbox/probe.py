@@ -423,6 +423,18 @@ def many_connections(args):
     return {"alive": alive}
 
 
+def greetings(args):
+    """Connect again and again to a server that speaks first and leaves: what it said each time."""
+    heard = set()
+    for _ in range(args["count"]):
+        with socket.create_connection(tuple(args["target"]), 5) as client:
+            text = b""
+            while part := client.recv(100):
+                text += part
+            heard.add(text.decode())
+    return sorted(heard)
+
+
 def many_questions(args):
     """Ask as fast as possible; how many questions were answered with an address."""
     answered = refused = 0

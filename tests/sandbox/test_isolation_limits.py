@@ -19,6 +19,23 @@ pytestmark = pytest.mark.anyio
 MEBIBYTE = 1 << 20
 
 
+async def test_R_limits_are_in_force_before_the_program_starts(driver: NsDriver) -> None:
+    """Told from outside by the kernel's own files, on v1 and v2."""
+    limits = replace(LIMITS, memory_bytes=96 * MEBIBYTE, cpus=0.5, pids=33)
+    box = await driver.start(spec("linger", {"stay": True}, limits=limits))
+    found: dict[str, str] = {}
+    for folder in map(Path, cgroup_folders(box.id)):
+        assert str(box.pid) in (folder / "cgroup.procs").read_text().split()
+        for name in ("memory.limit_in_bytes", "memory.max", "cpu.cfs_quota_us", "cpu.max", "pids.max"):
+            if (folder / name).exists():
+                found[name] = (folder / name).read_text().strip()
+    await box.kill()
+    await output_of(box)
+    assert str(96 * MEBIBYTE) in (found.get("memory.limit_in_bytes"), found.get("memory.max"))
+    assert "50000" in (found.get("cpu.cfs_quota_us"), *found.get("cpu.max", "").split())
+    assert found["pids.max"] == "33"
+
+
 @pytest.mark.parametrize(
     "args",
     [{"bound": 512}, {"bound": 512, "tmp": 48}, {"bound": 512, "in_child": True}],
