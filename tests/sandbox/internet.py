@@ -37,7 +37,7 @@ class World:
         self.turns = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Port 22 greets and leaves; `GET /blob` answers 1 MiB, `GET /away` redirects to a private address, `echo` echoes to the end."""
+        """Port 22 greets and leaves; others serve `GET /blob` (1 MiB), `GET /away` (a redirect), `echo` and `hold`."""
         host, port = writer.get_extra_info("sockname")[:2]
         self.tcp.append((host, port))
         try:
