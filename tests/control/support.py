@@ -31,6 +31,8 @@ from tests.store.samples import KEY, FakeClock, deployment, function, project
 
 ARTIFACT = Artifact("artifacts/abc", "abc", 10)
 NODE = "here"
+#: The runtime that `tests.store.samples.function` is written for.
+RUNTIMES = ({"$id": "node-22", "name": "Node.js", "version": "22"},)
 
 
 class ScriptedBuilder:
@@ -92,7 +94,7 @@ class World:
         bus.subscribe(lambda occurrence: self.events.append(occurrence.event))
         self.limits = ControlLimits()
         specifications = Specifications(0, 0)
-        environment = Environment(endpoint="http://api/v1", region="r", runtimes=(), mint_key=lambda *_: "key")
+        environment = Environment(endpoint="http://api/v1", region="r", runtimes=RUNTIMES, mint_key=lambda *_: "key")
         self.runnables = Runnables(store, specifications, environment)
         starter = DeploymentStarter(clock=clock, limits=self.limits)
         common: dict[str, Any] = {"store": store, "clock": clock, "events": bus}

@@ -31,6 +31,10 @@ class Environment:
         self._names = {row["$id"]: (str(row["name"]), str(row["version"])) for row in runtimes}
         self._mint_key = mint_key
 
+    def knows(self, runtime: str) -> bool:
+        """Whether the catalogue has this runtime; it may have vanished since a function was made."""
+        return runtime in self._names
+
     def of_run(
         self,
         function: Function,

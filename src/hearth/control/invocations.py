@@ -45,10 +45,16 @@ def require_runnable(runnable: Runnable | None, *, privileged: bool) -> tuple[Ru
     """What must hold before a run, in the contract's order (functions-api 5.15, 4-7).
 
     Raises `function_not_found` (also for a disabled function, unless the caller is a key or an admin),
-    `deployment_not_found`, `build_not_ready`.
+    `function_runtime_unsupported`, `deployment_not_found`, `build_not_ready`.
     """
     if runnable is None or not (runnable.function.enabled or privileged):
         raise Refusal("function_not_found")
+    if not runnable.known_runtime:
+        raise Refusal(
+            "function_runtime_unsupported",
+            f"This server does not know the function's runtime {runnable.function.runtime} any more. "
+            "Give the function another one and deploy it again.",
+        )
     if runnable.deployment is None:
         raise Refusal(
             "deployment_not_found",

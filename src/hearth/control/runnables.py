@@ -19,11 +19,15 @@ from hearth.ports import Store
 
 @dataclass(frozen=True, slots=True)
 class Runnable:
-    """A function with its active deployment and, when that is ready, the template of its instances."""
+    """A function with its active deployment and, when that is ready, the template of its instances.
+
+    `known_runtime` is false when the catalogue does not have the function's runtime any more.
+    """
 
     function: Function
     deployment: Deployment | None
     template: InstanceTemplate | None
+    known_runtime: bool = True
 
 
 class Runnables:
@@ -67,6 +71,8 @@ class Runnables:
             function = await unit.functions.get(function_id)
             if function is None:
                 return None
+            if not self._environment.knows(function.runtime):
+                return Runnable(function, None, None, known_runtime=False)
             deployment = None
             if function.deployment_id:
                 deployment = await unit.deployments.get(function_id, function.deployment_id)

@@ -78,7 +78,6 @@ def _implied(route: Route) -> Iterator[Documented]:
     ):
         yield "general_query_invalid"
         yield "general_cursor_not_found"
-        yield "database_query_order_null"
     if route.body is not Body.IGNORED:
         yield "general_bad_request"  # a body that stops arriving
         yield "general_rate_limit_exceeded"  # bodies fill the memory set aside for them
