@@ -4,11 +4,14 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from hearth.executor.sandbox.launch import start_gate, start_spawner
 from hearth.executor.sandbox.ns import NsDriver
 from hearth.executor.sandbox.spec import Network
+from tests.sandbox.conftest import gate_config, spawner_config
 from tests.sandbox.harness import LIMITS, Internet, in_network, output_of, outside, read_some, run, spec, until
 from tests.sandbox.internet import BLOB
 
@@ -198,3 +201,18 @@ def hold_command() -> tuple[str, ...]:
         "print('open', flush=True); s.recv(1)"
     )
     return ("/usr/bin/python3", "-I", "-S", "-c", code)
+
+
+async def test_the_gate_can_go_out_in_another_network_namespace(quiet: Internet, data_folder: Path) -> None:
+    """What whole-server tests use to have a made-up internet while the server itself stays on the host's network."""
+    folder = data_folder / "elsewhere"
+    folder.mkdir()
+    config = replace(gate_config(), network_namespace=f"/proc/{quiet.process.pid}/ns/net")
+    driver = NsDriver(start_spawner(spawner_config(folder)), start_gate(config))
+    try:
+        found = (await run(driver, "connects", {"targets": [["public.test", 80], ["203.0.113.1", 80]]}, **GATE)).answer
+    finally:
+        await driver.close()
+    assert "200 OK" in found["public.test 80"][0]
+    assert found["203.0.113.1 80"][0] == "ECONNRESET", "an own address of that namespace: the gate decides"
+    assert quiet.seen()["tcp"] == [[PUBLIC, 80]]

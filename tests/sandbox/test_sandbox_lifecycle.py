@@ -145,6 +145,17 @@ async def test_a_tree_deeper_than_any_path_is_deleted(driver: NsDriver, data_fol
     assert not folder.exists()
 
 
+async def test_many_folders_are_deleted_at_once_and_each_is_answered(driver: NsDriver, data_folder: Path) -> None:
+    folders = [data_folder / "many" / str(number) for number in range(20)]
+    for folder in folders:
+        (folder / "a" / "b").mkdir(parents=True)
+        (folder / "a" / "file").write_text("x")
+        (folder / "link").symlink_to("/usr")
+    await asyncio.gather(*(driver.remove_tree(str(folder)) for folder in folders))
+    assert list((data_folder / "many").iterdir()) == []
+    assert Path("/usr/bin").exists()
+
+
 async def test_remove_tree_stays_below_the_data_folder(driver: NsDriver, data_folder: Path) -> None:
     for path in ("/etc", str(data_folder), f"{data_folder}/../x", "relative"):
         with pytest.raises(SandboxFailed):

@@ -18,9 +18,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from hearth.executor.sandbox import boxes, cgroups, facilities, inside, messages, netlink, root, syscalls, trees
+from hearth.executor.sandbox import boxes, cgroups, facilities, inside, messages, netlink, root, syscalls
 from hearth.executor.sandbox.boxes import Box
 from hearth.executor.sandbox.config import SpawnerConfig, spawner_config
+from hearth.executor.sandbox.deletions import Deletions
 from hearth.executor.sandbox.messages import BadMessage
 from hearth.executor.sandbox.spec import Network
 
@@ -28,20 +29,7 @@ LOCK_WAIT_S = 15.0
 END_WAIT_S = 10.0
 OUTGOING_MAX = 20_000
 """Messages the API process may leave unread before it counts as gone."""
-HELPERS_MAX = 4
-HELPER_TIMEOUT_S = 900.0
 RETRY_S = 0.005
-
-
-class Deletion:
-    """A child process that deletes a folder, so that a large one does not hold up the loop."""
-
-    def __init__(self, sequence: int, pid: int, pidfd: int, result_fd: int) -> None:
-        self.sequence = sequence
-        self.pid = pid
-        self.pidfd = pidfd
-        self.result_fd = result_fd
-        self.deadline = time.monotonic() + HELPER_TIMEOUT_S
 
 
 class Spawner:
@@ -70,8 +58,7 @@ class Spawner:
         self.poll = select.epoll()
         self.handlers: dict[int, Callable[[], None]] = {}
         self.outgoing: deque[tuple[bytes, Sequence[int]]] = deque()
-        self.helpers: dict[int, Deletion] = {}
-        self.waiting_removals: deque[tuple[int, str]] = deque()
+        self.deletions = Deletions(self.bases, control.fileno(), self._watch, self._unwatch, self.send)
         self.open = True
         self._watch(control.fileno(), self._on_control)
 
@@ -84,8 +71,7 @@ class Spawner:
         deadline = time.monotonic() + END_WAIT_S
         for box in list(self.boxes.values()):
             self._end(box)
-        for helper in self.helpers.values():
-            syscalls.pidfd_kill(helper.pidfd)
+        self.deletions.end()
         while self.boxes and time.monotonic() < deadline:
             self._turn(0.02)
         if self.cgroups is not None:
@@ -104,14 +90,12 @@ class Spawner:
             elif box.starting and now > box.deadline:
                 box.problem = box.problem or "start: took too long"
                 self._end(box)
-        for helper in list(self.helpers.values()):
-            if now > helper.deadline:
-                syscalls.pidfd_kill(helper.pidfd)
+        self.deletions.end(now)
 
     def _timeout(self) -> float:
         if any(box.status is not None for box in self.boxes.values()):
             return RETRY_S
-        return 1.0 if self.helpers or any(box.starting for box in self.boxes.values()) else -1.0
+        return 1.0 if self.deletions.busy or any(box.starting for box in self.boxes.values()) else -1.0
 
     def _watch(self, fd: int, handler: Callable[[], None]) -> None:
         self.handlers[fd] = handler
@@ -187,7 +171,7 @@ class Spawner:
                     self._freeze(message)
                     self.send({"seq": sequence})
                 case "remove_tree":
-                    self._remove_tree(sequence, messages.data_path(message.get("path"), self.config, "path"))
+                    self.deletions.start(sequence, messages.data_path(message.get("path"), self.config, "path"))
                 case "facilities":
                     found = facilities.probe_facilities(self.config)
                     self.send({"seq": sequence, "facilities": [facilities.to_list(one) for one in found]})
@@ -363,48 +347,6 @@ class Spawner:
         if box.group is None or self.cgroups is None:
             raise BadMessage("freeze: cgroups are weakened")
         self.cgroups.freeze(box.group, frozen)
-
-    def _remove_tree(self, sequence: int, path: str) -> None:
-        self.waiting_removals.append((sequence, path))
-        self._next_removal()
-
-    def _next_removal(self) -> None:
-        while self.waiting_removals and len(self.helpers) < HELPERS_MAX:
-            sequence, path = self.waiting_removals.popleft()
-            reader, writer = os.pipe2(os.O_CLOEXEC)
-            pid, pidfd = syscalls.clone(0)
-            if pid == 0:
-                self._delete_and_exit(path, writer)
-            os.close(writer)
-            helper = Deletion(sequence, pid, pidfd, reader)
-            self.helpers[pidfd] = helper
-            self._watch(pidfd, lambda helper=helper: self._on_helper(helper))  # type: ignore[misc]
-
-    def _delete_and_exit(self, path: str, writer: int) -> None:
-        """In a helper process: delete the folder, say what went wrong if anything did, exit."""
-        try:
-            os.close(self.control.fileno())
-            syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
-            parent = self.bases.open_parent(path)
-            trees.delete(parent, os.path.basename(path))
-        except FileNotFoundError:
-            os._exit(0)
-        except BaseException as problem:  # noqa: BLE001 - reported to the parent
-            with contextlib.suppress(OSError):
-                os.write(writer, str(problem).encode(errors="replace")[:800] or b"failed")
-        finally:
-            os._exit(0)
-
-    def _on_helper(self, helper: Deletion) -> None:
-        _, status = os.waitpid(helper.pid, 0)
-        problem = os.read(helper.result_fd, 1_024).decode(errors="replace")
-        os.close(helper.result_fd)
-        self._unwatch(helper.pidfd)
-        del self.helpers[helper.pidfd]
-        if status and not problem:
-            problem = f"helper ended with status {status}"
-        self.send({"seq": helper.sequence, "error": problem} if problem else {"seq": helper.sequence})
-        self._next_removal()
 
 
 def _pipe_device() -> int:
