@@ -71,7 +71,7 @@ def test_local_private_and_translated_private_addresses_are_denied(text: str) ->
         "1.1.1.1",
         "8.8.8.8",
         "93.184.216.34",
-        "203.0.113.80",
+        "203.0.113.9",
         "192.0.2.7",
         "198.51.100.1",
         "172.15.255.255",
