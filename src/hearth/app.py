@@ -13,6 +13,7 @@ from hearth.auth.identify import Identify
 from hearth.auth.secrets import VariableCipher
 from hearth.auth.tokens import Tokens
 from hearth.build.builder import BuildSettings, SandboxBuilder
+from hearth.build.fetcher import SandboxFetcher, TemplatesHost
 from hearth.control.bootstrap import bootstrap
 from hearth.control.builds import Builds
 from hearth.control.control import Control
@@ -21,10 +22,12 @@ from hearth.control.environment import Environment
 from hearth.control.events import EventBus
 from hearth.control.executions import ExecutionsControl
 from hearth.control.functions import FunctionsControl
+from hearth.control.git_deployments import GitDeployments
 from hearth.control.jobs import JobKind
 from hearth.control.repairs import Repairs
 from hearth.control.retention import Retention
 from hearth.control.runnables import ProjectCache, Runnables
+from hearth.control.sources import Sources
 from hearth.control.specifications import Specifications
 from hearth.control.starting import DeploymentStarter
 from hearth.control.uploads import Uploads
@@ -146,12 +149,15 @@ class Application:
             self._registries,
             BuildSettings(disk_mb=settings.build_disk_mb),
         )
+        templates = TemplatesHost.of(settings.templates_url)
+        fetcher = SandboxFetcher(self._driver, files, settings.data_dir, templates)
         starter = DeploymentStarter(clock=clock, limits=limits)
         uploads = Uploads(store=store, files=files, clock=clock, events=events, starter=starter, limits=limits)
         builds = Builds(
             store=store,
             clock=clock,
             events=events,
+            sources=Sources(store=store, files=files, fetcher=fetcher, limits=limits),
             builder=builder,
             executor=executor,
             environment=environment,
@@ -192,6 +198,9 @@ class Application:
             functions=functions,
             variables=variables,
             deployments=deployments,
+            git_deployments=GitDeployments(
+                store=store, clock=clock, events=events, starter=starter, templates_url=templates.url
+            ),
             executions=executions,
             runtimes=runtimes,
             specifications=specifications,

@@ -22,6 +22,7 @@ import hearth
 from hearth import telemetry
 from hearth.app import Application
 from hearth.auth.secrets import KeyFileRefused, load_or_create_key
+from hearth.build.fetcher import TemplatesHost
 from hearth.datafolder import DataFolder, FolderRefused
 from hearth.executor.sandbox.config import API_NAME, GateConfig, SpawnerConfig
 from hearth.executor.sandbox.facilities import probe_facilities
@@ -99,7 +100,7 @@ def spawner_config(settings: Settings, uid: int, gid: int, packs: Packs) -> Spaw
         data_folder=str(settings.data_dir),
         server_uid=uid,
         server_gid=gid,
-        read_only_bases=(str(shims), *sorted(mounts)),
+        read_only_bases=(str(shims), *sorted(mounts), *filter(None, [TemplatesHost.of(settings.templates_url).mirror])),
         uid_first=first,
         uid_count=last - first + 1,
         weaken=tuple(sorted(settings.weakened)),

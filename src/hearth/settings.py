@@ -6,6 +6,7 @@
 import dataclasses
 import os
 import tomllib
+import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -210,6 +211,7 @@ def _check(settings: Settings, problems: list[str]) -> None:
     url = settings.database_url
     if url and not url.startswith(("postgresql://", "sqlite:///")):
         problems.append(f"database_url: must be postgresql://... or sqlite:///path, not {url!r}")
+    _check_templates_url(settings.templates_url, problems)
     if settings.files_url:
         problems.append("files_url: only the data folder is supported by this version; leave it empty")
     if settings.nats_url:
@@ -221,3 +223,21 @@ def _check(settings: Settings, problems: list[str]) -> None:
         return
     if not 1_000 <= first <= last - 63 <= 2**31:
         problems.append("uid_range: must hold at least 64 uids, the first at least 1000")
+
+
+def _check_templates_url(url: str, problems: list[str]) -> None:
+    """`url` may hold a password, so it is not repeated."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        port_is_number = parts.port is None or parts.port > 0
+    except ValueError:
+        problems.append("templates_url: not an address")
+        return
+    if parts.scheme == "file" and not parts.netloc and parts.path.startswith("/"):
+        folder = Path(urllib.parse.unquote(parts.path))
+        if not folder.is_dir() or folder.resolve() == Path("/"):
+            problems.append(f"templates_url: {folder} is not a folder of repositories; create it or name another one")
+    elif parts.scheme not in ("https", "http") or not parts.hostname or not port_is_number:
+        problems.append("templates_url: must be https://host, http://host or file:///folder")
+    elif parts.query or parts.fragment or any(char.isspace() or not char.isprintable() for char in url):
+        problems.append("templates_url: must be a plain address, without query, fragment or spaces")

@@ -30,6 +30,8 @@ ENDPOINTS = [
     ("GET", "/v1/functions/specifications", "functions.list_specifications", ("functions.read",), 200),
     ("POST", F + "/deployments", "deployments.create", ("functions.write",), 202),
     ("POST", F + "/deployments/duplicate", "deployments.duplicate", ("functions.write",), 202),
+    ("POST", F + "/deployments/template", "deployments.create_template", ("functions.write",), 202),
+    ("POST", F + "/deployments/vcs", "deployments.create_vcs", ("functions.write",), 202),
     ("POST", D + "/build", "deployments.duplicate", ("functions.write",), 202),
     ("POST", D + "/builds/B", "deployments.duplicate", ("functions.write",), 202),
     ("GET", F + "/deployments", "deployments.list", ("functions.read",), 200),

@@ -20,7 +20,9 @@ from hearth.control.environment import Environment
 from hearth.control.events import EventBus
 from hearth.control.executions import ExecutionsControl
 from hearth.control.functions import FunctionsControl
+from hearth.control.git_deployments import GitDeployments
 from hearth.control.runnables import ProjectCache, Runnables
+from hearth.control.sources import Sources
 from hearth.control.specifications import Specifications
 from hearth.control.starting import DeploymentStarter
 from hearth.control.uploads import Uploads
@@ -29,7 +31,7 @@ from hearth.control.views import ControlLimits
 from hearth.model.resources import ApiKey, Project
 from hearth.model.running import Invocation, Outcome, Result
 from hearth.model.statuses import DeploymentStatus
-from hearth.ports import Builder, Executor, Runtimes, Store
+from hearth.ports import Builder, Executor, Fetcher, Runtimes, Store
 from hearth.store import open_store
 from hearth.store.files.local import LocalFiles
 from tests.api.support import ALL_SCOPES, NOW, RUNTIMES, FixedClock
@@ -84,6 +86,7 @@ class Whole:
         running: dict[str, Any] = {**common, "executor": executor, "runnables": runnables}
         uploads = Uploads(files=files, starter=starter, limits=limits, **common)
         builds = Builds(
+            sources=Sources(store=store, files=files, fetcher=cast(Fetcher, None), limits=limits),
             builder=cast(Builder, None),
             environment=environment,
             specifications=specifications,
@@ -96,6 +99,7 @@ class Whole:
             functions=FunctionsControl(runtimes=runtimes, specifications=specifications, **running),
             variables=VariablesControl(**running),
             deployments=DeploymentsControl(files=files, starter=starter, uploads=uploads, builds=builds, **running),
+            git_deployments=GitDeployments(starter=starter, templates_url="https://git.test", **common),
             executions=ExecutionsControl(mint_key=tokens.mint, **running),
             runtimes=runtimes,
             specifications=specifications,

@@ -15,6 +15,7 @@ from hearth.control.executions import ExecutionsControl
 from hearth.control.jobs import JobKind, build_job
 from hearth.control.repairs import Repairs
 from hearth.control.runnables import Runnables
+from hearth.control.sources import Sources
 from hearth.control.specifications import Specifications
 from hearth.control.starting import DeploymentStarter
 from hearth.control.uploads import Uploads, upload_key
@@ -24,6 +25,7 @@ from hearth.jobs.reaper import Reaper
 from hearth.jobs.worker import Worker
 from hearth.model.resources import Deployment
 from hearth.model.running import Artifact, BuildRequest, BuildResult, InstanceTemplate, Invocation, Result
+from hearth.model.sources import Commit, Fetched, FetchRequest
 from hearth.ports import Executor, Store
 from hearth.store import open_store
 from hearth.store.files.local import LocalFiles
@@ -61,6 +63,35 @@ class ScriptedBuilder:
         return self.outcome
 
 
+class ScriptedFetcher:
+    """Fetches what the test says, once `go` is set: `outcome` is what to return or raise."""
+
+    def __init__(self, files: LocalFiles) -> None:
+        self.outcome: Fetched | Exception = Fetched(6, "1.0.2", Commit("c" * 40, "Ada", "a message\n"))
+        self.go = asyncio.Event()
+        self.go.set()
+        self.started = asyncio.Event()
+        self.ended_early = 0
+        self.requests: list[FetchRequest] = []
+        self._files = files
+
+    async def fetch(self, request: FetchRequest, on_log: Callable[[str], None]) -> Fetched:
+        self.requests.append(request)
+        on_log("fetching\n")
+        self.started.set()
+        try:
+            await self.go.wait()
+        except asyncio.CancelledError:
+            self.ended_early += 1
+            raise
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        async with self._files.scratch() as path:
+            path.write_bytes(b"source")
+            await self._files.adopt(request.key, path)
+        return self.outcome
+
+
 class NotingExecutor:
     """Runs nothing and notes what it was asked for; `invoke` waits for `answer`."""
 
@@ -89,6 +120,7 @@ class World:
     def __init__(self, store: Store, files: LocalFiles, clock: FakeClock) -> None:
         self.store, self.files, self.clock = store, files, clock
         self.builder, self.executor = ScriptedBuilder(), NotingExecutor()
+        self.fetcher = ScriptedFetcher(files)
         self.events: list[str] = []
         self.bus = bus = EventBus()
         bus.subscribe(lambda occurrence: self.events.append(occurrence.event))
@@ -101,6 +133,7 @@ class World:
         executor = cast(Executor, self.executor)
         self.uploads = Uploads(files=files, starter=starter, limits=self.limits, **common)
         self.builds = Builds(
+            sources=Sources(store=store, files=files, fetcher=self.fetcher, limits=self.limits),
             builder=self.builder,
             executor=executor,
             environment=environment,

@@ -1,7 +1,8 @@
 """Requests in older shapes, brought into the newest one before they are checked (contract: functions-api 16).
 
-Both shapes are accepted from everybody where they cannot be confused (`specification`, `data`); what changes the
-meaning of a request is done only for clients that say they are older. Filters apply from the oldest to the newest.
+Both shapes are accepted from everybody where they cannot be confused (`specification`, `data`, `version`); what
+changes the meaning of a request is done only for clients that say they are older. Filters apply from the oldest to
+the newest.
 """
 
 import re
@@ -49,6 +50,12 @@ def _specification(fields: Fields) -> None:
 def _execution_data(fields: Fields) -> None:
     if "data" in fields and "body" not in fields:
         fields["body"] = fields["data"]
+
+
+def _template_version(fields: Fields) -> None:
+    version = fields.pop("version", None)
+    if version is not None and fields.get("type") is None and fields.get("reference") is None:
+        fields["type"], fields["reference"] = "tag", version
 
 
 def _implied_commands(fields: Fields) -> None:
@@ -131,6 +138,7 @@ _CHAIN: tuple[tuple[Version | None, frozenset[str], Callable[[Fields], None]], .
 _ALWAYS: tuple[tuple[frozenset[str], Callable[[Fields], None]], ...] = (
     (_SETTINGS, _specification),
     (frozenset({"executions.create"}), _execution_data),
+    (frozenset({"deployments.create_template"}), _template_version),
 )
 
 

@@ -1,6 +1,15 @@
 """The whole table of routes."""
 
-from hearth.api.resources import catalogue, deployments, executions, functions, health, reference, variables
+from hearth.api.resources import (
+    catalogue,
+    deployments,
+    executions,
+    functions,
+    git_deployments,
+    health,
+    reference,
+    variables,
+)
 from hearth.api.routes import Facts, Route
 
 
@@ -10,6 +19,7 @@ def all_routes(facts: Facts) -> tuple[Route, ...]:
         *executions.routes(facts),
         *functions.routes(facts),
         *deployments.ROUTES,
+        *git_deployments.ROUTES,
         *variables.ROUTES,
         *catalogue.ROUTES,
         *health.ROUTES,

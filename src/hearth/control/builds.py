@@ -16,13 +16,14 @@ import structlog
 from hearth.control.environment import Environment
 from hearth.control.functions import activate
 from hearth.control.runnables import Runnables
+from hearth.control.sources import Sources
 from hearth.control.specifications import Specifications
 from hearth.control.starting import DeploymentStarter
 from hearth.control.views import BUILD_MEMORY_MIN_MB, LOG_LIMIT_CHARS, VARIABLES_MAX, ControlLimits
 from hearth.model.resources import Deployment, Function, Variable
 from hearth.model.running import BuildRequest, BuildResult
 from hearth.model.statuses import DEPLOYMENT_FINAL, DeploymentStatus
-from hearth.ports import Builder, Clock, Events, Executor, Store, Unit
+from hearth.ports import Builder, Clock, Events, Executor, SourceUnavailable, Store, Unit
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +42,7 @@ class Builds:
         store: Store,
         clock: Clock,
         events: Events,
+        sources: Sources,
         builder: Builder,
         executor: Executor,
         environment: Environment,
@@ -52,6 +54,7 @@ class Builds:
         self._store = store
         self._clock = clock
         self._events = events
+        self._sources = sources
         self._builder = builder
         self._executor = executor
         self._environment = environment
@@ -88,20 +91,21 @@ class Builds:
                 return
             await self._starter.note_latest(unit, function_id)
             variables = await _variables(unit, function_id)
-        build = asyncio.create_task(self._build(function, deployment, variables))
+        build = asyncio.create_task(self._prepare_and_build(function, deployment, variables))
         self._running[deployment_id] = build
         try:
-            result = await asyncio.shield(build)
+            prepared, result = await asyncio.shield(build)
         except asyncio.CancelledError:
             ours = not build.cancelled()
             build.cancel()
             await asyncio.wait([build])
             if ours:
                 raise  # this call was cancelled, not the build
+            await self._sources.forget_if_gone(project_id, function_id, deployment_id)
             return
         finally:
             del self._running[deployment_id]
-        await self._finish(function, deployment, result, started, variables)
+        await self._finish(function, prepared, result, started, variables)
 
     async def fail(self, project_id: str, function_id: str, deployment_id: str, reason: str) -> None:
         """End a build that cannot go on (lost worker, our fault) as failed, with `reason` as its last log line."""
@@ -128,6 +132,19 @@ class Builds:
         """Put a lost build back to waiting, saying so in its log, in the caller's transaction."""
         await unit.deployments.append_log(deployment_id, _red(f"{reason} The build is started again."), LOG_LIMIT_CHARS)
         await unit.deployments.move(deployment_id, DeploymentStatus.WAITING)
+
+    async def _prepare_and_build(
+        self, function: Function, deployment: Deployment, variables: tuple[tuple[Variable, ...], tuple[Variable, ...]]
+    ) -> tuple[Deployment, BuildResult]:
+        """Fetch the source if need be, then build; the deployment is given back as its source made it."""
+        writer = _LogWriter(self._store, deployment, marks_building=False)
+        try:
+            prepared = await self._sources.prepare(deployment, writer.write)
+        except SourceUnavailable as problem:
+            return deployment, BuildResult(None, str(problem))
+        finally:
+            await writer.close()
+        return prepared, await self._build(function, prepared, variables)
 
     async def _build(
         self, function: Function, deployment: Deployment, variables: tuple[tuple[Variable, ...], tuple[Variable, ...]]
@@ -216,14 +233,14 @@ class Builds:
 class _LogWriter:
     """Writes a running build's output to its deployment a few times a second, and the first of it at once."""
 
-    def __init__(self, store: Store, deployment: Deployment) -> None:
+    def __init__(self, store: Store, deployment: Deployment, *, marks_building: bool = True) -> None:
         self._store = store
         self._deployment = deployment
         self._pending: list[str] = []
         self._pending_chars = 0
         self._arrived = asyncio.Event()
         self._closing = asyncio.Event()
-        self._building = False
+        self._building = not marks_building
         self._task = asyncio.create_task(self._run())
 
     def write(self, text: str) -> None:
@@ -260,7 +277,7 @@ class _LogWriter:
     async def _append(self, text: str) -> None:
         async with self._store.begin(self._deployment.project_id) as unit:
             if not self._building:
-                # The first output marks the build as begun (contract: functions-api 9).
+                # The first output of the build marks it as begun (contract: functions-api 9); a fetch does not.
                 await unit.deployments.move(self._deployment.id, DeploymentStatus.BUILDING)
                 self._building = True
             await unit.deployments.append_log(self._deployment.id, text, LOG_LIMIT_CHARS)

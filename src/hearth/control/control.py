@@ -6,6 +6,7 @@ from typing import Protocol
 from hearth.control.deployments import DeploymentsControl
 from hearth.control.executions import ExecutionsControl
 from hearth.control.functions import FunctionsControl
+from hearth.control.git_deployments import GitDeployments
 from hearth.control.runnables import ProjectCache
 from hearth.control.specifications import Specifications
 from hearth.control.variables import VariablesControl
@@ -26,6 +27,7 @@ class Control:
     functions: FunctionsControl
     variables: VariablesControl
     deployments: DeploymentsControl
+    git_deployments: GitDeployments
     executions: ExecutionsControl
     runtimes: Runtimes
     specifications: Specifications

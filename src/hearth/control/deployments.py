@@ -5,6 +5,7 @@ Uploads live in `uploads`, what happens around a running build in `builds`.
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from pathlib import Path
 
 from hearth.control.builds import Builds
@@ -18,6 +19,7 @@ from hearth.model.ids import unique_id
 from hearth.model.queries import ListQuery
 from hearth.model.refusals import Refusal
 from hearth.model.resources import Deployment
+from hearth.model.sources import GitSource, ReferenceKind
 from hearth.model.statuses import DeploymentStatus
 from hearth.ports import Clock, Events, Executor, FileNotStored, Files, Page, Store, Unit
 
@@ -98,25 +100,33 @@ class DeploymentsControl:
     async def duplicate(self, project_id: str, function_id: str, deployment_id: str) -> Deployment:
         """Build the stored source again with the function's current settings; always activates.
 
-        Raises `function_not_found`, `deployment_not_found` (also when no source is stored any more).
+        A source that is not stored is fetched again, at the commit that was fetched before if there is one. Raises
+        `function_not_found`, `deployment_not_found` (also when there is no source any more).
         """
         async with self._store.view(project_id) as unit:
             original = await _require(unit, function_id, deployment_id)
-        if not original.source_key:
-            raise Refusal("deployment_not_found")
         new_id = unique_id()
-        key = upload_key(project_id, new_id)
-        try:
-            await self._files.copy(original.source_key, key)
-        except FileNotStored:
-            raise Refusal("deployment_not_found") from None
+        key = await self._copy_source(original, upload_key(project_id, new_id))
         try:
             deployment = await self._store_duplicate(project_id, function_id, original, new_id, key)
         except BaseException:
-            await self._files.delete(key)
+            if key:
+                await self._files.delete(key)
             raise
         self._events.emit(project_id, f"functions.{function_id}.deployments.{deployment.id}.update", deployment)
         return deployment
+
+    async def _copy_source(self, original: Deployment, key: str) -> str:
+        """Copy a stored source to `key`; `""` if it has to be fetched. Raises `deployment_not_found`."""
+        if original.source_key:
+            try:
+                await self._files.copy(original.source_key, key)
+                return key
+            except FileNotStored:
+                pass  # it may still be fetched
+        if original.git_source is None:
+            raise Refusal("deployment_not_found")
+        return ""
 
     async def _store_duplicate(
         self, project_id: str, function_id: str, original: Deployment, new_id: str, key: str
@@ -137,8 +147,8 @@ class DeploymentsControl:
                     commands=function.commands,
                     activate=True,
                     source_key=key,
-                    source_size_bytes=original.source_size_bytes,
-                    source_total_bytes=original.source_total_bytes,
+                    source_size_bytes=original.source_size_bytes if key else 0,
+                    source_total_bytes=original.source_total_bytes if key else 0,
                     source_chunks_total=original.source_chunks_total,
                     source_chunks_uploaded=original.source_chunks_total,
                     provider_repository_name=original.provider_repository_name,
@@ -151,6 +161,7 @@ class DeploymentsControl:
                     provider_commit_url=original.provider_commit_url,
                     provider_branch=original.provider_branch,
                     provider_branch_url=original.provider_branch_url,
+                    git_source=_fixed(original),
                 )
             )
             await self._starter.queue(unit, function, deployment)
@@ -227,3 +238,9 @@ async def _require(unit: Unit, function_id: str, deployment_id: str) -> Deployme
     if deployment is None:
         raise Refusal("deployment_not_found")
     return deployment
+
+
+def _fixed(deployment: Deployment) -> GitSource | None:
+    """The git source of a deployment at the commit it was fetched at, so that a branch that moved changes nothing."""
+    source, commit = deployment.git_source, deployment.provider_commit_hash
+    return replace(source, kind=ReferenceKind.COMMIT, reference=commit) if source is not None and commit else source

@@ -65,7 +65,7 @@ class Repairs:
                 await self._repair(deployment)
 
     async def _repair(self, deployment: Deployment) -> None:
-        if deployment.source_key:
+        if deployment.source_key or deployment.git_source is not None:
             await self._queue_again(deployment)
             return
         async with self._store.view(deployment.project_id) as unit:
@@ -80,7 +80,7 @@ class Repairs:
             await self._fail(deployment, f"The upload was not completed within {hours:g} hours. Deploy the code again.")
 
     async def _queue_again(self, deployment: Deployment) -> None:
-        """A complete source without a job: cannot happen by our own writes, but must not wait for ever."""
+        """A build without a job: cannot happen by our own writes, but must not wait for ever."""
         log.warning("build had no job and is queued again", deployment_id=deployment.id)
         async with self._store.begin(deployment.project_id) as unit:
             if deployment.status is not DeploymentStatus.WAITING:

@@ -1,0 +1,81 @@
+"""Sources that are fetched: brought into the file store before their build, and what is known of them noted."""
+
+import urllib.parse
+from collections.abc import Callable
+from typing import Any
+
+from hearth.control.uploads import upload_key
+from hearth.control.views import ControlLimits
+from hearth.model.resources import Deployment
+from hearth.model.sources import Fetched, FetchRequest, ReferenceKind, shortened
+from hearth.ports import Fetcher, Files, SourceUnavailable, Store
+
+#: Seconds one fetch may take, unless a build may take less.
+FETCH_TIMEOUT_S = 300.0
+
+
+class Sources:
+    """The step before a build for deployments that come from git. Called by `Builds` only."""
+
+    def __init__(self, *, store: Store, files: Files, fetcher: Fetcher, limits: ControlLimits) -> None:
+        self._store = store
+        self._files = files
+        self._fetcher = fetcher
+        self._limits = limits
+
+    async def prepare(self, deployment: Deployment, on_log: Callable[[str], None]) -> Deployment:
+        """The deployment with its source in the file store, fetched if it is not there yet; as it is in the database.
+
+        Raises SourceUnavailable with what the user can do, PlatformFault. If cancelled, a fetch is ended first.
+        """
+        source = deployment.git_source
+        if source is None or deployment.source_key:
+            return deployment
+        request = FetchRequest(
+            deployment_id=deployment.id,
+            source=source,
+            key=upload_key(deployment.project_id, deployment.id),
+            timeout_s=min(FETCH_TIMEOUT_S, float(self._limits.build_timeout_s)),
+            limit_bytes=self._limits.source_size_bytes,
+        )
+        fetched = await self._fetcher.fetch(request, on_log)
+        async with self._store.begin(deployment.project_id) as unit:
+            changes = {"source_key": request.key, **_facts(deployment, fetched)}
+            stored = await unit.deployments.update(deployment.id, **changes)
+        if stored is None:
+            await self._files.delete(request.key)
+            raise SourceUnavailable("The deployment was deleted while its source was fetched.")
+        return stored
+
+    async def forget_if_gone(self, project_id: str, function_id: str, deployment_id: str) -> None:
+        """Remove what a fetch stored at the very moment its deployment was deleted. Called after its task has ended."""
+        async with self._store.view(project_id) as unit:
+            kept = await unit.deployments.get(function_id, deployment_id)
+        if kept is None:
+            await self._files.delete(upload_key(project_id, deployment_id))
+
+
+def branch_page(repository_page: str, reference: str) -> str:
+    """Where the git host shows a reference (contract: functions-api 9.2), `""` without a host."""
+    return f"{repository_page}/blob/{urllib.parse.quote(reference, safe='/')}" if repository_page else ""
+
+
+def _facts(deployment: Deployment, fetched: Fetched) -> dict[str, Any]:
+    """What is known of the source now. A commit of a known branch leaves the branch as it is."""
+    source, page = deployment.git_source, deployment.provider_repository_url
+    keeps_branch = source is not None and source.kind is ReferenceKind.COMMIT
+    branch = deployment.provider_branch if keeps_branch else fetched.reference
+    facts: dict[str, Any] = {
+        "source_size_bytes": fetched.size_bytes,
+        "source_total_bytes": fetched.size_bytes,
+        "provider_branch": branch,
+        "provider_branch_url": branch_page(page, branch),
+    }
+    if fetched.commit is not None:
+        facts |= {
+            "provider_commit_hash": fetched.commit.hash,
+            "provider_commit_author": fetched.commit.author,
+            "provider_commit_message": shortened(fetched.commit.message),
+            "provider_commit_url": f"{page}/commit/{fetched.commit.hash}" if page else "",
+        }
+    return facts
