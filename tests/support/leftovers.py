@@ -108,7 +108,7 @@ def _ancestors(pid: int) -> set[int]:
 
 
 def _cgroups(pid: int) -> frozenset[Path]:
-    """The folders of a process's control groups, in every hierarchy that is mounted here."""
+    """The folders of a process's control groups and of those above them, in every hierarchy that is mounted here."""
     mounts: dict[str, Path] = {}
     for line in _read(Path("/proc/self/mountinfo")).splitlines():
         left, _, right = line.partition(" - ")
@@ -122,7 +122,8 @@ def _cgroups(pid: int) -> frozenset[Path]:
         _, controllers, group = line.split(":", 2)
         hierarchy = mounts.get(controllers.split(",")[0])
         if hierarchy is not None and group != "/":
-            folders.add(hierarchy / group.lstrip("/"))
+            folder = hierarchy / group.lstrip("/")
+            folders |= {folder, *(above for above in folder.parents if above.is_relative_to(hierarchy))} - {hierarchy}
     return frozenset(folders)
 
 
