@@ -14,6 +14,10 @@ from hearth.executor.sandbox.messages import (
     data_path,
     decode,
     encode,
+    mount_message,
+    mount_request,
+    retune_message,
+    retune_request,
     start_message,
     start_request,
 )
@@ -34,6 +38,7 @@ SPEC = SandboxSpec(
     ),
     network=Network.GATE,
     descriptors={5: 0, 7: 0},
+    mount_point="/mnt/later",
 )
 
 
@@ -50,7 +55,10 @@ def test_a_spec_survives_the_way() -> None:
     request = start_request(message(), CONFIG, 4)
     assert request.numbers == (5, 7)
     assert request.opened == ((b"\x0a\0\0\0", 8),)
-    for name in ("id", "profile", "argv", "environment", "limits", "mounts", "network", "working_folder", "channel"):
+    for name in (
+        *("id", "profile", "argv", "environment", "limits", "mounts"),
+        *("network", "working_folder", "channel", "mount_point"),
+    ):
         assert getattr(request.spec, name) == getattr(SPEC, name)
 
 
@@ -67,6 +75,11 @@ def test_the_descriptors_must_be_as_many_as_announced(count: int) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
+        {"mount_point": "/etc"},
+        {"mount_point": "/mnt/../etc"},
+        {"mount_point": "/mnt/code"},
+        {"mount_point": "/mnt"},
+        {"mount_point": None},
         {"id": "../x"},
         {"id": "A"},
         {"id": ""},
@@ -189,3 +202,29 @@ def test_strange_values_are_refused_or_followed_and_never_raise_anything_else(ch
         start_request(message() | changes, CONFIG, 4)
     except BadMessage:
         return
+
+
+def test_what_is_mounted_later_is_checked_as_at_the_start() -> None:
+    good = {"seq": 1, **mount_message("run-1", Mount("/srv/data/code/1", "/mnt/later"))}
+    assert mount_request(good, CONFIG) == ("run-1", Mount("/srv/data/code/1", "/mnt/later"))
+    for mount in (
+        ["/etc", "/mnt/later", False],
+        ["/srv/data/../x", "/mnt/later", False],
+        ["/srv/data/code/1", "/etc", False],
+        ["/srv/data/code/1", "/mnt/later", True],
+        ["/srv/data/code/1", "/mnt/later"],
+        None,
+    ):
+        with pytest.raises(BadMessage):
+            mount_request(good | {"mount": mount}, CONFIG)
+    for changes in ({"id": "X"}, {"extra": 1}):
+        with pytest.raises(BadMessage):
+            mount_request(good | changes, CONFIG)
+
+
+def test_limits_are_checked_at_a_change_as_at_the_start() -> None:
+    good = {"seq": 1, **retune_message("run-1", Limits(128 << 20, 0.5))}
+    assert retune_request(good) == ("run-1", Limits(128 << 20, 0.5))
+    for limits in ({}, good["limits"] | {"cpus": 0}, good["limits"] | {"memory_bytes": 1}, None):
+        with pytest.raises(BadMessage):
+            retune_request(good | {"limits": limits})

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hearth.executor.sandbox.cgroups import Group, Usage
+from hearth.executor.sandbox.spec import Limits
 
 REMOVALS_MAX = 400
 """Attempts to delete a cgroup before it is left to the next sweep (2 s at the loop's pace)."""
@@ -23,6 +24,9 @@ class Box:
     pidfd: int
     report: socket.socket | None
     group: Group | None
+    limits: Limits
+    mount_point: str
+    """Where a folder may be mounted into it, once; "" = nowhere, and its limits stay."""
     deadline: float
     """Monotonic seconds by which it must have started."""
     starting: bool = True
@@ -36,6 +40,10 @@ class Box:
     usage: Usage = field(default_factory=Usage)
     removals: int = 0
     gate_fds: list[int] = field(default_factory=list)
+    meminfo_fd: int = -1
+    """Its /proc/meminfo, to be written when its limits are changed."""
+    is_filled: bool = False
+    """Whether it has been given the folder for its mount point."""
 
     def exit_message(self) -> dict[str, Any]:
         """What the driver is told at the end."""

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hearth.executor.sandbox import syscalls
+from hearth.executor.sandbox.spec import Limits
 
 CPU_PERIOD_US = 100_000
 NEEDED = ("memory", "cpu", "pids")
@@ -211,6 +212,22 @@ class Cgroups:
             raise CgroupError(f"create group {id}: {problem}") from problem
         return Group(tuple(folders), event)
 
+    def retune(self, group: Group, old: Limits, new: Limits) -> None:
+        """Change the limits of a group from `old` to `new`. Raises CgroupError, e.g. when it uses more already."""
+        unified = self.unified_folder(group)
+        try:
+            for folder in group.folders:
+                one = next(item for item in self.hierarchies if self._parents[item.mount] == os.path.dirname(folder))
+                names = frozenset(self._v2_controllers) if one.unified else one.controllers
+                if "pids" in names and new.pids != old.pids:
+                    write(f"{folder}/pids.max", new.pids)
+                if "cpu" in names and new.cpus != old.cpus:
+                    _limit_cpu(folder, new.cpus, folder == unified)
+                if "memory" in names and new.memory_bytes != old.memory_bytes:
+                    _change_memory(folder, old.memory_bytes, new.memory_bytes, folder == unified)
+        except OSError as problem:
+            raise CgroupError(f"change limits: {problem}") from problem
+
     def unified_folder(self, group: Group) -> str | None:
         if self.unified is None:
             return None
@@ -316,6 +333,17 @@ def _limit_memory(folder: str, limit: int, unified: bool) -> int:
     finally:
         os.close(control)
     return event
+
+
+def _change_memory(folder: str, old: int, new: int, unified: bool) -> None:
+    """Raise or lower the memory limit; v1 insists that the one with swap is never the smaller one."""
+    if unified:
+        write(f"{folder}/memory.max", new)
+        return
+    names = ["memory.limit_in_bytes", "memory.memsw.limit_in_bytes"]
+    for name in names if new < old else reversed(names):
+        with contextlib.suppress(FileNotFoundError):  # kernels without swap accounting
+            write(f"{folder}/{name}", new)
 
 
 def _named(folder: str, name: str, depth: int) -> Iterator[str]:

@@ -18,8 +18,9 @@ from hearth.executor.sandbox import cgroups, netlink, root, syscalls, trees
 from hearth.executor.sandbox.messages import StartRequest
 from hearth.executor.sandbox.spec import Limits
 
-GO, ENTERED, SOCKETS, FAILED = b"g", b"x", b"s", b"!"
-"""On the report socket: parent's "you are in your cgroup"; about to exec; the gate's sockets; a step failed."""
+GO, ENTERED, SOCKETS, MEMINFO, FAILED = b"g", b"x", b"s", b"m", b"!"
+"""On the report socket: parent's "you are in your cgroup"; about to exec; the gate's sockets; the file shown as
+/proc/meminfo; a step failed."""
 
 PARKED_DESCRIPTORS = 256
 """Descriptors wait above this number while the numbers the program sees are put in order."""
@@ -67,7 +68,7 @@ def run(plan: Plan, report: socket.socket) -> None:
         _restore_signals()
         os.setsid()
         step = "mounts"
-        _enter(plan)
+        _enter(plan, report)
         step = "network"
         _network(plan, report)
         step = "cgroup"
@@ -113,7 +114,7 @@ def _restore_signals() -> None:
     signal.set_wakeup_fd(-1)
 
 
-def _enter(plan: Plan) -> None:
+def _enter(plan: Plan, report: socket.socket) -> None:
     """Enter a private copy of the template and add this sandbox's own mounts."""
     spec = plan.request.spec
     syscalls.setns(plan.template.namespace_fd, syscalls.CLONE_NEWNS)
@@ -126,11 +127,9 @@ def _enter(plan: Plan) -> None:
     with open("/proc/self/oom_score_adj", "w") as file:
         file.write(str(OOM_SCORE_ADJUSTMENT))
     _mask_proc(plan.template)
-    size, inodes = spec.limits.tmp_bytes, spec.limits.tmp_inodes
-    syscalls.mount("tmpfs", "/tmp", "tmpfs", flags, f"size={size},nr_inodes={inodes},mode=1777")  # noqa: S108
-    shared = min(size, SHM_BYTES_MAX)
-    syscalls.mount("tmpfs", "/dev/shm", "tmpfs", flags, f"size={shared},nr_inodes=1024,mode=1777")  # noqa: S108
-    _own_files(plan)
+    for target, options in temporary_folders(spec.limits):
+        syscalls.mount("tmpfs", target, "tmpfs", flags, f"{options},mode=1777")
+    _own_files(plan, report)
     for mount in plan.mounts:
         syscalls.move_mount(mount.fd, mount.target)
     for mount in plan.mounts:
@@ -155,7 +154,7 @@ def _cover(source: str, target: str) -> None:
     os.close(copy)
 
 
-def _own_files(plan: Plan) -> None:
+def _own_files(plan: Plan, report: socket.socket) -> None:
     """The files and mount points only this sandbox has, on a small tmpfs that is read-only when the program starts."""
     own, uid = root.OWN_FOLDER, plan.uid
     flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
@@ -167,14 +166,18 @@ def _own_files(plan: Plan) -> None:
     if plan.use_gate:
         _write(f"{own}/resolv.conf", root.RESOLV_CONF)
         shown.append(("resolv.conf", "/etc/resolv.conf"))
+    points = [(mount.target, mount.folder) for mount in plan.mounts]
+    if plan.request.spec.mount_point:
+        points.append((plan.request.spec.mount_point, True))
+        _lend_meminfo(f"{own}/meminfo", report)
     for name, folder in (("mnt", "/mnt"), ("opt", "/opt"), ("local", "/usr/local")):
-        targets = [mount for mount in plan.mounts if mount.target == folder or mount.target.startswith(folder + "/")]
+        targets = [point for point in points if point[0] == folder or point[0].startswith(folder + "/")]
         if not targets:
             continue
         os.mkdir(f"{own}/{name}", 0o755)
-        for mount in targets:
-            point = f"{own}/{name}" + mount.target[len(folder) :]
-            if mount.folder:
+        for target, is_folder in targets:
+            point = f"{own}/{name}" + target[len(folder) :]
+            if is_folder:
                 os.makedirs(point, 0o755, exist_ok=True)
             else:
                 os.makedirs(os.path.dirname(point), 0o755, exist_ok=True)
@@ -192,6 +195,18 @@ def meminfo(limit_bytes: int) -> str:
     rows = {"MemTotal": total_kb, "MemFree": total_kb, "MemAvailable": total_kb}
     rows |= dict.fromkeys(("Buffers", "Cached", "SwapCached", "SwapTotal", "SwapFree", "Shmem", "Slab"), 0)
     return "".join(f"{name + ':':<16}{value:>8} kB\n" for name, value in rows.items())
+
+
+def _lend_meminfo(path: str, report: socket.socket) -> None:
+    """Give the spawner a way to rewrite the file when the limits change.
+
+    Opened through another copy of the mount: one with a writer could not be made read-only.
+    """
+    copy = syscalls.open_tree(os.path.dirname(path))
+    writer = os.open(os.path.basename(path), os.O_WRONLY | os.O_CLOEXEC, dir_fd=copy)
+    os.close(copy)
+    socket.send_fds(report, [MEMINFO], [writer])
+    os.close(writer)
 
 
 def _write(path: str, content: str) -> None:
@@ -229,6 +244,13 @@ def _arrange_descriptors(plan: Plan, report: int) -> int:
     syscalls.close_range(following, kept - 1)
     syscalls.close_range(kept + 1)
     return kept
+
+
+def temporary_folders(limits: Limits) -> tuple[tuple[str, str], ...]:
+    """The tmpfs of a sandbox and the options that bound them."""
+    size, inodes = limits.tmp_bytes, limits.tmp_inodes
+    shared = min(size, SHM_BYTES_MAX)
+    return ("/tmp", f"size={size},nr_inodes={inodes}"), ("/dev/shm", f"size={shared},nr_inodes=1024")  # noqa: S108
 
 
 def _limits(limits: Limits, use_cgroups: bool) -> None:

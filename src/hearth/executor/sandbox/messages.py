@@ -63,7 +63,6 @@ def decode(data: bytes) -> dict[str, Any]:
 
 def start_message(sequence: int, spec: SandboxSpec, opened: Sequence[str] = ()) -> dict[str, Any]:
     """What the driver sends for a start."""
-    limits = spec.limits
     return {
         "op": "start",
         "seq": sequence,
@@ -71,14 +70,33 @@ def start_message(sequence: int, spec: SandboxSpec, opened: Sequence[str] = ()) 
         "profile": spec.profile.value,
         "argv": list(spec.argv),
         "environment": dict(spec.environment),
-        "limits": {name: getattr(limits, name) for name in Limits.__dataclass_fields__},
-        "mounts": [[mount.source, mount.target, mount.writable] for mount in spec.mounts],
+        "limits": _limits_fields(spec.limits),
+        "mounts": [_mount_fields(mount) for mount in spec.mounts],
         "network": spec.network.value,
         "opened": list(opened),
         "working_folder": spec.working_folder,
         "descriptors": list(spec.descriptors),
         "channel": spec.channel,
+        "mount_point": spec.mount_point,
     }
+
+
+def mount_message(id: str, mount: Mount) -> dict[str, Any]:
+    """What the driver sends to mount something into a running sandbox."""
+    return {"op": "mount", "id": id, "mount": _mount_fields(mount)}
+
+
+def retune_message(id: str, limits: Limits) -> dict[str, Any]:
+    """What the driver sends to change the limits of a running sandbox."""
+    return {"op": "retune", "id": id, "limits": _limits_fields(limits)}
+
+
+def _mount_fields(mount: Mount) -> list[Any]:
+    return [mount.source, mount.target, mount.writable]
+
+
+def _limits_fields(limits: Limits) -> dict[str, Any]:
+    return {name: getattr(limits, name) for name in Limits.__dataclass_fields__}
 
 
 # ---------------------------------------------------------------------------------------------- checks
@@ -132,14 +150,19 @@ def data_path(value: Any, config: SpawnerConfig, what: str) -> str:
     return path
 
 
+def _target(value: Any, what: str) -> str:
+    target = plain_path(value, what)
+    _need(
+        any(below(target, folder, itself=True) for folder in TARGET_FOLDERS),
+        f"{what}: {target!r} is not below {', '.join(TARGET_FOLDERS)}",
+    )
+    return target
+
+
 def _mount(value: Any, config: SpawnerConfig) -> Mount:
     if not isinstance(value, list) or len(value) != 3 or not isinstance(value[2], bool):
         raise BadMessage("mount: not [source, target, writable]")
-    target = plain_path(value[1], "mount target")
-    _need(
-        any(below(target, folder, itself=True) for folder in TARGET_FOLDERS),
-        f"mount target: {target!r} is not below {', '.join(TARGET_FOLDERS)}",
-    )
+    target = _target(value[1], "mount target")
     source = plain_path(value[0], "mount source")
     if value[2]:
         return Mount(data_path(source, config, "writable mount source"), target, True)
@@ -195,6 +218,7 @@ def start_request(message: Mapping[str, Any], config: SpawnerConfig, descriptors
     expected = {
         *("op", "seq", "id", "profile", "argv", "environment", "limits"),
         *("mounts", "network", "opened", "working_folder", "descriptors", "channel"),
+        "mount_point",
     }
     _need(message.keys() == expected, "start: wrong fields")
     argv = tuple(text(item, "argv", 65_536) for item in _sequence(message["argv"], "argv", 256))
@@ -222,6 +246,25 @@ def start_request(message: Mapping[str, Any], config: SpawnerConfig, descriptors
         network=network,
         working_folder=plain_path(message["working_folder"], "working_folder"),
         channel=channel,
+        mount_point=_target(message["mount_point"], "mount_point") if message["mount_point"] != "" else "",
+    )
+    _need(
+        not spec.mount_point or not any(below(mount.target, spec.mount_point, itself=True) for mount in spec.mounts),
+        "mount_point: something is mounted there from the start",
     )
     opened = tuple(_network(item) for item in _sequence(message["opened"], "opened", OPENED_MAX))
     return StartRequest(spec, numbers, opened)
+
+
+def mount_request(message: Mapping[str, Any], config: SpawnerConfig) -> tuple[str, Mount]:
+    """Check a mount message: the sandbox's id and what it is to be shown. Raises BadMessage."""
+    _need(message.keys() == {"op", "seq", "id", "mount"}, "mount: wrong fields")
+    mount = _mount(message["mount"], config)
+    _need(not mount.writable, "mount: only a read-only one is possible after the start")
+    return sandbox_id(message["id"]), mount
+
+
+def retune_request(message: Mapping[str, Any]) -> tuple[str, Limits]:
+    """Check a retune message: the sandbox's id and its new limits. Raises BadMessage."""
+    _need(message.keys() == {"op", "seq", "id", "limits"}, "retune: wrong fields")
+    return sandbox_id(message["id"]), _limits(message["limits"])

@@ -10,7 +10,7 @@ from typing import Any
 from hearth.executor.sandbox import messages
 from hearth.executor.sandbox.launch import Helper
 from hearth.executor.sandbox.outbox import Outbox
-from hearth.executor.sandbox.spec import Facility, Network, SandboxExit, SandboxFailed, SandboxSpec
+from hearth.executor.sandbox.spec import Facility, Limits, Mount, Network, SandboxExit, SandboxFailed, SandboxSpec
 
 RECEIVE_PER_WAKE = 64
 LOST = SandboxExit(code=-1, signal=None)
@@ -43,6 +43,14 @@ class NsSandbox:
         """Raises SandboxFailed when it cannot be frozen; nothing happens to one that has ended."""
         if not self._ended.done():
             await self._driver.request({"op": "freeze", "id": self.id, "frozen": frozen}, "freeze")
+
+    async def mount(self, mount: Mount) -> None:
+        """See `Sandbox.mount`."""
+        await self._driver.request(messages.mount_message(self.id, mount), "mount")
+
+    async def retune(self, limits: Limits) -> None:
+        """See `Sandbox.retune`."""
+        await self._driver.request(messages.retune_message(self.id, limits), "retune")
 
     def ended(self, how: SandboxExit) -> None:
         """Called by the driver when the spawner told how it ended."""

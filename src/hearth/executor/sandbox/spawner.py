@@ -18,15 +18,19 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from hearth.executor.sandbox import boxes, cgroups, facilities, inside, messages, netlink, root, syscalls
+from hearth.executor.sandbox import boxes, cgroups, facilities, inside, messages, netlink, root, syscalls, trees
 from hearth.executor.sandbox.boxes import Box
 from hearth.executor.sandbox.config import SpawnerConfig, spawner_config
-from hearth.executor.sandbox.deletions import Deletions
+from hearth.executor.sandbox.errands import Errands
+from hearth.executor.sandbox.later import Later
 from hearth.executor.sandbox.messages import BadMessage
 from hearth.executor.sandbox.spec import Network
 
 LOCK_WAIT_S = 15.0
 END_WAIT_S = 10.0
+DELETIONS_AT_ONCE = 4
+VISITS_AT_ONCE = 32
+"""Child processes at work in running sandboxes; each takes a millisecond or two."""
 OUTGOING_MAX = 20_000
 """Messages the API process may leave unread before it counts as gone."""
 RETRY_S = 0.005
@@ -58,7 +62,9 @@ class Spawner:
         self.poll = select.epoll()
         self.handlers: dict[int, Callable[[], None]] = {}
         self.outgoing: deque[tuple[bytes, Sequence[int]]] = deque()
-        self.deletions = Deletions(self.bases, control.fileno(), self._watch, self._unwatch, self.send)
+        self.deletions = Errands(control.fileno(), self._watch, self._unwatch, DELETIONS_AT_ONCE)
+        self.visits = Errands(control.fileno(), self._watch, self._unwatch, VISITS_AT_ONCE)
+        self.later = Later(self.boxes, config, self.bases, self.cgroups, self.visits, self._answer)
         self.open = True
         self._watch(control.fileno(), self._on_control)
 
@@ -72,6 +78,7 @@ class Spawner:
         for box in list(self.boxes.values()):
             self._end(box)
         self.deletions.end()
+        self.visits.end()
         while self.boxes and time.monotonic() < deadline:
             self._turn(0.02)
         if self.cgroups is not None:
@@ -91,6 +98,7 @@ class Spawner:
                 box.problem = box.problem or "start: took too long"
                 self._end(box)
         self.deletions.end(now)
+        self.visits.end(now)
 
     def _timeout(self) -> float:
         if any(box.status is not None for box in self.boxes.values()):
@@ -171,7 +179,12 @@ class Spawner:
                     self._freeze(message)
                     self.send({"seq": sequence})
                 case "remove_tree":
-                    self.deletions.start(sequence, messages.data_path(message.get("path"), self.config, "path"))
+                    path = messages.data_path(message.get("path"), self.config, "path")
+                    self.deletions.run(lambda: self._delete(path), lambda problem: self._answer(sequence, problem))
+                case "mount":
+                    self.later.mount(sequence, message)
+                case "retune":
+                    self.later.retune(sequence, message)
                 case "facilities":
                     found = facilities.probe_facilities(self.config)
                     self.send({"seq": sequence, "facilities": [facilities.to_list(one) for one in found]})
@@ -179,6 +192,9 @@ class Spawner:
                     raise BadMessage(f"unknown operation {str(other)[:40]!r}")
         except (BadMessage, OSError, cgroups.CgroupError) as problem:
             self.send({"seq": sequence, "error": str(problem)[:800]})
+
+    def _answer(self, sequence: int, problem: str) -> None:
+        self.send({"seq": sequence, "error": problem[:800]} if problem else {"seq": sequence})
 
     # ------------------------------------------------------------------------------------------ start
 
@@ -230,7 +246,7 @@ class Spawner:
             root.close_mounts(mounts)
         ours.setblocking(False)
         deadline = time.monotonic() + self.config.start_timeout_s
-        box = Box(spec.id, message["seq"], uid, pid, pidfd, ours, group, deadline)
+        box = Box(spec.id, message["seq"], uid, pid, pidfd, ours, group, spec.limits, spec.mount_point, deadline)
         self.boxes[spec.id] = box
         self._watch(pidfd, lambda: self._on_exit(box))
         self._watch(ours.fileno(), lambda: self._on_report(box))
@@ -269,6 +285,8 @@ class Spawner:
                 return
             except OSError:
                 data, descriptors = b"", []
+            if data == inside.MEMINFO and descriptors:
+                box.meminfo_fd = descriptors.pop()
             box.gate_fds += descriptors
             if data == inside.ENTERED:
                 box.entered = True
@@ -317,6 +335,9 @@ class Spawner:
         for fd in box.gate_fds:
             os.close(fd)
         box.gate_fds = []
+        if box.meminfo_fd >= 0:
+            os.close(box.meminfo_fd)
+            box.meminfo_fd = -1
 
     def _close_event(self, group: cgroups.Group) -> None:
         if group.oom_event_fd >= 0:
@@ -336,6 +357,11 @@ class Spawner:
             self.send({"seq": box.sequence, "error": box.problem or "ended"})
 
     # ------------------------------------------------------------------------------------------ others
+
+    def _delete(self, path: str) -> None:
+        """In a child process: delete a folder below the data folder."""
+        with contextlib.suppress(FileNotFoundError):
+            trees.delete(self.bases.open_parent(path), os.path.basename(path))
 
     def _freeze(self, message: dict[str, Any]) -> None:
         box = self.boxes.get(messages.sandbox_id(message.get("id")))

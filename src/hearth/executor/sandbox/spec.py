@@ -72,6 +72,8 @@ class SandboxSpec:
     working_folder: str = "/"
     descriptors: Mapping[int, int] = field(default_factory=dict)
     channel: bool = True
+    mount_point: str = ""
+    """An empty folder to make inside, at which something is mounted after the start (`Sandbox.mount`); "" = none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,20 @@ class Sandbox(Protocol):
 
     async def freeze(self, frozen: bool) -> None:
         """Stop or continue all its processes (no CPU time while frozen)."""
+
+    async def mount(self, mount: Mount) -> None:
+        """Show a host folder read-only at the `mount_point` the sandbox was started with; possible once.
+
+        What runs inside sees it from then on and cannot undo it. Raises SandboxFailed; then, or if cancelled, it is
+        not known whether the folder is there, and the sandbox should be ended.
+        """
+
+    async def retune(self, limits: Limits) -> None:
+        """Change the limits of a sandbox started with a `mount_point`, for what it is to run.
+
+        Open files and file size stay as they were at the start, and processes do not become more. Raises
+        SandboxFailed, also when it already uses more than `limits` allow; some may have changed then.
+        """
 
 
 @dataclass(frozen=True, slots=True)
