@@ -10,6 +10,7 @@ import structlog
 from hearth.api.app import create_app
 from hearth.api.settings import ApiSettings
 from hearth.auth.identify import Identify
+from hearth.auth.people import People
 from hearth.auth.secrets import VariableCipher
 from hearth.auth.tokens import Tokens
 from hearth.build.builder import BuildSettings, SandboxBuilder
@@ -131,6 +132,7 @@ class Application:
         settings, clock, tokens = self._settings, self._clock, self._tokens
         limits = control_limits(settings)
         events = EventBus()
+        people = People(store, tokens, clock)
         self._files = files = LocalFiles(settings.data_dir)
         runtimes = Catalogue(self._packs)
         specifications = Specifications(settings.compute_cpus, settings.compute_memory)
@@ -188,7 +190,13 @@ class Application:
             builds=builds,
         )
         self._executions = executions = ExecutionsControl(
-            store=store, clock=clock, events=events, executor=executor, runnables=runnables, mint_key=tokens.mint
+            store=store,
+            clock=clock,
+            events=events,
+            executor=executor,
+            runnables=runnables,
+            mint_key=tokens.mint,
+            mint_user_jwt=tokens.mint_user_jwt,
         )
         self._repairs = Repairs(
             store=store, clock=clock, executions=executions, uploads=uploads, builds=builds, limits=limits
@@ -227,7 +235,7 @@ class Application:
         )
         retention = Retention(store=store, clock=clock, deployments=deployments, limits=limits)
         self._maintenance = Maintenance(repairs=self._repairs, retention=retention)
-        identify = Identify(store, tokens, clock)
+        identify = Identify(store, tokens, clock, people)
         self.asgi = create_app(control, identify, settings=api_settings(settings), clock=clock)
 
 

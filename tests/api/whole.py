@@ -11,6 +11,7 @@ from hearth.api.app import create_app
 from hearth.api.settings import ApiSettings
 from hearth.auth.identify import Identify
 from hearth.auth.keys import hash_secret
+from hearth.auth.people import People
 from hearth.auth.secrets import VariableCipher
 from hearth.auth.tokens import Tokens
 from hearth.control.builds import Builds
@@ -100,12 +101,14 @@ class Whole:
             variables=VariablesControl(**running),
             deployments=DeploymentsControl(files=files, starter=starter, uploads=uploads, builds=builds, **running),
             git_deployments=GitDeployments(starter=starter, templates_url="https://git.test", **common),
-            executions=ExecutionsControl(mint_key=tokens.mint, **running),
+            executions=ExecutionsControl(mint_key=tokens.mint, mint_user_jwt=tokens.mint_user_jwt, **running),
             runtimes=runtimes,
             specifications=specifications,
             health=store,
         )
-        self.app = create_app(control, Identify(store, tokens, clock), settings=ApiSettings(), clock=clock)
+        self.app = create_app(
+            control, Identify(store, tokens, clock, People(store, tokens, clock)), settings=ApiSettings(), clock=clock
+        )
 
     def client(self, key: str = SECRET, **headers: str) -> httpx.AsyncClient:
         """A client of the project, with one of its keys."""

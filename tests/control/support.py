@@ -144,7 +144,11 @@ class World:
             **common,
         )
         self.executions = ExecutionsControl(
-            executor=executor, runnables=self.runnables, mint_key=lambda *_: "key", **common
+            executor=executor,
+            runnables=self.runnables,
+            mint_key=lambda *_: "key",
+            mint_user_jwt=lambda *claims: "/".join(map(str, claims)),
+            **common,
         )
         self.repairs = Repairs(
             store=store,

@@ -14,10 +14,10 @@ from hearth.api.router import Router
 from hearth.api.routes import Body, Route
 from hearth.auth.identify import Credentials
 from hearth.model.actor import Actor, ActorKind
+from hearth.model.people import CONSOLE
 from hearth.model.refusals import Refusal
+from hearth.model.resources import Project
 
-#: The reserved project of the console, which a request without a project means.
-CONSOLE = "console"
 #: Group of the routes that need a project (contract: functions-api 1, check 18b).
 FUNCTIONS_GROUP = "functions"
 #: Bodies up to this many bytes are not counted against the memory budget.
@@ -54,14 +54,19 @@ class Pipeline:
         self._check_origin(request)
         body = _FieldsReader(request, route, services)
         try:
-            project_id = about["project_id"] = await self._project(request, body)
+            project = await self._project(request, body)
+            project_id = about["project_id"] = CONSOLE if project is None else project.id
             version = parse_version(request.header(b"x-appwrite-response-format"))
-            actor = await services.identify.identify(_credentials(request, project_id))
+            actor = await services.identify.identify(_credentials(request, project_id, project))
             _check_scope(route, actor)
+            if actor.refusal:
+                raise Refusal(actor.refusal)
             client_ip = client_address(request, services.settings.trusted_proxies)
             standing = None
             if route.abuse is not None and services.settings.abuse:
-                standing = services.limits.check_route(route.abuse, request.scope["path"], actor, client_ip)
+                fields = await body.peek() if route.abuse.fields else {}
+                place = f"{project_id}{request.scope['path']}"
+                standing = services.limits.check_route(route.abuse, place, actor, client_ip, fields)
             if project_id == CONSOLE and FUNCTIONS_GROUP in route.groups:
                 raise Refusal("general_access_forbidden")
             call = Call(
@@ -78,6 +83,8 @@ class Pipeline:
         finally:
             body.release()
         if standing is not None:
+            if route.abuse is not None and route.abuse.resets:
+                services.limits.forget(standing)
             answer.headers += [(name.encode(), value.encode()) for name, value in standing.headers().items()]
         return answer
 
@@ -94,18 +101,19 @@ class Pipeline:
                 "Register its host name, or add it to the server's allowed origins.",
             )
 
-    async def _project(self, request: Request, body: "_FieldsReader") -> str:
-        """Header, then query, then body; unknown ids are refused here (check 5)."""
+    async def _project(self, request: Request, body: "_FieldsReader") -> Project | None:
+        """Header, then query, then body; None means the console. Unknown ids are refused here (check 5)."""
         project_id = request.header(b"x-appwrite-project")
         if not project_id and request.query_string:
             project_id = _text(request.query().get("project"))
         if not project_id:
             project_id = _text((await body.peek()).get("project"))
         if not project_id or project_id == CONSOLE:
-            return CONSOLE
-        if await self._services.control.projects.get(project_id) is None:
+            return None
+        project = await self._services.control.projects.get(project_id)
+        if project is None:
             raise Refusal("project_not_found")
-        return project_id
+        return project
 
 
 async def _handle(call: Call, body: "_FieldsReader", version: Version | None) -> Answer:
@@ -130,8 +138,9 @@ def _check_scope(route: Route, actor: Actor) -> None:
         )
 
 
-def _credentials(request: Request, project_id: str) -> Credentials:
+def _credentials(request: Request, project_id: str, project: Project | None) -> Credentials:
     header = request.header
+    query = request.query() if request.query_string else {}
     return Credentials(
         project_id=project_id,
         header_project_id=header(b"x-appwrite-project"),
@@ -140,8 +149,13 @@ def _credentials(request: Request, project_id: str) -> Credentials:
         jwt=header(b"x-appwrite-jwt"),
         cookie=header(b"cookie"),
         fallback_cookies=header(b"x-fallback-cookies"),
-        mode=header(b"x-appwrite-mode") or (_text(request.query().get("mode")) if request.query_string else ""),
+        mode=header(b"x-appwrite-mode") or _text(query.get("mode")),
         sdk_name=header(b"x-sdk-name"),
+        team_id="" if project is None else project.team_id,
+        key_user=header(b"x-appwrite-user"),
+        impersonate_id=header(b"x-appwrite-impersonate-user-id") or _text(query.get("impersonateUserId")),
+        impersonate_email=header(b"x-appwrite-impersonate-user-email") or _text(query.get("impersonateEmail")),
+        impersonate_phone=header(b"x-appwrite-impersonate-user-phone") or _text(query.get("impersonatePhone")),
     )
 
 

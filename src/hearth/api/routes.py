@@ -72,11 +72,17 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class AbuseRule:
-    """At most `limit` calls per `window_s` seconds and `key` (made of `url`, `ip`, `user`) for callers not exempt."""
+    """At most `limit` calls per `window_s` seconds and `key` (made of `url`, `ip`, `user`) for callers not exempt.
+
+    `url` holds the project too. The values of the body's `fields` are part of the key. `resets` = a call that
+    succeeds begins the window anew, so that only failures are counted.
+    """
 
     limit: int
     window_s: int
     key: str = "url:{url},ip:{ip}"
+    fields: tuple[str, ...] = ()
+    resets: bool = False
 
 
 #: Bytes of a JSON body where the route does not say otherwise: every field of its parameters at its limit fits.

@@ -1,7 +1,10 @@
-"""Ephemeral keys: signed, short-lived project keys that runs and builds carry (contract: functions-api 12.3).
+"""Signed, short-lived tokens: ephemeral keys and user JWTs (contract: functions-api 12.2, 12.3; side-services 5.1).
 
-HS256 JWTs (RFC 7519) with the claims `projectId`, `scopes`, `iat`, `exp`, prefixed `ephemeral_`. Minting is on the
-hot path of every execution, so it is done with hmac directly; reading goes through PyJWT.
+HS256 JWTs (RFC 7519), signed with the one secret of the installation. An ephemeral key is a project key with the
+claims `projectId` and `scopes`, prefixed `ephemeral_`; a user JWT stands for a user, with the claims `projectId`,
+`userId` and `sessionId`. What a token lacks of its own claims, or has of the other kind's, makes it invalid, so that
+neither can be passed off as the other. Minting is on the hot path of every execution, so it is done with hmac
+directly; reading goes through PyJWT.
 """
 
 import base64
@@ -10,6 +13,8 @@ import hmac
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
 
 import jwt
 import msgspec
@@ -28,8 +33,18 @@ class EphemeralKey:
     scopes: frozenset[str]
 
 
+@dataclass(frozen=True, slots=True)
+class UserJwt:
+    """What a valid user JWT says. `session_id` `""` = it does not end with a session."""
+
+    project_id: str
+    user_id: str
+    session_id: str
+    expires_at: datetime
+
+
 class Tokens:
-    """Mints and reads ephemeral keys with one secret (32 random bytes, of this installation)."""
+    """Mints and reads tokens with one secret (32 random bytes, of this installation)."""
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
@@ -37,13 +52,11 @@ class Tokens:
 
     def mint(self, project_id: str, scopes: Sequence[str], lifetime_s: int) -> str:
         """A key for `project_id` with `scopes`, valid for `lifetime_s` seconds from now."""
-        now = int(time.time())
-        claims = {"projectId": project_id, "scopes": scopes, "iat": now, "exp": now + lifetime_s}
-        message = _HEADER + b"." + base64.urlsafe_b64encode(_encode(claims)).rstrip(b"=")
-        mac = self._mac.copy()
-        mac.update(message)
-        signature = base64.urlsafe_b64encode(mac.digest()).rstrip(b"=")
-        return f"ephemeral_{message.decode()}.{signature.decode()}"
+        return f"ephemeral_{self._sign({'projectId': project_id, 'scopes': scopes}, lifetime_s)}"
+
+    def mint_user_jwt(self, project_id: str, user_id: str, session_id: str, lifetime_s: int) -> str:
+        """A token that makes its bearer the user for `lifetime_s` seconds, or until the session is deleted."""
+        return self._sign({"projectId": project_id, "userId": user_id, "sessionId": session_id}, lifetime_s)
 
     def read(self, text: str) -> EphemeralKey | None:
         """The key in `text` (with its prefix), or None when it is malformed, expired or not ours."""
@@ -53,11 +66,34 @@ class Tokens:
                 break
         else:
             return None
-        try:
-            claims = jwt.decode(text, self._secret, algorithms=["HS256"], options={"require": ["exp"]})
-        except jwt.InvalidTokenError:
-            return None
-        project_id, scopes = claims.get("projectId"), claims.get("scopes", [])
-        if not isinstance(project_id, str) or not isinstance(scopes, list):
+        claims = self._claims(text)
+        project_id, scopes = claims.get("projectId"), claims.get("scopes")
+        if not isinstance(project_id, str) or not isinstance(scopes, list) or "userId" in claims:
             return None
         return EphemeralKey(project_id, frozenset(scope for scope in scopes if isinstance(scope, str)))
+
+    def read_user_jwt(self, text: str) -> UserJwt | None:
+        """What the user JWT `text` says, or None when it is malformed, expired or not ours."""
+        claims = self._claims(text)
+        project_id, user_id, session_id = (claims.get(name) for name in ("projectId", "userId", "sessionId"))
+        if "scopes" in claims or not isinstance(project_id, str) or not isinstance(session_id, str):
+            return None
+        if not isinstance(user_id, str) or not user_id:
+            return None
+        return UserJwt(project_id, user_id, session_id, datetime.fromtimestamp(claims["exp"], UTC))
+
+    def _sign(self, claims: dict[str, Any], lifetime_s: int) -> str:
+        now = int(time.time())
+        claims["iat"], claims["exp"] = now, now + lifetime_s
+        message = _HEADER + b"." + base64.urlsafe_b64encode(_encode(claims)).rstrip(b"=")
+        mac = self._mac.copy()
+        mac.update(message)
+        signature = base64.urlsafe_b64encode(mac.digest()).rstrip(b"=")
+        return f"{message.decode()}.{signature.decode()}"
+
+    def _claims(self, text: str) -> dict[str, Any]:
+        """The claims of a token signed by us that has not expired; empty for any other."""
+        try:
+            return jwt.decode(text, self._secret, algorithms=["HS256"], options={"require": ["exp"]})
+        except (jwt.InvalidTokenError, ValueError):
+            return {}

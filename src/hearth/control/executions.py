@@ -7,6 +7,7 @@ ends and is recorded. No transaction is open while user code runs.
 import asyncio
 import base64
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +16,7 @@ import structlog
 from hearth.control.functions import require_function
 from hearth.control.invocations import (
     MintKey,
+    MintUserJwt,
     RunRequest,
     compose,
     compose_headers,
@@ -28,8 +30,8 @@ from hearth.control.invocations import (
 )
 from hearth.control.jobs import JobKind, execute_job
 from hearth.control.runnables import Runnable, Runnables
-from hearth.control.views import SYNC_WAIT_S, ExecutionView
-from hearth.model.actor import Actor
+from hearth.control.views import KEY_GRACE_S, SYNC_WAIT_S, ExecutionView
+from hearth.model.actor import Actor, ActorKind
 from hearth.model.ids import unique_id
 from hearth.model.queries import ListQuery
 from hearth.model.refusals import Busy, PlatformFault, Refusal
@@ -56,6 +58,7 @@ class ExecutionsControl:
         executor: Executor,
         runnables: Runnables,
         mint_key: MintKey,
+        mint_user_jwt: MintUserJwt,
     ) -> None:
         self._store = store
         self._log = store.execution_log
@@ -64,6 +67,7 @@ class ExecutionsControl:
         self._executor = executor
         self._runnables = runnables
         self._mint_key = mint_key
+        self._mint_user_jwt = mint_user_jwt
         self._tasks: set[asyncio.Task[ExecutionView]] = set()
 
     async def create(
@@ -91,11 +95,23 @@ class ExecutionsControl:
         runnable, template = require_runnable(runnable, privileged=privileged)
         if not privileged:
             require_execute(runnable, actor.roles)
+        # An admin is somebody in the console, not a user of this project.
+        user_id = actor.user_id if actor.kind is ActorKind.USER else ""
         request = RunRequest(
-            method=method, path=path, headers=headers, body=body, user_id=actor.user_id, client_ip=client_ip
+            method=method,
+            path=path,
+            headers=headers,
+            body=body,
+            user_id=user_id,
+            real_user_id=actor.real_user_id if user_id else "",
+            client_ip=client_ip,
         )
         if is_async:
             return await self._enqueue(runnable, request, scheduled_at)
+        if user_id and actor.session_id:
+            lifetime_s = runnable.function.timeout_s + KEY_GRACE_S
+            user_jwt = self._mint_user_jwt(project_id, actor.real_user_id, actor.session_id, lifetime_s)
+            request = replace(request, user_jwt=user_jwt)
         id = unique_id()
         composed = compose_headers(id, runnable, request, self._mint_key)
         execution = open_execution(id, runnable, request, composed, self._clock.now())
@@ -218,6 +234,7 @@ class ExecutionsControl:
             "headers": dict(request.headers),
             "body": base64.b64encode(request.body).decode(),
             "userId": request.user_id,
+            "realUserId": request.real_user_id,
             "clientIp": request.client_ip,
             "trigger": execution.trigger,
         }
@@ -232,6 +249,7 @@ class ExecutionsControl:
         self, project_id: str, function_id: str, execution: Execution, payload: Mapping[str, Any]
     ) -> Execution:
         trigger = Trigger(payload["trigger"])
+        real_user_id = payload.get("realUserId", "")
         request = RunRequest(
             method=payload["method"],
             path=payload["path"],
@@ -239,6 +257,7 @@ class ExecutionsControl:
             body=base64.b64decode(payload["body"]),
             trigger=trigger,
             user_id=payload["userId"],
+            real_user_id=real_user_id,
             client_ip=payload["clientIp"],
             event="",
         )
@@ -248,6 +267,10 @@ class ExecutionsControl:
         except Refusal as refusal:
             # Failures before the start carry their reason and no deployment (contract: functions-api 10.2).
             return fail(execution, refusal.message, self._clock.now(), status_code=0)
+        if real_user_id:
+            # By now the caller's session may be over, so the token stands for the user alone (contract: 12.2).
+            lifetime_s = runnable.function.timeout_s + KEY_GRACE_S
+            request = replace(request, user_jwt=self._mint_user_jwt(project_id, real_user_id, "", lifetime_s))
         headers = compose_headers(execution.id, runnable, request, self._mint_key)
         invocation = compose(execution.id, runnable, template, request, headers, is_async=True)
         try:

@@ -21,13 +21,17 @@ _STORED_RESPONSE_HEADERS = frozenset({"content-type", "content-length"})
 _INTERNAL_PREFIX = "x-open-runtimes-"
 
 MintKey = Callable[[str, Sequence[str], int], str]
+#: Makes the JWT of the user who called: project, user and session id, lifetime in seconds.
+MintUserJwt = Callable[[str, str, str, int], str]
 
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
     """What somebody wants run: the request as given, and who is behind it.
 
-    `user_id` and `user_jwt` are `""` unless a user called; `event` is the concrete event name of an event run.
+    `user_id`, `real_user_id` and `user_jwt` are `""` unless a user called. The run is `user_id`'s; the function is
+    told of `real_user_id`, who differs where somebody impersonates (contract: functions-api 15). `event` is the
+    concrete event name of an event run.
     """
 
     method: str
@@ -36,6 +40,7 @@ class RunRequest:
     body: bytes
     trigger: Trigger = Trigger.HTTP
     user_id: str = ""
+    real_user_id: str = ""
     user_jwt: str = ""
     client_ip: str = ""
     event: str | None = None
@@ -110,7 +115,7 @@ def compose_headers(id: str, runnable: Runnable, request: RunRequest, mint_key: 
     key = mint_key(function.project_id, function.scopes, function.timeout_s + KEY_GRACE_S)
     headers["x-appwrite-key"] = key
     headers["x-appwrite-trigger"] = request.trigger
-    headers["x-appwrite-user-id"] = request.user_id
+    headers["x-appwrite-user-id"] = request.real_user_id
     headers["x-appwrite-user-jwt"] = request.user_jwt
     headers["x-appwrite-country-code"] = ""
     headers["x-appwrite-continent-code"] = ""

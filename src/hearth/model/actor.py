@@ -18,7 +18,9 @@ class Actor:
     """The caller of one request.
 
     `roles` are matched against a function's `execute`; `label` is the caller as refusals name it (an e-mail
-    or `User`). `session_id` is set when a session, not a JWT, identified the user.
+    or `User`). `session_id` is set when a session, not a JWT, identified the user. `impersonator_id` is the user who
+    acts as `user_id`. `refusal` is the type of the refusal that stands against this user whatever he may do
+    otherwise (`user_blocked` and the like); it is answered after the scopes have been checked.
     """
 
     kind: ActorKind
@@ -28,6 +30,13 @@ class Actor:
     session_id: str = ""
     label: str = "User"
     key_id: str = ""
+    impersonator_id: str = ""
+    refusal: str = ""
+
+    @property
+    def real_user_id(self) -> str:
+        """The user who sits at the keyboard: himself, or who impersonates him."""
+        return self.impersonator_id or self.user_id
 
     @property
     def is_privileged(self) -> bool:
