@@ -13,6 +13,9 @@ API_PSEUDO_ADDRESS = "169.254.100.1"
 API_PSEUDO_PORT = 80
 API_NAME = "hearth.internal"
 
+HOST_PSEUDO_ADDRESS = "169.254.100.127"
+"""Where a sandbox finds the host's 127.0.0.1, on the ports that the operator's list opens there and no others."""
+
 
 @dataclass(frozen=True, slots=True)
 class SpawnerConfig:

@@ -23,6 +23,7 @@ from hearth.executor.sandbox.config import (
     API_NAME,
     API_PSEUDO_ADDRESS,
     API_PSEUDO_PORT,
+    HOST_PSEUDO_ADDRESS,
     GateConfig,
     gate_config,
 )
@@ -31,6 +32,7 @@ from hearth.executor.sandbox.gate_relay import Relay, reset
 from hearth.executor.sandbox.privileges import drop_privileges
 
 SO_ORIGINAL_DST = 80
+LOOPBACK = ipaddress.IPv4Address("127.0.0.1")
 ACCEPTS_PER_WAKE = 64
 DATAGRAMS_PER_WAKE = 64
 ACCEPT_PAUSE_S = 0.1
@@ -137,6 +139,8 @@ class Client:
             return None
         if (str(address), port) == (API_PSEUDO_ADDRESS, API_PSEUDO_PORT):
             return self._gate.config.api
+        if str(address) == HOST_PSEUDO_ADDRESS:
+            address = LOOPBACK
         if egress_policy.refusal(address, port, self._gate.names.rules):
             return None
         return str(address), port
@@ -204,7 +208,11 @@ class Gate:
         servers = [(str(network.network_address), port or 53) for network, port in given]
         self.name_servers = servers or gate_dns.system_name_servers()
         await self.names.refresh()
-        opened = [f"{API_PSEUDO_ADDRESS}/32", *egress_policy.opened_networks(self.names.rules)]
+        networks = egress_policy.opened_networks(self.names.rules)
+        pseudo = [API_PSEUDO_ADDRESS]
+        if any(LOOPBACK in ipaddress.IPv4Network(network) for network in networks):
+            pseudo.append(HOST_PSEUDO_ADDRESS)
+        opened = [*(f"{address}/32" for address in pseudo), *networks]
         if event == "ready" or opened != self._opened:
             self._control.send(messages.encode({"event": event, "opened": opened[: messages.OPENED_MAX]}))
             self._opened = opened

@@ -138,20 +138,20 @@ class Git:
         )
 
 
-def write_config(layout: Layout, request: Request) -> str:
-    """Write git's configuration for this fetch and return its path.
+def write_config(layout: Layout, request: Request, address: str) -> str:
+    """Write git's configuration for this fetch and return its path. `address` is where git finds the source.
 
-    A password goes into a header for the host of the source alone, and then no redirect is followed: git would take
-    the header along.
+    A host that is found at another address than its own is still asked by its name. A password goes into a header for
+    the host of the source alone, and then no redirect is followed: git would take the header along.
     """
-    text = _CONFIG
+    text = _CONFIG + f"\tfollowRedirects = {'false' if request.password else 'initial'}\n"
+    there = urllib.parse.urlsplit(address)
+    text += f'[http "{there.scheme}://{there.netloc}/"]\n'
+    if request.url and address != request.url:
+        text += f"\textraHeader = Host: {urllib.parse.urlsplit(request.url).netloc}\n"
     if request.password:
         pair = base64.b64encode(f"{request.username}:{request.password}".encode()).decode()
-        parts = urllib.parse.urlsplit(request.url)
-        text += "\tfollowRedirects = false\n"
-        text += f'[http "{parts.scheme}://{parts.netloc}/"]\n\textraHeader = Authorization: Basic {pair}\n'
-    else:
-        text += "\tfollowRedirects = initial\n"
+        text += f"\textraHeader = Authorization: Basic {pair}\n"
     path = os.path.join(layout.private, "gitconfig")
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         file.write(text)
@@ -167,10 +167,10 @@ def require_git() -> None:
         )
 
 
-def explain(said: str, request: Request, address: str) -> FetchFailed:
+def explain(said: str, request: Request) -> FetchFailed:
     """What a failure of git means for the user."""
     lower = said.lower()
-    host = urllib.parse.urlsplit(address).netloc.rpartition("@")[2]
+    host = urllib.parse.urlsplit(request.url).netloc
     if any(text in lower for text in ("could not read username", "authentication failed", "error: 401", "error: 403")):
         return FetchFailed(
             f"The repository {request.place} does not exist or is not public. "

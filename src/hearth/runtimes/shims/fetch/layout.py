@@ -12,6 +12,8 @@ MIRROR = "/mnt/mirror"
 OBJECTS = "/usr/local/objects"
 #: Git's configuration, with credentials if there are any: in memory only.
 PRIVATE = "/tmp"
+#: Where a sandbox finds the host's own 127.0.0.1 (`hearth.executor.sandbox.config`).
+HOST_LOOPBACK = "169.254.100.127"
 CHANNEL = 3
 ARCHIVE = 4
 
@@ -31,6 +33,7 @@ class Layout:
     mirror: str = MIRROR
     objects: str = OBJECTS
     private: str = PRIVATE
+    host_loopback: str = HOST_LOOPBACK
 
 
 @dataclass(frozen=True)

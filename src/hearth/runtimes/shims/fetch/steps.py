@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import traceback
+import urllib.parse
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,7 +77,7 @@ def fetch(request: Request, layout: Layout, descriptor: int) -> dict[str, Any]:
         return _fetch(request, layout, descriptor, address)
     except GitFailed as failed:
         _check_disk(request, layout, excess)
-        raise explain(failed.said, request, address) from failed
+        raise explain(failed.said, request) from failed
     except OutputTooLong as long:
         raise FetchFailed(f"The repository {request.place} has more references than can be read.") from long
     finally:
@@ -86,7 +87,7 @@ def fetch(request: Request, layout: Layout, descriptor: int) -> dict[str, Any]:
 def _fetch(request: Request, layout: Layout, descriptor: int, address: str) -> dict[str, Any]:
     wanted = f"{request.kind} {request.reference}"
     _say(f"Fetching {wanted} of the repository {request.place}.")
-    tree = Tree(request, layout, write_config(layout, request))
+    tree = Tree(request, layout, write_config(layout, request, address))
     git = tree.open(address)
     reference, name = _resolve(git, request)
     if reference != request.reference:
@@ -94,7 +95,7 @@ def _fetch(request: Request, layout: Layout, descriptor: int, address: str) -> d
     try:
         commit = tree.receive(git, name)
     except GitFailed as failed:
-        raise _not_received(failed, request, address) from failed
+        raise _not_received(failed, request) from failed
     facts = commit_facts(git.run("cat-file", "commit", commit, output_bytes=_MESSAGE_MAX_BYTES * 16))
     _say(f"Commit {commit[:12]} by {_one_line(facts.author)}: {_one_line(facts.message)}")
     tree.add(git, commit, request.root_directory)
@@ -107,8 +108,14 @@ def _fetch(request: Request, layout: Layout, descriptor: int, address: str) -> d
 
 
 def _address(request: Request, layout: Layout) -> str:
-    """The repository's address for git: that of its host, or the folder in the mirror, with or without `.git`."""
+    """Where git finds the repository: at its host, or in the mirror's folder, with or without `.git`.
+
+    A host on the machine's own loopback is found elsewhere from here: a sandbox has a loopback of its own.
+    """
     if not request.mirror_path:
+        parts = urllib.parse.urlsplit(request.url)
+        if parts.scheme == "http" and (parts.hostname or "") in ("localhost", "127.0.0.1"):
+            return urllib.parse.urlunsplit(parts._replace(netloc=f"{layout.host_loopback}:{parts.port or 80}"))
         return request.url
     for path in (request.mirror_path, f"{request.mirror_path}.git"):
         folder = os.path.join(layout.mirror, path)
@@ -151,7 +158,7 @@ def _no_reference(request: Request, hashes: dict[str, str]) -> FetchFailed:
     return FetchFailed(f"The repository {request.place} has {what}. {there}")
 
 
-def _not_received(failed: GitFailed, request: Request, address: str) -> Exception:
+def _not_received(failed: GitFailed, request: Request) -> Exception:
     """A commit that the server does not have is the user's; everything else is explained as usual."""
     if request.kind == "commit" and any(
         text in failed.said

@@ -169,7 +169,7 @@ class Tree:
             self.add(git, self.receive(git, submodule.commit), "", submodule.name + "/", level + 1)
         except GitFailed as failed:
             theirs = replace(self._request, url=_shown(url), mirror_path="", password="")
-            reason = explain(failed.said, theirs, url).message
+            reason = explain(failed.said, theirs).message
             raise FetchFailed(f'The submodule "{_shown(submodule.path)}" could not be fetched. {reason}') from failed
 
 
