@@ -1,5 +1,6 @@
 """A local executor on any driver, and functions to run in it."""
 
+import contextlib
 import hashlib
 import io
 import tarfile
@@ -15,6 +16,7 @@ from hearth.executor.limits import ExecutorLimits
 from hearth.executor.local import LocalExecutor
 from hearth.executor.sandbox.spec import Driver
 from hearth.model import times
+from hearth.model.refusals import Unavailable
 from hearth.model.running import Artifact, InstanceKey, InstanceTemplate, Invocation, Result
 from hearth.ports import FileNotStored
 from hearth.runtimes.packs import Level, Pack
@@ -114,7 +116,10 @@ class Bench:
     driver: Driver
     files: FakeFiles
     executor: LocalExecutor
+    from_stems: bool = False
+    """Whether a stem cell is waited for before the first run of a template."""
     deployments: int = field(default=0)
+    _prepared: set[str] = field(default_factory=set)
 
     def deploy(
         self,
@@ -134,6 +139,10 @@ class Bench:
 
     async def run(self, template: InstanceTemplate, action: str = "", body: bytes = b"", **changes: Any) -> Result:
         """One invocation: POST / with `x-action`; `changes` replace fields of the invocation."""
+        if self.from_stems and template.key.deployment_id not in self._prepared:
+            self._prepared.add(template.key.deployment_id)
+            with contextlib.suppress(Unavailable):
+                await self.executor.prepare(template)
         return await self.executor.invoke(invocation(template, action, body, **changes))
 
 
@@ -146,15 +155,21 @@ def invocation(template: InstanceTemplate, action: str = "", body: bytes = b"", 
 
 @asynccontextmanager
 async def open_bench(
-    driver: Driver, folder: Path, limits: ExecutorLimits | None = None, packs: FakePacks | None = None
+    driver: Driver,
+    folder: Path,
+    limits: ExecutorLimits | None = None,
+    packs: FakePacks | None = None,
+    from_stems: bool = False,
 ) -> AsyncIterator[Bench]:
-    """A started executor; afterwards it is closed and must have left no instance."""
+    """A started executor; afterwards it is closed and must have left no instance and no stem cell."""
     files = FakeFiles(folder / "files")
     executor = LocalExecutor(driver, packs or FakePacks(), files, folder, limits or ExecutorLimits(), SystemClock())
     await executor.start()
     try:
-        yield Bench(driver, files, executor)
+        yield Bench(driver, files, executor, from_stems)
     finally:
         await executor.close(0.0)
         await driver.close()
-        assert repr(executor) == "<LocalExecutor <Pool (closed): no instance; 0 waiting>>"
+        assert repr(executor).startswith(
+            "<LocalExecutor <Pool (closed): no instance; 0 waiting>, <StemKeeper <Stems (closed): none;"
+        )

@@ -13,19 +13,20 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
-from hearth.executor.sandbox.spec import Facility, Sandbox, SandboxExit, SandboxFailed, SandboxSpec
+from hearth.executor.sandbox.spec import Facility, Limits, Mount, Sandbox, SandboxExit, SandboxFailed, SandboxSpec
 
 #: Mounts lie below these folders; each is covered by a tmpfs of the namespace first.
 _COVERED = ("/usr/local", "/mnt")
 
 _SCRIPT = """
 set -e
-folder=$1; count=$2; shift 2
+folder=$1; point=$2; count=$3; shift 3
 for covered in $COVERED; do mount -t tmpfs none $covered; done
 while [ "$count" -gt 0 ]; do
     mkdir -p "$2"; mount --bind "$1" "$2"; [ "$3" = rw ] || mount -o remount,bind,ro "$2"
     shift 3; count=$((count - 1))
 done
+[ -z "$point" ] || mkdir -p "$point"
 mkdir -p "$folder"; cd "$folder"; unset COVERED PWD OLDPWD SHLVL _
 exec "$@"
 """
@@ -34,8 +35,11 @@ exec "$@"
 class ProcessSandbox:
     """Implements `Sandbox` with one process group."""
 
-    def __init__(self, id: str, pid: int, channel: socket.socket | None, output: int) -> None:
+    def __init__(self, id: str, pid: int, channel: socket.socket | None, output: int, mount_point: str) -> None:
         self.id = id
+        self.mount_point = mount_point
+        self.limits: list[Limits] = []
+        """What it was retuned to."""
         self.pid = pid
         self.channel = channel
         self.output = output
@@ -69,6 +73,22 @@ class ProcessSandbox:
 
     async def freeze(self, frozen: bool) -> None:
         os.killpg(self.pid, signal.SIGSTOP if frozen else signal.SIGCONT)
+
+    async def mount(self, mount: Mount) -> None:
+        if self.mount_point != mount.target:
+            raise SandboxFailed("mount: not possible, or done already")
+        self.mount_point = ""
+        if not Path(mount.source).is_dir():
+            raise SandboxFailed(f"mount: {mount.source} is no folder")
+        script = 'mount --bind "$0" "$1" && mount -o remount,bind,ro "$1"'
+        command = ["nsenter", "--target", str(self.pid), "--mount", "--user", "--preserve-credentials"]
+        command = ["nsenter", "--target", str(self.pid), "--mount"] if os.geteuid() == 0 else command
+        process = await asyncio.create_subprocess_exec(*command, "sh", "-c", script, mount.source, mount.target)
+        if await process.wait():
+            raise SandboxFailed(f"mount: exit code {process.returncode}")
+
+    async def retune(self, limits: Limits) -> None:
+        self.limits.append(limits)
 
 
 class ProcessDriver:
@@ -112,7 +132,7 @@ class ProcessDriver:
                 theirs.close()
         if ours is not None:
             ours.setblocking(False)
-        sandbox = ProcessSandbox(spec.id, pid, ours, output)
+        sandbox = ProcessSandbox(spec.id, pid, ours, output, spec.mount_point)
         self.sandboxes.append(sandbox)
         return sandbox
 
@@ -132,5 +152,5 @@ def _command(spec: SandboxSpec) -> list[str]:
     mounts = [word for mount in spec.mounts for word in (mount.source, mount.target, "rw" if mount.writable else "ro")]
     return [
         "/usr/bin/unshare", *as_root, "--mount", "/bin/sh", "-c", _SCRIPT, "sh",
-        spec.working_folder, str(len(spec.mounts)), *mounts, *spec.argv,
+        spec.working_folder, spec.mount_point, str(len(spec.mounts)), *mounts, *spec.argv,
     ]  # fmt: skip

@@ -93,6 +93,12 @@ class Conversation(asyncio.Protocol):
         frame = AssignFrame(template.environment, template.entrypoint, CODE_INSIDE, self._limits.concurrency)
         cast("asyncio.Transport", self._transport).write(encode(frame))
 
+    def take_over(self, transport: asyncio.Transport) -> None:
+        """Speak over the channel of a stem cell, whose shim has reported already."""
+        self._transport = transport
+        transport.set_protocol(self)
+        self.ready.set_result(None)
+
     def fail_loading(self, reason: str) -> None:
         """The code will not be loaded, because of what the shim did."""
         if not self.ready.done():

@@ -6,7 +6,6 @@ Which request comes here is decided by the pool.
 import asyncio
 import contextlib
 import os
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -17,24 +16,15 @@ from hearth.executor.actions import Member
 from hearth.executor.calls import Ended, Ticket, reason_of
 from hearth.executor.code_cache import CodeCache
 from hearth.executor.conversation import Conversation
-from hearth.executor.limits import MIB, ExecutorLimits
+from hearth.executor.limits import ExecutorLimits
 from hearth.executor.logs import decode
-from hearth.executor.sandbox.spec import (
-    Driver,
-    Limits,
-    Mount,
-    Network,
-    Profile,
-    Sandbox,
-    SandboxExit,
-    SandboxFailed,
-    SandboxSpec,
-)
+from hearth.executor.run_specs import code_mount, instance_spec, run_limits
+from hearth.executor.sandbox.spec import Driver, Sandbox, SandboxExit, SandboxFailed
+from hearth.executor.stem_keeper import StartedStem, StemKeeper
 from hearth.model.refusals import PlatformFault, Unavailable
-from hearth.model.running import InstanceTemplate, Outcome
+from hearth.model.running import Outcome
 from hearth.ports import FileNotStored
-from hearth.runtimes.locations import CODE_INSIDE, SERVER_INSIDE, SHIMS_FOLDER, SHIMS_INSIDE
-from hearth.runtimes.packs import Pack, Packs
+from hearth.runtimes.packs import Packs
 
 log = structlog.get_logger(__name__)
 
@@ -47,8 +37,6 @@ LAST_OUTPUT_BYTES = 8 * 1024
 LAST_WORDS_S = 1.0
 #: How long a process may live without its channel before it is ended.
 SILENT_S = 0.5
-#: What Node needs besides its heap, MB (measured: 40 to 45 with a small function).
-NODE_BESIDE_HEAP_MB = 48
 
 STOPPED = Ended(Outcome.CRASHED, "The server was stopped while the function was running.")
 
@@ -77,6 +65,7 @@ class Surroundings:
     driver: Driver
     packs: Packs
     cache: CodeCache
+    stems: StemKeeper
     limits: ExecutorLimits
     monotonic: Callable[[], float]
 
@@ -91,6 +80,8 @@ class Instance:
         self._loop = asyncio.get_running_loop()
         self._conversation = Conversation(member, surroundings.limits, surroundings.monotonic, self)
         self._sandbox: Sandbox | None = None
+        self._stem: StartedStem | None = None
+        """A stem that is being made into this instance."""
         self._starting: asyncio.Task[int] | None = None
         self._exit: asyncio.Task[SandboxExit] | None = None
         self._stop_asked: asyncio.Future[None] = self._loop.create_future()
@@ -184,15 +175,16 @@ class Instance:
         if pack is None:
             raise StartFailed(Unavailable(f"The runtime {template.runtime} is not installed on this machine."))
         try:
-            code = await held.enter_async_context(self._around.cache.use(template.artifact))
-            self._sandbox = sandbox = await self._around.driver.start(
-                run_spec(self.member.id, template, pack, str(code))
-            )
+            code = str(await held.enter_async_context(self._around.cache.use(template.artifact)))
+            if not await self._grow_from_stem(code):
+                self._sandbox = sandbox = await self._around.driver.start(
+                    instance_spec(self.member.id, template, pack, code)
+                )
+                self._exit = self._loop.create_task(sandbox.wait(), name=f"exit of {sandbox.id}")
+                self._loop.add_reader(sandbox.output, self.read_output)
+                await self._loop.create_unix_connection(lambda: talk, sock=sandbox.channel)
         except (SandboxFailed, FileNotStored, PlatformFault) as problem:
             raise StartFailed(Unavailable(f"The instance could not be started: {problem}")) from problem
-        self._exit = self._loop.create_task(sandbox.wait(), name=f"exit of {sandbox.id}")
-        self._loop.add_reader(sandbox.output, self.read_output)
-        await self._loop.create_unix_connection(lambda: talk, sock=sandbox.channel)
         talk.assign(template)
         if not await self._first_of(talk.ready, limits.start_timeout_s):
             raise StartFailed(self._report_failure())
@@ -203,6 +195,29 @@ class Instance:
             raise StartFailed(Ended(Outcome.LOAD_FAILED, answer))
         self.read_output()
         return answer
+
+    async def _grow_from_stem(self, code: str) -> bool:
+        """Make a stem cell into this instance, all but its assignment; False if there is none that can be used."""
+        template = self.member.template
+        self._stem = stem = self._around.stems.take(template)
+        if stem is None:
+            return False
+        limits = run_limits(template)
+        try:
+            if limits != stem.limits:
+                await asyncio.gather(stem.sandbox.retune(limits), stem.sandbox.mount(code_mount(code)))
+            else:
+                await stem.sandbox.mount(code_mount(code))
+        except SandboxFailed as problem:
+            log.warning("stem_not_used", error=str(problem), **self._ids())
+            await stem.end()
+            self._stem = None
+            return False
+        self._stem = None
+        self._sandbox, self._exit = stem.sandbox, stem.exit
+        self._loop.add_reader(stem.sandbox.output, self.read_output)
+        self._conversation.take_over(stem.transport)
+        return True
 
     async def _first_of(self, answer: "asyncio.Future[T]", timeout_s: float | None) -> bool:
         """Wait for `answer` or the end of the process; whether the answer is there (False after the timeout)."""
@@ -247,6 +262,8 @@ class Instance:
         if self._freezer is not None:
             await asyncio.gather(self._freezer, return_exceptions=True)
         exit = SandboxExit(code=-1, signal=None)
+        if self._stem is not None:
+            await self._stem.end()
         if sandbox is not None:
             try:
                 exit = await sandbox.kill()
@@ -335,27 +352,3 @@ class Instance:
 
     def _output_text(self) -> str:
         return decode(self._last_output).strip()
-
-
-def run_spec(instance_id: int, template: InstanceTemplate, pack: Pack, code: str) -> SandboxSpec:
-    """The sandbox of an instance. Secrets are not in it: they go over the channel."""
-    command = list(pack.shim)
-    if pack.family == "node":
-        # Node cannot see the sandbox's limit; told, it collects garbage in time.
-        heap_mb = max(NODE_BESIDE_HEAP_MB, template.memory_mb - NODE_BESIDE_HEAP_MB)
-        command.insert(1, f"--max-old-space-size={heap_mb}")
-    own = {"PATH": ":".join(pack.path), "HOME": "/tmp", "LANG": "C.UTF-8"}  # noqa: S108 - inside
-    return SandboxSpec(
-        id=f"run-{secrets.token_hex(6)}-{instance_id}",
-        profile=Profile.RUN,
-        argv=command,
-        environment={**own, **pack.environment},
-        limits=Limits(memory_bytes=template.memory_mb * MIB, cpus=template.cpus),
-        mounts=(
-            *(Mount(source, target) for source, target in pack.mounts),
-            Mount(str(SHIMS_FOLDER), SHIMS_INSIDE),
-            Mount(code, CODE_INSIDE),
-        ),
-        network=Network.GATE,
-        working_folder=SERVER_INSIDE,
-    )

@@ -4,7 +4,7 @@ import asyncio
 
 import structlog
 
-from hearth.executor.actions import Action, Assign, Closed, Full, Pause, Reject, Start
+from hearth.executor.actions import Action, Assign, Closed, Full, Pause, Reject, Start, State
 from hearth.executor.calls import Ended, Ticket, failed_before_running
 from hearth.executor.instance import STOPPED, Instance, Surroundings
 from hearth.executor.pool import Pool
@@ -24,6 +24,11 @@ class Instances:
         self._lives: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
+        surroundings.stems.load = self.load
+
+    def load(self) -> int:
+        """How many requests run and instances start now."""
+        return sum(member.running + (member.state is State.STARTING) for member in self.pool.members)
 
     def submit(self, ticket: Ticket) -> None:
         """Take a request; its future gets a Result, or Busy or Unavailable."""

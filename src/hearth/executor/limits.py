@@ -43,10 +43,41 @@ class PoolLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class StemLimits:
+    """How many stem cells are kept, and how gently they are started."""
+
+    per_kind: int = 2
+    """Ready ones per runtime in use (for Node: and memory size); 0 = none at all."""
+    max_stems: int = 16
+    memory_mb: int = field(default_factory=lambda: machine_memory_mb() // 16)
+    """What all stems together may take, counting `stem_memory_mb` for each."""
+    stem_memory_mb: int = 24
+    """Private memory of an idle stem and its kernel objects, rounded up (docs/adr/0010-stem-cells.md)."""
+    max_starting: int = 1
+    """Stems that may be starting at the same time: they are for later, requests are for now."""
+    quiet_load: int = field(default_factory=machine_cpus)
+    """Requests running and instances starting, fewer than which leave a core for a stem's start."""
+    refill_delay_s: float = 0.05
+    """How long after one was taken the next is started: the instance made of it has its first request."""
+    patience_s: float = 2.0
+    """How long a refill waits for a quiet moment before it goes ahead anyway."""
+    retry_s: float = 0.05
+    """How often a busy machine is looked at again."""
+    no_room_retry_s: float = 5.0
+    max_age_s: float = 1_800.0
+    """Age at which a stem is replaced: what its firewall was told at its start may have changed."""
+    unused_after_s: float = 3_600.0
+    """How long after the last deployment or new instance of a kind its stems are kept."""
+    failure_backoff_s: float = 1.0
+    failure_backoff_max_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
 class ExecutorLimits:
     """Everything an executor on this machine is bounded by."""
 
     pool: PoolLimits = field(default_factory=PoolLimits)
+    stems: StemLimits = field(default_factory=StemLimits)
     concurrency: int = 16
     """Requests at once in one instance, where the language allows it (Node, async Python)."""
     max_request_bytes: int = 20 * MIB  # contract: runtime-contract 9

@@ -9,6 +9,7 @@ from hearth.executor.instance import Surroundings
 from hearth.executor.instances import Instances
 from hearth.executor.limits import ExecutorLimits
 from hearth.executor.sandbox.spec import Driver, SandboxFailed
+from hearth.executor.stem_keeper import StemKeeper
 from hearth.model.refusals import PlatformFault, Unavailable
 from hearth.model.running import InstanceTemplate, Invocation, Outcome, Result
 from hearth.ports import Clock, FileNotStored, Files
@@ -34,14 +35,16 @@ class LocalExecutor:
         self._limits = limits
         self._monotonic = clock.monotonic
         self._cache = CodeCache(driver, files, data_dir, limits)
-        self._instances = Instances(Surroundings(driver, packs, self._cache, limits, clock.monotonic))
+        self._stems = StemKeeper(driver, packs, limits, clock.monotonic, data_dir)
+        self._instances = Instances(Surroundings(driver, packs, self._cache, self._stems, limits, clock.monotonic))
 
     def __repr__(self) -> str:
-        return f"<LocalExecutor {self._instances.pool!r}>"
+        return f"<LocalExecutor {self._instances.pool!r}, {self._stems!r}>"
 
     async def start(self) -> None:
-        """Take over the code cache of an earlier process."""
+        """Take over the code cache of an earlier process, and start stem cells of the runtimes it used."""
         await self._cache.open()
+        self._stems.open()
 
     async def invoke(self, invocation: Invocation) -> Result:
         """Run one request in an instance and return what the function did (see `ports.Executor.invoke`)."""
@@ -66,9 +69,9 @@ class LocalExecutor:
             raise
 
     async def prepare(self, template: InstanceTemplate) -> None:
-        """Unpack a deployment's code now. Raises Unavailable when that is not possible."""
+        """Unpack a deployment's code and have a stem cell for it. Raises Unavailable when the code is not to be had."""
         try:
-            await self._cache.prepare(template.artifact)
+            await asyncio.gather(self._cache.prepare(template.artifact), self._stems.warm(template))
         except (FileNotStored, SandboxFailed, PlatformFault) as problem:
             raise Unavailable(
                 f"The code of deployment {template.key.deployment_id} could not be unpacked: {problem}"
@@ -80,6 +83,7 @@ class LocalExecutor:
 
     async def close(self, grace_s: float) -> None:
         """Refuse new work, let running invocations end for up to `grace_s` seconds, then stop everything."""
+        await self._stems.close()
         await self._instances.close(grace_s)
         await self._cache.close()
 
