@@ -34,7 +34,7 @@ from hearth.control.starting import DeploymentStarter
 from hearth.control.uploads import Uploads
 from hearth.control.variables import VariablesControl
 from hearth.control.views import ControlLimits
-from hearth.executor.limits import MIB, ExecutorLimits, PoolLimits
+from hearth.executor.limits import MIB, ExecutorLimits, PoolLimits, StemLimits
 from hearth.executor.local import LocalExecutor
 from hearth.executor.sandbox.spec import Driver
 from hearth.jobs.handlers import Handlers
@@ -55,6 +55,8 @@ log = structlog.get_logger(__name__)
 #: How much more memory instances may be promised than the machine has, where the operator names no budget. A
 #: promise is a hard limit of one instance, not what it uses; idle ones use a few MB.
 MEMORY_OVERCOMMIT = 8
+#: What part of the machine's memory stem cells may take, where the operator names no amount.
+STEMS_SHARE = 16
 PURGE_CONCURRENCY = 1
 
 
@@ -270,6 +272,11 @@ def executor_limits(settings: Settings) -> ExecutorLimits:
             memory_mb=settings.instance_memory_mb or machine_mb * MEMORY_OVERCOMMIT,
             max_waiting=settings.max_waiting,
             idle_timeout_s=settings.instance_idle,
+        ),
+        stems=StemLimits(
+            per_kind=settings.stems_per_runtime,
+            max_stems=settings.stems_max,
+            memory_mb=settings.stems_memory_mb or machine_mb // STEMS_SHARE,
         ),
         code_cache_bytes=settings.code_cache_mb * MIB,
     )
