@@ -69,3 +69,24 @@ def test_without_once_it_serves_until_a_signal_and_leaves_nothing(number: signal
             process.kill()
             process.wait()
         wait_for(lambda: not processes_using(data_dir) and not mounts_below(data_dir), 15, "everything to be gone")
+
+
+def test_a_quickstart_that_is_killed_takes_its_server_along() -> None:
+    with server_folder() as folder:
+        data_dir = folder / "data"
+        port = free_port()
+        argv = [str(HEARTH), "quickstart", "--data-dir", str(data_dir), "--port", str(port)]
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            wait_for(lambda: _answers(port), RUN_WAIT_S, "the server")
+        finally:
+            process.kill()
+            process.wait()
+        wait_for(lambda: not processes_using(data_dir) and not mounts_below(data_dir), 60, "everything to be gone")
+
+
+def _answers(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/v1/health/version", trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False

@@ -29,7 +29,13 @@ def drop_privileges(uid: int, gid: int, keep: Sequence[str] = ()) -> None:
             _cover(closed, kept)
         if here:
             os.chdir(here if os.path.isdir(here) else "/")  # the old one is under a cover
+    # The kernel forgets at the change of uid that this process wants to end with its parent (a quickstart, say).
+    parent, signal = os.getppid(), syscalls.parent_death_signal()
     syscalls.become(uid, gid)
+    if signal:
+        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal)
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)  # no other process of this uid may read our memory
 
 

@@ -49,6 +49,7 @@ RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_BENEATH = 0x08
 
 PR_SET_PDEATHSIG = 1
+PR_GET_PDEATHSIG = 2
 PR_SET_DUMPABLE = 4
 PR_SET_SECCOMP = 22
 PR_CAPBSET_DROP = 24
@@ -216,6 +217,13 @@ def clear_capabilities() -> None:
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
     header = struct.pack("=Ii", 0x2008_0522, 0)  # _LINUX_CAPABILITY_VERSION_3, this thread
     _call("capset", _old("capset"), header, bytes(24))
+
+
+def parent_death_signal() -> int:
+    """The signal this process gets when its parent ends, 0 = none."""
+    signal = ctypes.c_int(0)
+    prctl(PR_GET_PDEATHSIG, ctypes.byref(signal))
+    return signal.value
 
 
 def become(uid: int, gid: int) -> None:
