@@ -8,6 +8,7 @@ from datetime import datetime
 import structlog
 
 from hearth.api.app import create_app
+from hearth.api.payloads import owner_payload
 from hearth.api.settings import ApiSettings
 from hearth.auth.identify import Identify
 from hearth.auth.people import People
@@ -24,10 +25,12 @@ from hearth.control.events import EventBus
 from hearth.control.executions import ExecutionsControl
 from hearth.control.functions import FunctionsControl
 from hearth.control.git_deployments import GitDeployments
+from hearth.control.hosting import compose_hosting
 from hearth.control.jobs import JobKind
 from hearth.control.repairs import Repairs
 from hearth.control.retention import Retention
-from hearth.control.runnables import ProjectCache, Runnables
+from hearth.control.rules import Domains, RuleBook
+from hearth.control.runnables import Runnables
 from hearth.control.sources import Sources
 from hearth.control.specifications import Specifications
 from hearth.control.starting import DeploymentStarter
@@ -36,12 +39,15 @@ from hearth.control.variables import VariablesControl
 from hearth.control.views import ControlLimits
 from hearth.executor.limits import MIB, ExecutorLimits, PoolLimits, StemLimits
 from hearth.executor.local import LocalExecutor
+from hearth.executor.sandbox.egress_policy import parse_allow_list
 from hearth.executor.sandbox.spec import Driver
+from hearth.jobs.deliveries import Deliveries
 from hearth.jobs.handlers import Handlers
 from hearth.jobs.maintenance import Maintenance
 from hearth.jobs.reaper import Reaper
 from hearth.jobs.worker import Worker
 from hearth.model import times
+from hearth.outbound.poster import Poster, resolve
 from hearth.ports import Store
 from hearth.runtimes.catalogue import Catalogue
 from hearth.runtimes.packs import Packs
@@ -58,6 +64,7 @@ MEMORY_OVERCOMMIT = 8
 #: What part of the machine's memory stem cells may take, where the operator names no amount.
 STEMS_SHARE = 16
 PURGE_CONCURRENCY = 1
+WEBHOOK_CONCURRENCY = 16
 
 
 class SystemClock:
@@ -101,6 +108,8 @@ class Application:
         )
         await bootstrap(store, clock, settings.data_dir, public_endpoint)
         self._compose(store)
+        await self._hosting.load()
+        self._deliveries.start()
         await self._repairs.at_start()
         await self._reaper.at_start()
         await self._builder.sweep()
@@ -126,6 +135,8 @@ class Application:
         await self._executor.close(self._settings.grace)
         await self._executions.drain()
         await self._worker.close()
+        await self._deliveries.close()
+        await self._poster.close()
         await self._driver.close()
         await self._files.close()
         await self._store.close()
@@ -134,6 +145,8 @@ class Application:
         settings, clock, tokens = self._settings, self._clock, self._tokens
         limits = control_limits(settings)
         events = EventBus()
+        domains = api_domains(settings)
+        rule_book = RuleBook(domains)
         people = People(store, tokens, clock)
         self._files = files = LocalFiles(settings.data_dir)
         runtimes = Catalogue(self._packs)
@@ -168,6 +181,7 @@ class Application:
             specifications=specifications,
             runnables=runnables,
             starter=starter,
+            rule_book=rule_book,
             limits=limits,
         )
         functions = FunctionsControl(
@@ -178,6 +192,7 @@ class Application:
             runtimes=runtimes,
             specifications=specifications,
             runnables=runnables,
+            rule_book=rule_book,
         )
         variables = VariablesControl(store=store, clock=clock, events=events, executor=executor, runnables=runnables)
         deployments = DeploymentsControl(
@@ -200,11 +215,43 @@ class Application:
             mint_key=tokens.mint,
             mint_user_jwt=tokens.mint_user_jwt,
         )
+        identify = Identify(store, tokens, clock, people)
+        self._hosting = hosting = compose_hosting(
+            store=store,
+            clock=clock,
+            events=events,
+            executor=executor,
+            runnables=runnables,
+            rule_book=rule_book,
+            domains=domains,
+            region=settings.region,
+            mint_key=tokens.mint,
+            forget_keys=identify.forget_keys,
+            resolve=resolve,
+        )
+        self._poster = Poster(parse_allow_list(settings.egress_allow.split(",")))
+        self._deliveries = deliveries = Deliveries(
+            store=store,
+            clock=clock,
+            webhooks=hosting.webhooks,
+            book=hosting.webhook_book,
+            poster=self._poster,
+            payload_of=owner_payload,
+        )
+        events.subscribe(deliveries.heard)
         self._repairs = Repairs(
             store=store, clock=clock, executions=executions, uploads=uploads, builds=builds, limits=limits
         )
         control = Control(
-            projects=ProjectCache(store),
+            projects=hosting.projects,
+            keys=hosting.keys,
+            platforms=hosting.platforms,
+            project_variables=hosting.project_variables,
+            rules=hosting.rules,
+            webhooks=hosting.webhooks,
+            events=events,
+            rule_book=rule_book,
+            origin_book=hosting.origin_book,
             functions=functions,
             variables=variables,
             deployments=deployments,
@@ -216,7 +263,7 @@ class Application:
             specifications=specifications,
             health=store,
         )
-        handlers = Handlers(store=store, files=files, builds=builds, executions=executions)
+        handlers = Handlers(store=store, files=files, builds=builds, executions=executions, deliveries=deliveries)
         node = os.uname().nodename
         self._reaper = Reaper(store=store, clock=clock, handlers=handlers, node=node)
         self._worker = Worker(
@@ -227,17 +274,18 @@ class Application:
                 JobKind.BUILD: handlers.build,
                 JobKind.EXECUTE: handlers.execute,
                 JobKind.PURGE: handlers.purge,
+                JobKind.WEBHOOK: handlers.webhook,
             },
             concurrency={
                 JobKind.BUILD: settings.build_concurrency,
                 JobKind.EXECUTE: settings.async_concurrency,
                 JobKind.PURGE: PURGE_CONCURRENCY,
+                JobKind.WEBHOOK: WEBHOOK_CONCURRENCY,
             },
             on_dead=handlers.dead,
         )
         retention = Retention(store=store, clock=clock, deployments=deployments, limits=limits)
         self._maintenance = Maintenance(repairs=self._repairs, retention=retention)
-        identify = Identify(store, tokens, clock, people)
         self.asgi = create_app(control, identify, settings=api_settings(settings), clock=clock)
 
 
@@ -251,6 +299,15 @@ def control_limits(settings: Settings) -> ControlLimits:
     )
 
 
+def api_domains(settings: Settings) -> Domains:
+    """The names rules are made below, and those nobody may take."""
+    return Domains(
+        functions=settings.functions_domain.lower().strip("."),
+        target=tuple(filter(None, map(str.strip, settings.domain_target.lower().split(",")))),
+        reserved=frozenset(filter(None, map(str.strip, settings.api_domain.lower().split(",")))),
+    )
+
+
 def api_settings(settings: Settings) -> ApiSettings:
     """The part of the settings that the API decides by."""
     return ApiSettings(
@@ -258,6 +315,9 @@ def api_settings(settings: Settings) -> ApiSettings:
         functions_domain=settings.functions_domain,
         function_creations_per_day=settings.function_creations_per_day,
         function_timeout_max_s=settings.functions_timeout,
+        build_timeout_s=settings.build_timeout,
+        region=settings.region,
+        domain_target=api_domains(settings).target,
         source_max_bytes=settings.source_size_limit,
     )
 

@@ -524,6 +524,29 @@ class Events(Protocol):
         """Whether `progress` of this project would reach anybody now."""
 
 
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """What came back from a POST to the outside: the status and the beginning of the text."""
+
+    status: int
+    text: str
+
+
+class PostFailed(Exception):
+    """A POST to the outside got no answer; the text is for the user. `again` says whether trying again may help."""
+
+    def __init__(self, reason: str, *, again: bool = True) -> None:
+        self.again = again
+        super().__init__(reason)
+
+
+class Poster(Protocol):
+    """Posts to addresses that users chose, within the operator's rules about where connections may go."""
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, *, verify: bool) -> Posted:
+        """POST once, bounded in time; `verify` says whether certificates are checked. Raises PostFailed."""
+
+
 class Clock(Protocol):
     """Time, injected so that tests need not sleep."""
 

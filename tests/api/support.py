@@ -17,6 +17,8 @@ from hearth.api.app import Api, create_app
 from hearth.api.settings import ApiSettings
 from hearth.auth.identify import GUEST, Credentials
 from hearth.control.control import Control
+from hearth.control.platforms import OriginBook
+from hearth.control.rules import Domains, RuleBook
 from hearth.control.specifications import Specifications
 from hearth.control.views import ExecutionView, FunctionView
 from hearth.data import load
@@ -135,6 +137,8 @@ class World:
         self.health = Scripted(ping=None)
         control = SimpleNamespace(
             projects=SimpleNamespace(get=_project),
+            rule_book=RuleBook(Domains("functions.localhost")),
+            origin_book=OriginBook(),
             functions=self.functions,
             variables=self.variables,
             deployments=self.deployments,

@@ -22,7 +22,9 @@ from hearth.control.events import EventBus
 from hearth.control.executions import ExecutionsControl
 from hearth.control.functions import FunctionsControl
 from hearth.control.git_deployments import GitDeployments
-from hearth.control.runnables import ProjectCache, Runnables
+from hearth.control.hosting import compose_hosting
+from hearth.control.rules import Domains, RuleBook
+from hearth.control.runnables import Runnables
 from hearth.control.sources import Sources
 from hearth.control.specifications import Specifications
 from hearth.control.starting import DeploymentStarter
@@ -82,6 +84,8 @@ class Whole:
         specifications = Specifications(0, 0)
         environment = Environment(endpoint="http://api.test/v1", region="here", runtimes=RUNTIMES, mint_key=tokens.mint)
         self._runnables = runnables = Runnables(store, specifications, environment)
+        domains = Domains("functions.localhost")
+        rule_book = RuleBook(domains)
         starter = DeploymentStarter(clock=clock, limits=limits)
         common: dict[str, Any] = {"store": store, "clock": clock, "events": events}
         running: dict[str, Any] = {**common, "executor": executor, "runnables": runnables}
@@ -92,12 +96,35 @@ class Whole:
             environment=environment,
             specifications=specifications,
             starter=starter,
+            rule_book=rule_book,
             limits=limits,
             **running,
         )
+        self.identify = Identify(store, tokens, clock, People(store, tokens, clock))
+        self.addresses: dict[str, frozenset[str]] = {}
+        self.hosting = hosting = compose_hosting(
+            rule_book=rule_book,
+            domains=domains,
+            region="default",
+            mint_key=tokens.mint,
+            forget_keys=self.identify.forget_keys,
+            resolve=self._resolve,
+            **running,
+        )
+        self.events = events
         control = Control(
-            projects=ProjectCache(store),
-            functions=FunctionsControl(runtimes=runtimes, specifications=specifications, **running),
+            projects=hosting.projects,
+            keys=hosting.keys,
+            platforms=hosting.platforms,
+            project_variables=hosting.project_variables,
+            rules=hosting.rules,
+            webhooks=hosting.webhooks,
+            events=events,
+            rule_book=rule_book,
+            origin_book=hosting.origin_book,
+            functions=FunctionsControl(
+                runtimes=runtimes, specifications=specifications, rule_book=rule_book, **running
+            ),
             variables=VariablesControl(**running),
             deployments=DeploymentsControl(files=files, starter=starter, uploads=uploads, builds=builds, **running),
             git_deployments=GitDeployments(starter=starter, templates_url="https://git.test", **common),
@@ -106,9 +133,10 @@ class Whole:
             specifications=specifications,
             health=store,
         )
-        self.app = create_app(
-            control, Identify(store, tokens, clock, People(store, tokens, clock)), settings=ApiSettings(), clock=clock
-        )
+        self.app = create_app(control, self.identify, settings=ApiSettings(), clock=clock)
+
+    async def _resolve(self, name: str) -> frozenset[str]:
+        return self.addresses.get(name, frozenset())
 
     def client(self, key: str = SECRET, **headers: str) -> httpx.AsyncClient:
         """A client of the project, with one of its keys."""

@@ -14,12 +14,14 @@ from hearth.control.events import EventBus
 from hearth.control.executions import ExecutionsControl
 from hearth.control.jobs import JobKind, build_job
 from hearth.control.repairs import Repairs
+from hearth.control.rules import Domains, RuleBook
 from hearth.control.runnables import Runnables
 from hearth.control.sources import Sources
 from hearth.control.specifications import Specifications
 from hearth.control.starting import DeploymentStarter
 from hearth.control.uploads import Uploads, upload_key
 from hearth.control.views import ControlLimits
+from hearth.jobs.deliveries import Deliveries
 from hearth.jobs.handlers import Handlers
 from hearth.jobs.reaper import Reaper
 from hearth.jobs.worker import Worker
@@ -140,6 +142,7 @@ class World:
             specifications=specifications,
             runnables=self.runnables,
             starter=starter,
+            rule_book=RuleBook(Domains("functions.localhost")),
             limits=self.limits,
             **common,
         )
@@ -158,7 +161,13 @@ class World:
             builds=self.builds,
             limits=self.limits,
         )
-        self.handlers = Handlers(store=store, files=files, builds=self.builds, executions=self.executions)
+        self.handlers = Handlers(
+            store=store,
+            files=files,
+            builds=self.builds,
+            executions=self.executions,
+            deliveries=cast(Deliveries, None),
+        )
         self.reaper = Reaper(store=store, clock=clock, handlers=self.handlers, node=NODE)
 
     def worker(self, owner: str = f"{NODE}/w") -> Worker:

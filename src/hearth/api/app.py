@@ -37,7 +37,8 @@ class Api:
     def __init__(self, services: Services, facts: Facts) -> None:
         self._settings = services.settings
         self._pipeline = Pipeline(all_routes(facts), services)
-        self._gateway = Gateway(services.settings.functions_domain)
+        self._origins = services.control.origin_book
+        self._gateway = Gateway(services)
         self._stopping = False
 
     def refuse_new_work(self) -> None:
@@ -76,18 +77,19 @@ class Api:
     async def _answer(self, request: Request) -> Answer:
         if self._stopping:
             return stopping_answer()
-        host = request.header(b"host")
-        if self._gateway.is_function_host(host):
-            return self._gateway.answer(host)
+        answer = await self._gateway.answer(request)
+        if answer is not None:
+            return answer
         if request.method == "OPTIONS":
             return empty_answer()
         return await self._pipeline.answer(request)
 
     async def _send(self, request: Request, answer: Answer, send: Send) -> None:
         length = len(answer.body) if answer.stream is None else answer.length
-        headers = self._standard_headers(request)
+        headers = [] if answer.is_visit else self._standard_headers(request)
         headers += answer.headers
-        headers.append((b"content-type", answer.content_type))
+        if answer.content_type:
+            headers.append((b"content-type", answer.content_type))
         if answer.status != 204:
             headers.append((b"content-length", b"%d" % length))
         # A body over its limit is not worth reading to its end; an honest one is dropped by the server below us.
@@ -111,7 +113,8 @@ class Api:
         sent = request.headers
         headers = [_SERVER, _NOSNIFF, _FALLBACK[b"x-fallback-cookies" in sent and _used_fallback(request)]]
         if b"origin" in sent:
-            headers += origins.cors_headers(request, self._settings.allowed_origins)
+            cors = origins.cors_headers(request, self._settings.allowed_origins)
+            headers += cors or origins.cors_headers(request, self._origins.all)
         if request.scope.get("scheme") == "https":
             headers.append(_HSTS)
         warning = formats.warning_for(formats.parse_version(request.header(b"x-appwrite-response-format")))

@@ -31,27 +31,33 @@ def error_answer(status: int, type: str, message: str, headers: dict[str, str] |
 
 
 def answer_for(error: Exception, *, method: str, route: str, project_id: str) -> Answer:
-    """The answer to `error`. What is the platform's fault is logged, once, under the id the answer carries."""
+    """The answer to `error` as JSON."""
+    return error_answer(*described(error, method=method, route=route, project_id=project_id))
+
+
+def described(error: Exception, *, method: str, route: str, project_id: str) -> tuple[int, str, str, dict[str, str]]:
+    """Status, type, message and headers of the answer to `error`.
+
+    What is the platform's fault is logged, once, under the id the answer carries.
+    """
     if isinstance(error, Refusal):
-        return error_answer(error.code, error.type, error.message, error.headers)
+        return error.code, error.type, error.message, error.headers
     if isinstance(error, CursorNotFound):
         refusal = Refusal("general_cursor_not_found")
-        return error_answer(refusal.code, refusal.type, refusal.message)
+        return refusal.code, refusal.type, refusal.message, {}
     request_id = unique_id()
     headers = {REQUEST_ID_HEADER: request_id}
     about = {"request_id": request_id, "method": method, "route": route, "project_id": project_id}
     if isinstance(error, Busy):
         log.warning("request refused: busy", limit=error.limit, reason=str(error), **about)
         message = f"The server is busy: {error} (limit: {error.limit}). Try again in {error.retry_after_s} s."
-        return error_answer(
-            429, "general_rate_limit_exceeded", message, headers | {"retry-after": str(error.retry_after_s)}
-        )
+        return 429, "general_rate_limit_exceeded", message, headers | {"retry-after": str(error.retry_after_s)}
     if isinstance(error, Unavailable):
         log.error("request failed: unavailable", reason=str(error), exc_info=error, **about)
         message = f"The server cannot run this at the moment. Its log has the reason under request id {request_id}."
-        return error_answer(503, "general_server_error", message, headers)
+        return 503, "general_server_error", message, headers
     log.error("request failed", exc_info=error, **about)
-    return error_answer(500, "general_server_error", _SERVER_ERROR, headers)
+    return 500, "general_server_error", _SERVER_ERROR, headers
 
 
 def stopping_answer() -> Answer:

@@ -93,6 +93,7 @@ _NEWEST: Version = (99_999, 0, 0)
 _CHAIN: tuple[tuple[Version, str, _Filter], ...] = (
     (_NEWEST, "execution", _execution_sdk),
     ((2, 0, 0), "execution", _without("resourceId", "resourceType")),
+    ((1, 9, 3), "ephemeralKey", _renamed({"secret": "jwt"})),
     ((1, 9, 0), "function", _without("buildSpecification", "runtimeSpecification")),
     (
         (1, 7, 0),
@@ -110,6 +111,12 @@ _CHAIN: tuple[tuple[Version, str, _Filter], ...] = (
         ),
     ),
     ((1, 7, 0), "variable", _without("secret")),
+    ((1, 7, 0), "templateVariable", _without("secret")),
+    (
+        (1, 7, 0),
+        "proxyRule",
+        _renamed({"deploymentResourceType": "resourceType", "deploymentResourceId": "resourceId"}),
+    ),
     ((1, 6, 0), "function", _without("scopes", "specification")),
     ((1, 6, 0), "execution", _without("scheduledAt")),
     ((1, 6, 0), "runtime", _without("key")),
@@ -126,6 +133,8 @@ _LISTS = {
     "executionList": ("executions", "execution"),
     "variableList": ("variables", "variable"),
     "runtimeList": ("runtimes", "runtime"),
+    "proxyRuleList": ("rules", "proxyRule"),
+    "templateFunctionList": ("templates", "templateFunction"),
 }
 
 
@@ -144,6 +153,8 @@ def shape(version: Version | None, model: str, payload: Wire) -> Wire:
         return payload
     for apply in _filters(version, model):
         payload = apply(payload)
+    if model == "templateFunction":
+        payload["variables"] = [shape(version, "templateVariable", dict(item)) for item in payload["variables"]]
     if model == "function":
         payload["vars"] = [shape(version, "variable", item) for item in payload["vars"]]
     return payload

@@ -36,7 +36,8 @@ class Answer:
     """What goes back: a body in memory, or `stream` of exactly `length` bytes.
 
     `headers` are beyond the standard ones and content-type. `close` ends the connection after the answer,
-    because a body that nobody will read may still be on its way.
+    because a body that nobody will read may still be on its way. `is_visit` says that a function's domain was
+    visited: then only the function's own headers go out, and no content-type where it is empty.
     """
 
     status: int
@@ -46,6 +47,7 @@ class Answer:
     stream: AsyncIterator[bytes] | None = None
     length: int = 0
     close: bool = False
+    is_visit: bool = False
 
 
 _encoder = msgspec.json.Encoder()

@@ -35,7 +35,7 @@ def is_allowed(origin: str, host: str, registered: frozenset[str]) -> bool:
 def origin_allowed(origin: str, registered: frozenset[str]) -> bool:
     """The part of `is_allowed` that does not depend on the request."""
     host = _host(origin)
-    return host in registered or _is_loopback(host)
+    return host in registered or _is_loopback(host) or any(_covers(name, host) for name in registered)
 
 
 def cors_headers(request: Request, registered: frozenset[str]) -> list[RawHeader]:
@@ -61,6 +61,11 @@ def _host(origin: str) -> str:
         return (urlsplit(origin).hostname or "").lower()
     except ValueError:
         return ""
+
+
+def _covers(name: str, host: str) -> bool:
+    """Whether `*.example.com` stands for a host; `*` alone stands for every host."""
+    return name == "*" or (name.startswith("*.") and host.endswith(name[1:]))
 
 
 def _is_loopback(host: str) -> bool:

@@ -20,6 +20,8 @@ from hearth.model.resources import Project
 
 #: Group of the routes that need a project (contract: functions-api 1, check 18b).
 FUNCTIONS_GROUP = "functions"
+#: The protocol every route speaks.
+REST = "rest"
 #: Bodies up to this many bytes are not counted against the memory budget.
 _UNCOUNTED_BYTES = 64 * 1024
 
@@ -58,6 +60,7 @@ class Pipeline:
             project_id = about["project_id"] = CONSOLE if project is None else project.id
             version = parse_version(request.header(b"x-appwrite-response-format"))
             actor = await services.identify.identify(_credentials(request, project_id, project))
+            _check_switches(route, actor, project)
             _check_scope(route, actor)
             if actor.refusal:
                 raise Refusal(actor.refusal)
@@ -94,7 +97,11 @@ class Pipeline:
         if origin is None or headers.get(b"x-appwrite-key"):
             return
         text = origin.decode("latin-1")
-        if not origins.is_allowed(text, request.header(b"host"), self._services.settings.allowed_origins):
+        registered = self._services.settings.allowed_origins
+        if origins.is_allowed(text, request.header(b"host"), registered):
+            return
+        project_id = request.header(b"x-appwrite-project") or _text(request.query().get("project"))
+        if not origins.origin_allowed(text, self._services.control.origin_book.hosts(project_id)):
             raise Refusal(
                 "general_unknown_origin",
                 f"The browser origin {text[:128]} is not registered as a platform of the project. "
@@ -128,6 +135,16 @@ async def _handle(call: Call, body: "_FieldsReader", version: Version | None) ->
     if route.success == 204:
         return empty_answer()
     return call.reply(result)
+
+
+def _check_switches(route: Route, actor: Actor, project: Project | None) -> None:
+    """Checks 12 and 13: what the project has switched off answers keys and admins only."""
+    if project is None or actor.is_privileged:
+        return
+    if project.services_off and route.service in project.services_off:
+        raise Refusal("general_service_disabled")
+    if project.protocols_off and REST in project.protocols_off:
+        raise Refusal("general_api_disabled")
 
 
 def _check_scope(route: Route, actor: Actor) -> None:

@@ -73,6 +73,12 @@ def _readable_variable(fields: Fields) -> None:
     fields["secret"] = False
 
 
+def _old_webhook(fields: Fields) -> None:
+    for old, name in (("security", "tls"), ("httpUser", "authUsername"), ("httpPass", "authPassword")):
+        if fields.get(name) is None and old in fields:
+            fields[name] = fields[old]
+
+
 def _output_only(fields: Fields) -> None:
     fields["type"] = "output"
 
@@ -138,6 +144,7 @@ _CHAIN: tuple[tuple[Version | None, frozenset[str], Callable[[Fields], None]], .
 _ALWAYS: tuple[tuple[frozenset[str], Callable[[Fields], None]], ...] = (
     (_SETTINGS, _specification),
     (frozenset({"executions.create"}), _execution_data),
+    (frozenset({"webhooks.create", "webhooks.update"}), _old_webhook),
     (frozenset({"deployments.create_template"}), _template_version),
 )
 

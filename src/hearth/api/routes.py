@@ -139,6 +139,9 @@ class Route:
     replies: tuple[Reply, ...] = ()
     refusals: tuple[Documented, ...] = ()
     scopes_text: str = field(init=False)
+    service: str = field(init=False)
+    """What a project switches off to switch this route off: the first segment of its path."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scopes_text", msgspec.json.encode(self.scopes).decode())
+        object.__setattr__(self, "service", self.path.split("/")[2])

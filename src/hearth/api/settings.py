@@ -16,6 +16,10 @@ class ApiSettings:
     functions_domain: str = "functions.localhost"
     function_creations_per_day: int = 0
     function_timeout_max_s: int = 900
+    build_timeout_s: int = 900
+    region: str = "default"
+    domain_target: tuple[str, ...] = ()
+    """Names or addresses that domains elsewhere must lead to; none = where the functions domain leads."""
     source_max_bytes: int = 30_000_000
     """Largest source archive of a deployment, 0 = no limit."""
     execution_request_max_bytes: int = 64 * 1024 * 1024

@@ -2,13 +2,22 @@
 
 from hearth.api.resources import (
     catalogue,
+    console,
     deployments,
+    events,
     executions,
     functions,
     git_deployments,
     health,
+    keys,
+    platforms,
+    project_variables,
+    projects,
     reference,
+    rules,
+    templates,
     variables,
+    webhooks,
 )
 from hearth.api.routes import Facts, Route
 
@@ -22,6 +31,15 @@ def all_routes(facts: Facts) -> tuple[Route, ...]:
         *git_deployments.ROUTES,
         *variables.ROUTES,
         *catalogue.ROUTES,
+        *templates.routes(facts),
+        *projects.ROUTES,
+        *keys.ROUTES,
+        *platforms.ROUTES,
+        *project_variables.ROUTES,
+        *rules.ROUTES,
+        *webhooks.ROUTES,
+        *events.ROUTES,
+        *console.ROUTES,
         *health.ROUTES,
     )
     return (*described, *reference.routes(described))

@@ -15,12 +15,13 @@ import structlog
 
 from hearth.control.environment import Environment
 from hearth.control.functions import activate
+from hearth.control.rules import RuleBook
 from hearth.control.runnables import Runnables
 from hearth.control.sources import Sources
 from hearth.control.specifications import Specifications
 from hearth.control.starting import DeploymentStarter
 from hearth.control.views import BUILD_MEMORY_MIN_MB, LOG_LIMIT_CHARS, VARIABLES_MAX, ControlLimits
-from hearth.model.resources import Deployment, Function, Variable
+from hearth.model.resources import Deployment, Function, Rule, Variable
 from hearth.model.running import BuildRequest, BuildResult
 from hearth.model.statuses import DEPLOYMENT_FINAL, DeploymentStatus
 from hearth.ports import Builder, Clock, Events, Executor, SourceUnavailable, Store, Unit
@@ -49,6 +50,7 @@ class Builds:
         specifications: Specifications,
         runnables: Runnables,
         starter: DeploymentStarter,
+        rule_book: RuleBook,
         limits: ControlLimits,
     ) -> None:
         self._store = store
@@ -61,6 +63,7 @@ class Builds:
         self._specifications = specifications
         self._runnables = runnables
         self._starter = starter
+        self._rule_book = rule_book
         self._limits = limits
         self._running: dict[str, asyncio.Task[object]] = {}
 
@@ -211,6 +214,7 @@ class Builds:
         await self._executor.prepare(self._runnables.template(function, replace(deployment, **fields), *variables))
         now = self._clock.now()
         replaced = ""
+        pointed: tuple[Rule, ...] = ()
         async with self._store.begin(function.project_id) as unit:
             duration = _duration(started, now)
             built = await unit.deployments.move(
@@ -224,8 +228,11 @@ class Builds:
                 await activate(unit, current, built)
                 await unit.functions.update(function.id, live=True)
                 replaced = current.deployment_id
+            if built.provider_branch:
+                pointed = await unit.rules.point("function", function.id, built.provider_branch, built.id)
             await self._starter.note_latest(unit, function.id)
         self._runnables.drop(function.project_id, function.id)
+        self._rule_book.put(*pointed)
         if replaced not in ("", deployment.id):
             await self._executor.retire(replaced)
 

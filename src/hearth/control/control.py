@@ -4,12 +4,18 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from hearth.control.deployments import DeploymentsControl
+from hearth.control.events import EventBus
 from hearth.control.executions import ExecutionsControl
 from hearth.control.functions import FunctionsControl
 from hearth.control.git_deployments import GitDeployments
-from hearth.control.runnables import ProjectCache
+from hearth.control.keys import KeysControl
+from hearth.control.platforms import OriginBook, PlatformsControl
+from hearth.control.project_variables import ProjectVariablesControl
+from hearth.control.projects import ProjectsControl
+from hearth.control.rules import RuleBook, RulesControl
 from hearth.control.specifications import Specifications
 from hearth.control.variables import VariablesControl
+from hearth.control.webhooks import WebhooksControl
 from hearth.ports import Runtimes
 
 
@@ -23,7 +29,15 @@ class Health(Protocol):
 class Control:
     """One object per use-case module."""
 
-    projects: ProjectCache
+    projects: ProjectsControl
+    keys: KeysControl
+    platforms: PlatformsControl
+    project_variables: ProjectVariablesControl
+    rules: RulesControl
+    webhooks: WebhooksControl
+    events: EventBus
+    rule_book: RuleBook
+    origin_book: OriginBook
     functions: FunctionsControl
     variables: VariablesControl
     deployments: DeploymentsControl

@@ -206,6 +206,7 @@ class DeploymentsControl:
             await unit.deployments.delete(deployment_id)
             if function.deployment_id == deployment_id:
                 await unit.functions.update(function_id, deployment_id="", deployment_created_at=None)
+                await unit.rules.point("function", function_id, "", "")
             await self._starter.note_latest(unit, function_id)
             await unit.jobs.enqueue(purge_job(project_id, "", [deployment], self._clock.now()))
         self._builds.stop(deployment_id)

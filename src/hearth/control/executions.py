@@ -23,8 +23,10 @@ from hearth.control.invocations import (
     fail,
     finish,
     open_execution,
+    reader_of,
     require_execute,
     require_runnable,
+    require_visitable,
     shown_response_headers,
     stored_request_headers,
 )
@@ -36,7 +38,7 @@ from hearth.model.ids import unique_id
 from hearth.model.queries import ListQuery
 from hearth.model.refusals import Busy, PlatformFault, Refusal
 from hearth.model.resources import Execution
-from hearth.model.running import Result
+from hearth.model.running import InstanceTemplate, Result
 from hearth.model.statuses import EXECUTION_FINAL, ExecutionStatus, Trigger
 from hearth.ports import Clock, Events, Executor, Page, Store, Unit
 
@@ -112,14 +114,32 @@ class ExecutionsControl:
             lifetime_s = runnable.function.timeout_s + KEY_GRACE_S
             user_jwt = self._mint_user_jwt(project_id, actor.real_user_id, actor.session_id, lifetime_s)
             request = replace(request, user_jwt=user_jwt)
-        id = unique_id()
-        composed = compose_headers(id, runnable, request, self._mint_key)
-        execution = open_execution(id, runnable, request, composed, self._clock.now())
-        invocation = compose(id, runnable, template, request, composed, is_async=False)
-        task = asyncio.create_task(self._run_sync(runnable, execution, self._executor.invoke(invocation)))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return await asyncio.shield(task)
+        return await self._run_now(runnable, template, request)
+
+    async def visit(
+        self,
+        project_id: str,
+        function_id: str,
+        deployment_id: str = "",
+        *,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        client_ip: str,
+    ) -> ExecutionView:
+        """Run a function for a visitor of its domain: its active deployment, or the one named.
+
+        Raises what `require_visitable` raises, `function_synchronous_timeout`, Busy and Unavailable.
+        """
+        if deployment_id:
+            runnable = await self._runnables.get_deployment(project_id, function_id, deployment_id)
+        else:
+            runnable = self._runnables.peek(project_id, function_id)
+            runnable = runnable or await self._runnables.get(project_id, function_id)
+        runnable, template = require_visitable(runnable)
+        request = RunRequest(method=method, path=path, headers=headers, body=body, client_ip=client_ip)
+        return await self._run_now(runnable, template, request)
 
     async def list(self, project_id: str, actor: Actor, function_id: str, query: ListQuery) -> Page[Execution]:
         """Executions the caller may read: all for keys and admins, a user's own otherwise."""
@@ -175,6 +195,17 @@ class ExecutionsControl:
         while self._tasks:
             await asyncio.wait(self._tasks)
 
+    async def _run_now(self, runnable: Runnable, template: InstanceTemplate, request: RunRequest) -> ExecutionView:
+        """Run once and wait, in a task of ours: whoever asked may leave, the run ends and is recorded."""
+        id = unique_id()
+        composed = compose_headers(id, runnable, request, self._mint_key)
+        execution = open_execution(id, runnable, request, composed, self._clock.now())
+        invocation = compose(id, runnable, template, request, composed, is_async=False)
+        task = asyncio.create_task(self._run_sync(runnable, execution, self._executor.invoke(invocation)))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(task)
+
     async def _run_sync(self, runnable: Runnable, execution: Execution, invoking: Any) -> ExecutionView:
         self._log.begin(execution)
         try:
@@ -202,7 +233,7 @@ class ExecutionsControl:
 
     def _emit(self, execution: Execution, action: str) -> None:
         name = f"functions.{execution.function_id}.executions.{execution.id}.{action}"
-        self._events.emit(execution.project_id, name, execution)
+        self._events.emit(execution.project_id, name, execution, user_id=reader_of(execution))
 
     async def _enqueue(self, runnable: Runnable, request: RunRequest, scheduled_at: datetime | None) -> ExecutionView:
         """Store the record and its job in one transaction (architecture: the paths)."""

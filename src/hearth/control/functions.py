@@ -7,6 +7,7 @@ from typing import Any
 import structlog
 
 from hearth.control.jobs import JobKind, purge_job
+from hearth.control.rules import RuleBook
 from hearth.control.runnables import Runnables
 from hearth.control.specifications import Specifications
 from hearth.control.views import VARIABLES_MAX, FunctionView
@@ -36,6 +37,7 @@ class FunctionsControl:
         runtimes: Runtimes,
         specifications: Specifications,
         runnables: Runnables,
+        rule_book: RuleBook,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -44,6 +46,7 @@ class FunctionsControl:
         self._runtimes = runtimes
         self._specifications = specifications
         self._runnables = runnables
+        self._rule_book = rule_book
 
     async def create(
         self,
@@ -223,9 +226,11 @@ class FunctionsControl:
                 await unit.jobs.cancel_of(JobKind.BUILD, deployment.id)
                 await unit.deployments.delete(deployment.id)
             await unit.variables.delete_of("function", function_id)
+            rules = await unit.rules.delete_of("function", function_id)
             await unit.functions.delete(function_id)
             await unit.jobs.enqueue(purge_job(project_id, function_id, deployments, self._clock.now()))
         self._runnables.drop(project_id, function_id)
+        self._rule_book.drop(*rules)
         for deployment in deployments:
             await self._executor.retire(deployment.id)
         self._events.emit(project_id, f"functions.{function_id}.delete", function)
@@ -249,7 +254,8 @@ async def require_function(unit: Unit, function_id: str) -> Function:
 
 
 async def activate(unit: Unit, function: Function, deployment: Deployment) -> Function:
-    """Make `deployment` the function's active one, in the caller's transaction."""
+    """Make `deployment` the function's active one, in the caller's transaction; its domains follow."""
+    await unit.rules.point("function", function.id, "", deployment.id)
     changes = {"deployment_id": deployment.id, "deployment_created_at": deployment.created_at}
     return await unit.functions.update(function.id, **changes) or replace(
         function, deployment_id=deployment.id, deployment_created_at=deployment.created_at

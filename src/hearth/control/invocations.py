@@ -12,7 +12,7 @@ from hearth.control.views import ASYNC_GRACE_S, KEY_GRACE_S, SYNC_WAIT_S
 from hearth.model.refusals import Refusal
 from hearth.model.resources import Execution, Header
 from hearth.model.running import InstanceTemplate, Invocation, Outcome, Result
-from hearth.model.statuses import ExecutionStatus, Trigger
+from hearth.model.statuses import DeploymentStatus, ExecutionStatus, Trigger
 
 #: Request headers that are stored and shown (contract: functions-api 10.3).
 _STORED_REQUEST_HEADERS = frozenset({"content-type", "agent", "content-length", "host", "x-appwrite-client-ip"})
@@ -68,6 +68,31 @@ def require_runnable(runnable: Runnable | None, *, privileged: bool) -> tuple[Ru
     if runnable.template is None:
         raise Refusal("build_not_ready")
     return runnable, runnable.template
+
+
+def require_visitable(runnable: Runnable | None) -> tuple[Runnable, InstanceTemplate]:
+    """What must hold before a visit of a function's domain, in the contract's order (functions-api 13).
+
+    Nobody is exempt. Raises `deployment_not_found`, `function_not_found`, `build_failed`, `build_canceled`,
+    `build_not_ready`, `function_runtime_unsupported`, `function_execute_permission_missing`.
+    """
+    if runnable is None:
+        raise Refusal("function_not_found")
+    deployment = runnable.deployment
+    if deployment is None and runnable.known_runtime:
+        raise Refusal("deployment_not_found", "No code has been deployed here yet.")
+    if not runnable.function.enabled:
+        raise Refusal("function_not_found", "There is no function here, or it is switched off.")
+    if deployment is not None and runnable.template is None:
+        unbuilt = {DeploymentStatus.FAILED: "build_failed", DeploymentStatus.CANCELED: "build_canceled"}
+        raise Refusal(unbuilt.get(deployment.status, "build_not_ready"))
+    runnable, template = require_runnable(runnable, privileged=False)
+    if not {"any", "guests"} & set(runnable.function.execute):
+        raise Refusal(
+            "function_execute_permission_missing",
+            "This function may not be opened by visitors: its `execute` list names neither `any` nor `guests`.",
+        )
+    return runnable, template
 
 
 def require_execute(runnable: Runnable, roles: Sequence[str]) -> None:
@@ -183,6 +208,13 @@ def fail(
 def stored_request_headers(headers: Mapping[str, str]) -> tuple[Header, ...]:
     """The allow-listed part of the request headers."""
     return tuple(header for header in headers.items() if header[0] in _STORED_REQUEST_HEADERS)
+
+
+def reader_of(execution: Execution) -> str:
+    """The id of the user an execution belongs to, `""` if it belongs to none."""
+    prefix, suffix = 'read("user:', '")'
+    found = next((text for text in execution.permissions if text.startswith(prefix) and text.endswith(suffix)), "")
+    return found[len(prefix) : -len(suffix)]
 
 
 def shown_response_headers(execution_id: str, result: Result) -> tuple[Header, ...]:

@@ -15,12 +15,15 @@ class JobKind(StrEnum):
     BUILD = "build"
     EXECUTE = "execute"
     PURGE = "purge"
+    WEBHOOK = "webhook"
 
 
 #: A build that was lost with its worker is started once more; user code of an execution never is.
 BUILD_ATTEMPTS = 2
 EXECUTE_ATTEMPTS = 1
 PURGE_ATTEMPTS = 20
+#: After 1, 2, 4 ... seconds: a receiver may be away for some two minutes.
+WEBHOOK_ATTEMPTS = 8
 
 #: How long a job may wait for a worker before it is ended with that reason.
 QUEUE_LIMIT = timedelta(hours=24)
@@ -71,6 +74,19 @@ def purge_job(project_id: str, function_id: str, deployments: Iterable[Deploymen
             "uploads": [deployment.id for deployment in gone if not deployment.source_key],
             "artifacts": sorted({deployment.artifact_key for deployment in gone if deployment.artifact_key}),
         },
+    )
+
+
+def webhook_job(project_id: str, webhook_id: str, payload: Mapping[str, Any], now: datetime) -> Job:
+    """Tell a webhook of one event."""
+    return _job(
+        JobKind.WEBHOOK,
+        project_id,
+        webhook_id,
+        now,
+        deadline_at=now + QUEUE_LIMIT,
+        max_attempts=WEBHOOK_ATTEMPTS,
+        payload=payload,
     )
 
 

@@ -38,6 +38,7 @@ class Runnables:
         self._specifications = specifications
         self._environment = environment
         self._entries: dict[tuple[str, str], Runnable] = {}
+        self._others: dict[tuple[str, str], dict[str, Runnable]] = {}
         self._generation = 0
 
     def peek(self, project_id: str, function_id: str) -> Runnable | None:
@@ -55,18 +56,33 @@ class Runnables:
             self._entries[project_id, function_id] = entry
         return entry
 
+    async def get_deployment(self, project_id: str, function_id: str, deployment_id: str) -> Runnable | None:
+        """The same with a deployment of the function that need not be the active one (None in it if there is none)."""
+        active = self._entries.get((project_id, function_id))
+        if active is not None and active.function.deployment_id == deployment_id:
+            return active
+        entry = self._others.get((project_id, function_id), {}).get(deployment_id)
+        if entry is not None:
+            return entry
+        generation = self._generation
+        entry = await self._load(project_id, function_id, deployment_id)
+        if entry is not None and entry.deployment is not None and generation == self._generation:
+            self._others.setdefault((project_id, function_id), {})[deployment_id] = entry
+        return entry
+
     def drop(self, project_id: str, function_id: str) -> None:
         """Forget a function: called after every committed write to it, its deployments or its variables."""
         self._generation += 1
         self._entries.pop((project_id, function_id), None)
+        self._others.pop((project_id, function_id), None)
 
     def drop_project(self, project_id: str) -> None:
         """Forget all functions of a project: its variables changed."""
         self._generation += 1
-        for key in [key for key in self._entries if key[0] == project_id]:
-            del self._entries[key]
+        self._entries = {key: entry for key, entry in self._entries.items() if key[0] != project_id}
+        self._others = {key: entries for key, entries in self._others.items() if key[0] != project_id}
 
-    async def _load(self, project_id: str, function_id: str) -> Runnable | None:
+    async def _load(self, project_id: str, function_id: str, deployment_id: str = "") -> Runnable | None:
         async with self._store.view(project_id) as unit:
             function = await unit.functions.get(function_id)
             if function is None:
@@ -74,8 +90,8 @@ class Runnables:
             if not self._environment.knows(function.runtime):
                 return Runnable(function, None, None, known_runtime=False)
             deployment = None
-            if function.deployment_id:
-                deployment = await unit.deployments.get(function_id, function.deployment_id)
+            if wanted := deployment_id or function.deployment_id:
+                deployment = await unit.deployments.get(function_id, wanted)
             if deployment is None or deployment.status is not DeploymentStatus.READY:
                 return Runnable(function, deployment, None)
             project_variables = await unit.variables.of("project", "", VARIABLES_MAX)
@@ -111,18 +127,21 @@ class ProjectCache:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._entries: dict[str, Project] = {}
+        self._generation = 0
 
     async def get(self, project_id: str) -> Project | None:
         """The project, or None. Unknown ids are not remembered, so they cannot fill the memory."""
         project = self._entries.get(project_id)
         if project is None:
+            generation = self._generation
             project = await self._store.projects.get(project_id)
-            if project is not None:
+            if project is not None and generation == self._generation:
                 self._entries[project_id] = project
         return project
 
     def drop(self, project_id: str) -> None:
         """Forget a project: called after every committed write to it."""
+        self._generation += 1
         self._entries.pop(project_id, None)
 
 

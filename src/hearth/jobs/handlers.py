@@ -6,6 +6,7 @@ from hearth.control.builds import Builds
 from hearth.control.executions import ExecutionsControl
 from hearth.control.jobs import JobKind
 from hearth.control.uploads import upload_key
+from hearth.jobs.deliveries import Deliveries
 from hearth.model.resources import Job
 from hearth.ports import Files, Store, Unit
 
@@ -18,11 +19,20 @@ _PURGE_BATCH = 500
 class Handlers:
     """One method per kind, `handle` of the worker and `lost` of the reaper."""
 
-    def __init__(self, *, store: Store, files: Files, builds: Builds, executions: ExecutionsControl) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        files: Files,
+        builds: Builds,
+        executions: ExecutionsControl,
+        deliveries: Deliveries,
+    ) -> None:
         self._store = store
         self._files = files
         self._builds = builds
         self._executions = executions
+        self._deliveries = deliveries
 
     async def build(self, job: Job) -> None:
         """Build the deployment `resource_id`."""
@@ -31,6 +41,10 @@ class Handlers:
     async def execute(self, job: Job) -> None:
         """Carry out the asynchronous execution `resource_id`."""
         await self._executions.run_stored(job.project_id, job.resource_id, job.payload)
+
+    async def webhook(self, job: Job) -> None:
+        """Tell a webhook of one event."""
+        await self._deliveries.deliver(job)
 
     async def purge(self, job: Job) -> None:
         """Remove files of deleted deployments, and the executions of a deleted function. Repeatable."""
@@ -54,7 +68,8 @@ class Handlers:
     async def dead(self, job: Job, error: str) -> None:
         """The job failed for good by a fault of ours: its resource must end too."""
         async with self._store.begin(job.project_id) as unit:
-            await self.end_resource(unit, job, f"The platform failed: {error}")
+            reason = error if job.kind == JobKind.WEBHOOK else f"The platform failed: {error}"
+            await self.end_resource(unit, job, reason)
 
     async def end_resource(self, unit: Unit, job: Job, reason: str) -> None:
         """End what a dead job was about, in the caller's transaction."""
@@ -62,6 +77,8 @@ class Handlers:
             await self._builds.fail_in(unit, job.payload["functionId"], job.resource_id, reason)
         elif job.kind == JobKind.EXECUTE:
             await self._executions.fail_in(unit, job.resource_id, reason)
+        elif job.kind == JobKind.WEBHOOK:
+            await self._deliveries.give_up_in(unit, job, reason)
         else:
             log.error("job ended without success", job_id=job.id, kind=job.kind, reason=reason)
 

@@ -23,6 +23,14 @@ POLL_S = 5.0
 Handler = Callable[[Job], Awaitable[None]]
 
 
+class JobFailed(Exception):
+    """A handler's way to say that a job failed for a reason that is nobody's bug. `again`: a retry may help."""
+
+    def __init__(self, reason: str, *, again: bool = True) -> None:
+        self.again = again
+        super().__init__(reason)
+
+
 def retry_at(job: Job, now: datetime) -> datetime | None:
     """When a failed attempt is repeated (1 s, 2 s, 4 s ... 5 min), or None when it was the last one."""
     if job.attempts >= job.max_attempts or now >= job.deadline_at:
@@ -125,6 +133,9 @@ class Worker:
             work.cancel()
             await asyncio.wait([work])
             await asyncio.shield(self._store.jobs.release(job.id, self._owner))
+        except JobFailed as failure:
+            bound.info("job attempt failed", reason=str(failure))
+            await self._failed(job, str(failure), may_retry=failure.again)
         except Exception as error:  # noqa: BLE001 - top of a task: logged, and the job is told
             bound.exception("job failed")
             await self._failed(job, f"{type(error).__name__}: {error}")
@@ -133,8 +144,8 @@ class Worker:
             self._running.pop(job.id, None)
             self._freed.set()
 
-    async def _failed(self, job: Job, error: str) -> None:
-        again = retry_at(job, self._clock.now())
+    async def _failed(self, job: Job, error: str, *, may_retry: bool = True) -> None:
+        again = retry_at(job, self._clock.now()) if may_retry else None
         if await self._store.jobs.fail(job.id, self._owner, error, again) and again is None:
             await self._on_dead(job, error)
 

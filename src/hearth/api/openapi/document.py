@@ -11,6 +11,7 @@ from hearth.api.openapi.parameters import parameter_of, property_of, takes_text,
 from hearth.api.routes import Body, Param, Place, Route
 from hearth.api.uploads import FILE_PART
 from hearth.data import load
+from hearth.model.scopes import project_scopes
 
 Schema = dict[str, Any]
 
@@ -137,7 +138,7 @@ def _callers(route: Route) -> dict[str, bool]:
     """Which kinds of callers can hold one of a route's scopes."""
     scopes = load("scopes.json")
     wanted, roles = set(route.scopes), scopes["roles"]
-    of_keys = {row["scope"] for row in scopes["project"]} | set(roles["keys"])
+    of_keys = set(project_scopes()) | set(roles["keys"])
     everybody = "public" in wanted
     return {
         "key": everybody or not wanted.isdisjoint(of_keys),

@@ -1,0 +1,1 @@
+"""Connections the server itself opens to the outside."""
