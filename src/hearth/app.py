@@ -11,6 +11,7 @@ from hearth.api.app import create_app
 from hearth.api.payloads import owner_payload
 from hearth.api.settings import ApiSettings
 from hearth.auth.identify import Identify
+from hearth.auth.passwords import Passwords
 from hearth.auth.people import People
 from hearth.auth.secrets import VariableCipher
 from hearth.auth.tokens import Tokens
@@ -27,6 +28,7 @@ from hearth.control.functions import FunctionsControl
 from hearth.control.git_deployments import GitDeployments
 from hearth.control.hosting import compose_hosting
 from hearth.control.jobs import JobKind
+from hearth.control.people import people_control
 from hearth.control.repairs import Repairs
 from hearth.control.retention import Retention
 from hearth.control.rules import Domains, RuleBook
@@ -97,6 +99,7 @@ class Application:
         self._registries = registries
         self._cipher = VariableCipher(variables_key)
         self._tokens = Tokens(tokens_key)
+        self._passwords = Passwords()
         self._function_endpoint = function_endpoint
         self._clock = SystemClock()
 
@@ -138,6 +141,7 @@ class Application:
         await self._deliveries.close()
         await self._poster.close()
         await self._driver.close()
+        self._passwords.close()
         await self._files.close()
         await self._store.close()
 
@@ -259,6 +263,14 @@ class Application:
                 store=store, clock=clock, events=events, starter=starter, templates_url=templates.url
             ),
             executions=executions,
+            people=people_control(
+                store=store,
+                clock=clock,
+                events=events,
+                passwords=self._passwords,
+                mint_user_jwt=tokens.mint_user_jwt,
+                forget=people.forget,
+            ),
             runtimes=runtimes,
             specifications=specifications,
             health=store,

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import httpx
+from argon2 import PasswordHasher
 
 from hearth.api.app import create_app
 from hearth.api.settings import ApiSettings
 from hearth.auth.identify import Identify
 from hearth.auth.keys import hash_secret
+from hearth.auth.passwords import Passwords
 from hearth.auth.people import People
 from hearth.auth.secrets import VariableCipher
 from hearth.auth.tokens import Tokens
@@ -23,6 +25,7 @@ from hearth.control.executions import ExecutionsControl
 from hearth.control.functions import FunctionsControl
 from hearth.control.git_deployments import GitDeployments
 from hearth.control.hosting import compose_hosting
+from hearth.control.people import people_control
 from hearth.control.rules import Domains, RuleBook
 from hearth.control.runnables import Runnables
 from hearth.control.sources import Sources
@@ -39,6 +42,8 @@ from hearth.store import open_store
 from hearth.store.files.local import LocalFiles
 from tests.api.support import ALL_SCOPES, NOW, RUNTIMES, FixedClock
 
+#: Passwords of tests need not withstand anything.
+CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 PROJECT_ID, OTHER_PROJECT_ID = "default", "other"
 SECRET, OTHER_SECRET = "standard_here", "standard_elsewhere"
 
@@ -83,6 +88,7 @@ class Whole:
         tokens = Tokens(b"t" * 32)
         specifications = Specifications(0, 0)
         environment = Environment(endpoint="http://api.test/v1", region="here", runtimes=RUNTIMES, mint_key=tokens.mint)
+        people = People(store, tokens, clock)
         self._runnables = runnables = Runnables(store, specifications, environment)
         domains = Domains("functions.localhost")
         rule_book = RuleBook(domains)
@@ -100,7 +106,7 @@ class Whole:
             limits=limits,
             **running,
         )
-        self.identify = Identify(store, tokens, clock, People(store, tokens, clock))
+        self.identify = Identify(store, tokens, clock, people)
         self.addresses: dict[str, frozenset[str]] = {}
         self.hosting = hosting = compose_hosting(
             rule_book=rule_book,
@@ -129,6 +135,9 @@ class Whole:
             deployments=DeploymentsControl(files=files, starter=starter, uploads=uploads, builds=builds, **running),
             git_deployments=GitDeployments(starter=starter, templates_url="https://git.test", **common),
             executions=ExecutionsControl(mint_key=tokens.mint, mint_user_jwt=tokens.mint_user_jwt, **running),
+            people=people_control(
+                passwords=Passwords(CHEAP), mint_user_jwt=tokens.mint_user_jwt, forget=people.forget, **common
+            ),
             runtimes=runtimes,
             specifications=specifications,
             health=store,

@@ -1,6 +1,8 @@
 """The whole table of routes."""
 
 from hearth.api.resources import (
+    account,
+    account_sessions,
     catalogue,
     console,
     deployments,
@@ -10,12 +12,16 @@ from hearth.api.resources import (
     git_deployments,
     health,
     keys,
+    memberships,
     platforms,
     project_variables,
     projects,
     reference,
     rules,
+    teams,
     templates,
+    users,
+    users_sessions,
     variables,
     webhooks,
 )
@@ -30,6 +36,12 @@ def all_routes(facts: Facts) -> tuple[Route, ...]:
         *deployments.ROUTES,
         *git_deployments.ROUTES,
         *variables.ROUTES,
+        *account.ROUTES,
+        *account_sessions.ROUTES,
+        *users.ROUTES,
+        *users_sessions.ROUTES,
+        *teams.ROUTES,
+        *memberships.ROUTES,
         *catalogue.ROUTES,
         *templates.routes(facts),
         *projects.ROUTES,

@@ -172,5 +172,5 @@ def _admin(person: Person, actor: Actor, credentials: Credentials) -> Actor:
         if credentials.team_id and membership.team_id == credentials.team_id and membership.roles:
             scopes = admin_scopes(membership.roles, credentials.project_id)
             # Roles of the console mean nothing inside a project.
-            return replace(actor, kind=ActorKind.ADMIN, scopes=scopes, roles=("any",), session_id="")
+            return replace(actor, kind=ActorKind.ADMIN, scopes=scopes, roles=("any",))
     raise Refusal("user_unauthorized", "You are not a member of the organization this project belongs to.")

@@ -5,6 +5,7 @@ schema here; `tests/api/test_openapi.py` compares both ways with what is really 
 """
 
 from hearth.api.openapi.hosting_models import HOSTING_MODELS
+from hearth.api.openapi.people_models import PEOPLE_MODELS
 from hearth.api.openapi.schemas import (
     Schema,
     flag,
@@ -196,5 +197,6 @@ MODELS: dict[str, Schema] = {
         },
     ),
     "error": ERROR,
+    **PEOPLE_MODELS,
     **HOSTING_MODELS,
 }
