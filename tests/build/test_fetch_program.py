@@ -10,6 +10,7 @@ import pytest
 
 from hearth.executor.sandbox.config import HOST_PSEUDO_ADDRESS
 from hearth.runtimes.shims.fetch import layout as shim_layout
+from hearth.runtimes.shims.fetch import tree
 from hearth.runtimes.shims.fetch.layout import FetchFailed, Layout, Request
 from hearth.runtimes.shims.fetch.references import best_tag, near
 from hearth.runtimes.shims.fetch.steps import commit_facts, fetch
@@ -250,6 +251,27 @@ def test_a_submodule_outside_of_the_root_directory_is_left_alone(bench: Bench) -
     bench.repository.commit({"node/f": "x", ".gitmodules": modules}, modules={"lib/m": "b" * 40})
     bench.fetch(root_directory="node")
     assert list(bench.members()) == ["f"]
+
+
+@pytest.mark.slow
+def test_submodules_are_packed_where_they_belong_and_only_so_many(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Their addresses are files here, which `submodule_problem` refuses otherwise."""
+    monkeypatch.setattr(tree, "submodule_problem", lambda url: "")
+    inner = Repository(bench.folder / "root" / "o" / "inner")
+    outer = Repository(bench.folder / "root" / "o" / "outer")
+    innermost = inner.commit({"deep.txt": "x"})
+    modules = f'[submodule "i"]\n\tpath = vendor/i\n\turl = file://{inner.folder}\n'
+    pinned = outer.commit({"lib.js": "x", ".gitmodules": modules}, modules={"vendor/i": innermost})
+    outer.commit({"moved on": "y"})
+    modules = '[submodule "any name"]\n\tpath = node/lib/m\n\turl = ../outer\n'
+    bench.repository.commit({"node/main.js": "x", ".gitmodules": modules}, modules={"node/lib/m": pinned})
+    bench.fetch(root_directory="node")
+    assert list(bench.members()) == ["lib/m/.gitmodules", "lib/m/lib.js", "lib/m/vendor/i/deep.txt", "main.js"]
+    assert "Submodules fetched: node/lib/m, vendor/i." in capsys.readouterr().out
+    monkeypatch.setattr(tree, "SUBMODULE_LEVELS_MAX", 1)
+    assert "more submodules than are fetched" in bench.refused(root_directory="node")
 
 
 def test_public_https_addresses_of_submodules_are_good() -> None:

@@ -51,7 +51,7 @@ class TemplatesHost:
         """From the setting, which may hold `user:password@`."""
         parts = urllib.parse.urlsplit(url)
         if parts.scheme == "file":
-            return cls(f"file://{urllib.parse.unquote(parts.path).rstrip('/')}")
+            return cls(f"file://{os.path.normpath(urllib.parse.unquote(parts.path))}")
         plain = urllib.parse.urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
         return cls(plain, urllib.parse.unquote(parts.username or ""), urllib.parse.unquote(parts.password or ""))
 

@@ -57,7 +57,8 @@ class Sources:
 
 def branch_page(repository_page: str, reference: str) -> str:
     """Where the git host shows a reference (contract: functions-api 9.2), `""` without a host."""
-    return f"{repository_page}/blob/{urllib.parse.quote(reference, safe='/')}" if repository_page else ""
+    quoted = urllib.parse.quote(reference, safe="/", errors="replace")
+    return f"{repository_page}/blob/{quoted}" if repository_page else ""
 
 
 def _facts(deployment: Deployment, fetched: Fetched) -> dict[str, Any]:

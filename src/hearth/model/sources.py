@@ -91,6 +91,7 @@ def reference_problem(kind: ReferenceKind, reference: str) -> str:
         return "" if fits else "Value must be a full commit hash: 40 hexadecimal digits in lower case"
     bad = (
         not reference
+        or not reference.isprintable()
         or _NOT_IN_REFERENCES.search(reference)
         or reference.startswith(("-", "/", "."))
         or reference.endswith(("/", ".", ".lock"))
@@ -105,7 +106,7 @@ def reference_problem(kind: ReferenceKind, reference: str) -> str:
 def normal_folder(path: str) -> str | None:
     """`root_directory` in its one form: `./a//b/` is `a/b`, `.` and `/` are `""`; None if it leads outside."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
-    if any(part in ("..", ".git") or any(ord(char) < 32 or char == "\x7f" for char in part) for part in parts):
+    if any(part in ("..", ".git") or not part.isprintable() for part in parts):
         return None
     return "/".join(parts)
 
