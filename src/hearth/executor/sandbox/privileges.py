@@ -20,6 +20,8 @@ def drop_privileges(uid: int, gid: int, keep: Sequence[str] = ()) -> None:
     that holds the kept paths only. All capability sets are emptied, supplementary groups dropped and no_new_privs
     set. Needs root and a single-threaded process; raises OSError naming what failed.
     """
+    # The kernel forgets at a change of uid that this process wants to end with its parent (a quickstart, say).
+    parent, signal = os.getppid(), syscalls.parent_death_signal()
     covers = _covers(uid, gid, keep)
     if covers:
         syscalls.unshare(syscalls.CLONE_NEWNS)
@@ -29,8 +31,6 @@ def drop_privileges(uid: int, gid: int, keep: Sequence[str] = ()) -> None:
             _cover(closed, kept)
         if here:
             os.chdir(here if os.path.isdir(here) else "/")  # the old one is under a cover
-    # The kernel forgets at the change of uid that this process wants to end with its parent (a quickstart, say).
-    parent, signal = os.getppid(), syscalls.parent_death_signal()
     syscalls.become(uid, gid)
     if signal:
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal)
