@@ -117,21 +117,28 @@ def _description(route: Route, number: int) -> str:
 
 
 def _request_body(route: Route, fields: list[Param]) -> Schema:
-    properties = {param.name: property_of(param) for param in fields}
     required = [param.name for param in fields if param.required]
-    schema: Schema = {"type": "object", "properties": properties}
-    if required:
-        schema["required"] = required
+    content: Schema = {}
+    if route.body is not Body.UPLOAD:
+        content["application/json"] = {"schema": _object({it.name: property_of(it) for it in fields}, required)}
+    if route.body is Body.UPLOAD or all(takes_text(param.validator) for param in fields):
+        properties = {param.name: property_of(param, form=True) for param in fields}
+        content[_FORM] = {"schema": _object(properties, required)}
     if route.body is Body.UPLOAD:
-        file = {"type": "string", "contentMediaType": "application/gzip", "description": "A `.tar.gz` of the code."}
-        properties = {**properties, FILE_PART: file}
-        form = {"type": "object", "properties": properties, "required": [*required, FILE_PART]}
-        encoding = {FILE_PART: {"contentType": "application/gzip, application/octet-stream"}}
-        return {"required": True, "content": {_FORM: {"schema": form, "encoding": encoding}}}
-    content = {"application/json": {"schema": schema}}
-    if all(takes_text(param.validator) for param in fields):
-        content[_FORM] = {"schema": schema}
-    return {"required": bool(required), "content": content}
+        properties[FILE_PART] = {
+            "type": "string",
+            "contentMediaType": "application/gzip",
+            "description": "A `.tar.gz` of the code, or a chunk of one.",
+        }
+        content[_FORM] = {
+            "schema": _object(properties, [*required, FILE_PART]),
+            "encoding": {FILE_PART: {"contentType": "application/gzip, application/octet-stream"}},
+        }
+    return {"required": bool(required) or route.body is Body.UPLOAD, "content": content}
+
+
+def _object(properties: Schema, required: list[str]) -> Schema:
+    return {"type": "object", "properties": properties} | ({"required": required} if required else {})
 
 
 def _callers(route: Route) -> dict[str, bool]:

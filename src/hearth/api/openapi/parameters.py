@@ -24,6 +24,12 @@ _ROLE = (
 )
 #: What a loose boolean accepts besides true and false; forms and query strings have nothing else than text.
 _LOOSE = ["true", "false", "True", "False", "1", "0", 1, 0]
+_HEADERS_TEXT: Schema = {
+    "type": "string",
+    "format": "headers",
+    "maxLength": grammar.HEADERS_JSON_MAX_CHARS,
+    "contentMediaType": "application/json",
+}
 _HEADER_VALUE: Schema = {"type": ["string", "number", "boolean", "null"]}
 
 
@@ -76,12 +82,6 @@ def _grammar(validator: Validator) -> Schema:
         case grammar.Event():
             return {"type": "string", "format": "event"}
         case grammar.ExecutionHeaders():
-            text: Schema = {
-                "type": "string",
-                "format": "headers",
-                "maxLength": grammar.HEADERS_JSON_MAX_CHARS,
-                "contentMediaType": "application/json",
-            }
             names: Schema = {
                 "pattern": "^(?![Xx]-[Aa][Pp][Pp][Ww][Rr][Ii][Tt][Ee]-)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?$"
             }
@@ -91,7 +91,7 @@ def _grammar(validator: Validator) -> Schema:
                 "propertyNames": names,
                 "additionalProperties": _HEADER_VALUE,
             }
-            return {"anyOf": [plain, text]}
+            return {"anyOf": [plain, _HEADERS_TEXT]}
     return {}
 
 
@@ -105,12 +105,18 @@ def takes_text(validator: Validator) -> bool:
     return False
 
 
-def property_of(param: Param) -> Schema:
-    """The schema of a parameter in a body: with its description and default, and null where it may be left out."""
+def property_of(param: Param, *, form: bool = False) -> Schema:
+    """The schema of a parameter in a body: with its description and default, and null where it may be left out.
+
+    In a form everything is text: no null, and an object only as its JSON.
+    """
     schema = schema_of(param.validator)
+    if form and isinstance(param.validator, grammar.ExecutionHeaders):
+        schema = _HEADERS_TEXT
     if not param.required:
-        schema = _nullable(schema)
-        schema |= _default(param.default)
+        schema = dict(schema) if form else _nullable(schema)
+        if not (form and isinstance(param.default, Mapping)):
+            schema |= _default(param.default)
     return {**schema, "description": _description(param)}
 
 
