@@ -81,11 +81,11 @@ class Whole:
 
     def __init__(self, store: Store, files: LocalFiles) -> None:
         clock, events, limits = FixedClock(), EventBus(), ControlLimits()
-        self.store = store
+        self.store, self.clock = store, clock
         self.executor = AnsweringExecutor()
         executor = cast(Executor, self.executor)
         runtimes = cast(Runtimes, AllRuntimes())
-        tokens = Tokens(b"t" * 32)
+        self.tokens = tokens = Tokens(b"t" * 32)
         specifications = Specifications(0, 0)
         environment = Environment(endpoint="http://api.test/v1", region="here", runtimes=RUNTIMES, mint_key=tokens.mint)
         people = People(store, tokens, clock)

@@ -13,6 +13,8 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 
 from hearth.auth.secrets import VariableCipher
+from hearth.model.people import CONSOLE
+from hearth.model.queries import ListQuery
 from hearth.model.refusals import PlatformFault
 from hearth.store import AddressRefused, DatabaseTooNew, WrongKey, holds_data, migrate_database, open_store
 from hearth.store.sql.address import parse_address
@@ -192,3 +194,26 @@ async def test_a_database_that_is_not_there_is_a_fault(tmp_path: Path) -> None:
         await open_store(
             "postgresql://nobody@127.0.0.1:1/none", data_dir=tmp_path, secret=VariableCipher(KEY), clock=FakeClock()
         )
+
+
+@pytest.mark.slow
+async def test_users_of_the_console_become_users_of_its_project(fresh: str, tmp_path: Path) -> None:
+    """Revision 0003 keeps who could log in, with id and password; the address counts in lower case from then on."""
+
+    def insert(connection: Connection) -> None:
+        connection.execute(
+            text(
+                "INSERT INTO console_users (id, email, name, password_hash, created_at, updated_at) "
+                "VALUES ('u1', 'Ann@Example.com', 'Ann', 'hash', 1000, 2000)"
+            )
+        )
+
+    await migrate(parse_address(fresh, tmp_path), "0002")
+    await with_connection(fresh, tmp_path, insert)
+    async with opened(fresh, tmp_path, FakeClock()) as store, store.view(CONSOLE) as unit:
+        found = await unit.users.by_email("ann@example.com")
+        assert found is not None
+        assert (found.id, found.name, found.password_hash, found.status) == ("u1", "Ann", "hash", True)
+        assert (found.created_at.timestamp(), found.updated_at.timestamp()) == (1, 2)
+        assert (await unit.users.list(ListQuery(search="ann"))).total == 1
+    assert "console_users" not in await with_connection(fresh, tmp_path, tables)

@@ -1,4 +1,4 @@
-"""Ephemeral keys: only ours, only while valid, only for their project."""
+"""Ephemeral keys and user JWTs: only ours, only while valid, only for their project, and never one for the other."""
 
 import time
 
@@ -55,3 +55,34 @@ def test_the_older_prefix_is_accepted() -> None:
 )
 def test_anything_else_is_no_key(text: str) -> None:
     assert Tokens(SECRET).read(text) is None
+
+
+def test_a_user_jwt_reads_back_as_what_it_was_made_for() -> None:
+    tokens = Tokens(SECRET)
+    claim = tokens.read_user_jwt(tokens.mint_user_jwt("p1", "u1", "s1", 60))
+    assert claim is not None
+    assert (claim.project_id, claim.user_id, claim.session_id) == ("p1", "u1", "s1")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a.b.c",
+        Tokens(SECRET).mint_user_jwt("p1", "u1", "s1", 0),
+        Tokens(b"t" * 32).mint_user_jwt("p1", "u1", "s1", 60),
+        Tokens(SECRET).mint_user_jwt("p1", "", "s1", 60),
+        Tokens(SECRET).mint("p1", (), 60).removeprefix("ephemeral_"),
+        jwt.encode({"projectId": "p1", "userId": "u1", "sessionId": ""}, SECRET, algorithm="HS256"),
+        jwt.encode({"userId": "u1", "sessionId": "", "exp": int(time.time()) + 60}, SECRET, algorithm="HS256"),
+    ],
+    ids=["empty", "junk", "expired", "foreign-secret", "no-user", "a-key", "no-expiry", "no-project"],
+)
+def test_anything_else_is_no_user_jwt(text: str) -> None:
+    assert Tokens(SECRET).read_user_jwt(text) is None
+
+
+def test_a_user_jwt_is_no_key() -> None:
+    """A key is not bound by permissions, so a user must not be able to make one of his JWT."""
+    tokens = Tokens(SECRET)
+    assert tokens.read("ephemeral_" + tokens.mint_user_jwt("p1", "u1", "s1", 60)) is None
