@@ -31,8 +31,9 @@ check: setup-test ## format, lint, types, import rules and fast tests (under a m
 test: check ## everything: `check`, then sandboxes, builds, official clients, crash tests
 	$(PYTEST) -m "slow or sandbox or network or clients" $(T)
 
-bench: setup-bench ## the benchmarks; one table at the end, JSON in bench-results/
+bench: setup-bench ## the benchmarks; a table for each at the end, JSON in bench-results/
 	.venv/bin/python -m bench
+	.venv/bin/python -m bench.cold
 
 lock: setup-test ## compile the lock files anew (UPGRADE=1 to move to the newest versions)
 	@scripts/lock $(if $(filter-out 0 no,$(UPGRADE)),--upgrade)

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -82,6 +83,11 @@ def show(console: Console, rows: list[Row], targets: list[Target], on: dict[str,
             f"{max(row.first_ms):.0f}" if row.first_ms else "",
         )
     console.print(table)
+    show_targets(console, targets, on)
+
+
+def show_targets(console: Console, targets: list[Target], on: dict[str, str]) -> None:
+    """Print which promises are kept, and on what."""
     for target in targets:
         mark = "[green]kept  [/]" if target.kept else "[red]missed[/]"
         console.print(f"{mark} {target.text}: {target.measured}")
@@ -90,8 +96,14 @@ def show(console: Console, rows: list[Row], targets: list[Target], on: dict[str,
 
 def write(folder: Path, rows: list[Row], targets: list[Target], on: dict[str, str]) -> Path:
     """Write everything as JSON; returns the file."""
-    folder.mkdir(exist_ok=True)
-    path = folder / f"{on['date'].replace(':', '').replace('+0000', 'Z')}.json"
     document = {"machine": on, "rows": [asdict(row) for row in rows], "targets": [asdict(target) for target in targets]}
+    return write_json(folder, "", document, on)
+
+
+def write_json(folder: Path, name: str, document: Mapping[str, object], on: dict[str, str]) -> Path:
+    """Write one document of results, `name` in its file's name; returns the file."""
+    folder.mkdir(exist_ok=True)
+    stamp = on["date"].replace(":", "").replace("+0000", "Z")
+    path = folder / f"{f'{name}-' if name else ''}{stamp}.json"
     path.write_text(json.dumps(document, indent=1) + "\n")
     return path

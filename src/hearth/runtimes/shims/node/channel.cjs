@@ -12,7 +12,20 @@ const BODY_PIECE_BYTES = 512 * 1024;
 const EMPTY = Buffer.alloc(0);
 const pause = new Int32Array(new SharedArrayBuffer(4));
 
+let isSilent = false;
+
+/** Do `action` with everything that is sent meanwhile thrown away. */
+function silently(action) {
+  isSilent = true;
+  try {
+    action();
+  } finally {
+    isSilent = false;
+  }
+}
+
 function writeAll(buffer) {
+  if (isSilent) return;
   let at = 0;
   while (at < buffer.length) {
     try {
@@ -123,4 +136,4 @@ function listen(onFrame, onEnd) {
   socket.read(0);
 }
 
-module.exports = { frame, send, sendRaw: writeAll, sendResponse, listen };
+module.exports = { frame, send, sendRaw: writeAll, sendResponse, silently, listen };

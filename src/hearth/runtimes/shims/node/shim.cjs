@@ -209,8 +209,43 @@ function onFrame(frame, body) {
   } else if (frame.type === 'cancel') {
     running.get(frame.id)?.close();
   } else if (frame.type === 'assign') {
+    reportReady();
     assign(frame);
   }
+}
+
+let isReady = false;
+
+function reportReady() {
+  if (isReady) return;
+  isReady = true;
+  channel.send({ type: 'ready', pid: process.pid, version: process.versions.node });
+}
+
+/**
+ * Before there is a deployment: load and run handlers of our own, so that what Node compiles and opens on first use
+ * is there. Nothing of it is sent, and nothing stays but that.
+ */
+async function rehearse() {
+  const shim = process.argv[1];
+  let rehearsed;
+  for (const entrypoint of ['rehearsal.cjs', 'rehearsal.mjs']) {
+    rehearsed = await load(__dirname, entrypoint);
+    if (isReady) return; // assigned meanwhile: everything belongs to the deployment now
+  }
+  process.argv[1] = shim;
+  delete require.cache[require.resolve('./rehearsal.cjs')];
+  const headers = { host: 'localhost', 'content-type': 'application/json' };
+  const frame = { type: 'request', id: 0, method: 'POST', path: '/?a=b', headers, timeout: 1, logging: true, more: false };
+  handler = rehearsed;
+  channel.silently(() => onFrame(JSON.parse(JSON.stringify(frame)), Buffer.from('{}')));
+  handler = null;
+}
+
+/** An instance that is wanted finds its assignment waiting; a stem cell has the time to rehearse. */
+function begin() {
+  if (isReady) return;
+  rehearse().then(reportReady, reportReady);
 }
 
 process.exit = (code) => {
@@ -231,4 +266,4 @@ process.on('unhandledRejection', (problem) => {
 
 logging.captureNative(owner, (execution, text) => execution.write('native', text));
 channel.listen(onFrame, () => exitProcess(0));
-channel.send({ type: 'ready', pid: process.pid, version: process.versions.node });
+setImmediate(begin); // after what has arrived was read

@@ -1,0 +1,260 @@
+"""`python -m bench.cold`: first executions of code that never ran, beside the bare starts of the same languages.
+
+Three starts take turns: from a stem cell, without any (a second server that keeps none), and a bare process of the
+language. Then a burst of functions that never ran, and the private memory of idle stems and instances.
+"""
+
+import argparse
+import http.client
+import json
+import subprocess
+import sys
+import threading
+import time
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import httpx
+from rich.console import Console
+from rich.table import Table
+
+from bench.load import BenchFailed
+from bench.report import Target, machine, show_targets, write_json
+from tests.support.api import built, create_function, ok, upload
+from tests.support.archives import archive
+from tests.support.leftovers import footprint
+from tests.support.runtimes import runtime_of
+from tests.support.server import Server, running_server
+
+COUNT = 30
+BURST = 20
+SETTLE_S = 0.3
+"""Between two measurements: stems are started anew, and the machine is quiet again."""
+RESULTS = Path("bench-results")
+STEM_P50_MS, STEM_P90_MS = 8.0, 20.0
+WITHOUT_TIMES_BARE = 1.5
+STEMLESS = {"HEARTH_STEMS_PER_RUNTIME": "0", "HEARTH_UID_RANGE": "300000-365535"}
+
+FUNCTIONS = {
+    "node": ("main.js", "module.exports = async ({ req, res }) => res.json({ hello: 'world' });\n"),
+    "python": ("main.py", "def main(context):\n    return context.res.json({'hello': 'world'})\n"),
+}
+BARE = {"node": ["/usr/bin/node", "-e", "0"], "python": ["/usr/bin/python3", "-c", "0"]}
+SHIMS = {"node": "shim.cjs", "python": "python/shim.py"}
+
+
+@dataclass(slots=True)
+class Starts:
+    """First executions of one language, milliseconds as the client sees them; private memory of one process, MB."""
+
+    family: str
+    stem_ms: list[float] = field(default_factory=list)
+    without_ms: list[float] = field(default_factory=list)
+    bare_ms: list[float] = field(default_factory=list)
+    stem_mb: float = 0.0
+    instance_mb: float = 0.0
+
+
+class Caller:
+    """One open connection to a server: as little between us and it as the standard library has."""
+
+    def __init__(self, server: Server) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        self._headers = {**server.headers, "content-type": "application/json"}
+        self.get("/v1/functions?queries[]=" + "%7B%22method%22%3A%22limit%22%2C%22values%22%3A%5B1%5D%7D")
+
+    def get(self, path: str) -> None:
+        self._connection.request("GET", path, headers=self._headers)
+        self._connection.getresponse().read()
+
+    def execute_ms(self, id: str) -> float:
+        """Time one synchronous execution."""
+        started = time.perf_counter()
+        self._connection.request("POST", f"/v1/functions/{id}/executions", b"{}", self._headers)
+        answer = self._connection.getresponse()
+        body = answer.read()
+        elapsed_ms = (time.perf_counter() - started) * 1e3
+        if answer.status != 201 or json.loads(body)["status"] != "completed":
+            raise BenchFailed(f"the first execution of {id} failed: {body[:500]!r}")
+        return elapsed_ms
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def main() -> int:
+    """Run everything and print the tables; 1 if a measurement could not be taken."""
+    parser = argparse.ArgumentParser(prog="bench.cold", description=__doc__)
+    parser.add_argument("--count", type=int, default=COUNT)
+    parser.add_argument("--burst", type=int, default=BURST)
+    given = parser.parse_args()
+    console = Console()
+    on = machine()
+    try:
+        rows, burst_ms = measure(given.count, given.burst, console)
+    except BenchFailed as error:
+        console.print(f"[red]not measured:[/] {error}")
+        return 1
+    targets = judge(rows, burst_ms)
+    show(console, rows, burst_ms, on)
+    show_targets(console, targets, on)
+    document = {
+        "machine": on,
+        "rows": [asdict(row) for row in rows],
+        "burst_ms": burst_ms,
+        "targets": [asdict(target) for target in targets],
+    }
+    console.print(f"written to {write_json(RESULTS, 'cold', document, on)}")
+    return 0
+
+
+def measure(count: int, burst: int, console: Console) -> tuple[list[Starts], list[float]]:
+    """All measurements: a row per language, and the milliseconds of each execution of the burst."""
+    rows = [Starts(family) for family in FUNCTIONS]
+    with ExitStack() as stack:
+        server = stack.enter_context(running_server())
+        stemless = stack.enter_context(running_server(STEMLESS))
+        client, other = stack.enter_context(server.client()), stack.enter_context(stemless.client())
+        console.print(f"building {2 * len(rows) * count + burst} functions that have never run")
+        for row in rows:
+            prepare(client, row.family, [f"{row.family}-{number}" for number in range(count)])
+            prepare(other, row.family, [f"{row.family}-{number}" for number in range(count)])
+        bursting = [(rows[number % len(rows)].family, f"burst-{number}") for number in range(burst)]
+        for row in rows:
+            prepare(client, row.family, [id for family, id in bursting if family == row.family])
+        time.sleep(3.0)
+        stems = {row.family: shim_pids(server, row.family) for row in rows}
+        for row in rows:
+            row.stem_mb = private_mb(stems[row.family])
+        with_stems, without = Caller(server), Caller(stemless)
+        stack.callback(with_stems.close)
+        stack.callback(without.close)
+        console.print(f"{count} first executions of each")
+        for number in range(count):
+            for row in rows:
+                time.sleep(SETTLE_S)
+                row.stem_ms.append(with_stems.execute_ms(f"{row.family}-{number}"))
+                time.sleep(SETTLE_S)
+                row.without_ms.append(without.execute_ms(f"{row.family}-{number}"))
+                row.bare_ms.append(bare_ms(row.family))
+        for row in rows:
+            grown = [pid for pid in stems[row.family] if Path(f"/proc/{pid}").exists()]
+            row.instance_mb = private_mb(grown or shim_pids(server, row.family))
+        console.print(f"a burst of {burst}")
+        return rows, burst_of(server, [id for _, id in bursting])
+
+
+def prepare(client: httpx.Client, family: str, ids: list[str]) -> None:
+    """Deploy the same small function under several ids, each with code of its own."""
+    entrypoint, source = FUNCTIONS[family]
+    deployments = []
+    for id in ids:
+        create_function(client, id, runtime_of(family), entrypoint=entrypoint)
+        deployments.append((id, ok(upload(client, id, archive({entrypoint: source, "id.txt": id})))["$id"]))
+    for id, deployment in deployments:
+        done = built(client, id, deployment)
+        if done["status"] != "ready":
+            raise BenchFailed(f"the build of {id} {done['status']}: {done['buildLogs'][-500:]}")
+
+
+def bare_ms(family: str) -> float:
+    """Time the barest run of the language itself."""
+    started = time.perf_counter()
+    subprocess.run(BARE[family], check=True, stdin=subprocess.DEVNULL)
+    return (time.perf_counter() - started) * 1e3
+
+
+def burst_of(server: Server, ids: list[str]) -> list[float]:
+    """Run functions that never ran all at once; milliseconds of each."""
+    results: list[float] = []
+    problems: list[BaseException] = []
+    callers = [Caller(server) for _ in ids]
+
+    def one(caller: Caller, id: str) -> None:
+        try:
+            results.append(caller.execute_ms(id))
+        except BaseException as problem:
+            problems.append(problem)
+
+    threads = [threading.Thread(target=one, args=pair) for pair in zip(callers, ids, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for caller in callers:
+        caller.close()
+    if problems:
+        raise BenchFailed(f"in a burst of {len(ids)}: {problems[0]}") from problems[0]
+    return sorted(results)
+
+
+def shim_pids(server: Server, family: str) -> list[int]:
+    """The processes of a language's stems and instances."""
+    found = []
+    for process in footprint(server.pid).processes:
+        try:
+            command = Path(f"/proc/{process.pid}/cmdline").read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        if SHIMS[family] in command:
+            found.append(process.pid)
+    return found
+
+
+def private_mb(pids: list[int]) -> float:
+    """Memory that only this process has, the median of several."""
+    sizes = sorted(_private_kb(pid) for pid in pids)
+    if not sizes:
+        raise BenchFailed("no process to measure the memory of")
+    return sizes[len(sizes) // 2] / 1024
+
+
+def _private_kb(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
+
+
+def percentile(values: list[float], share: float) -> float:
+    """The value that `share` of all do not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def judge(rows: list[Starts], burst_ms: list[float]) -> list[Target]:
+    """The promises of the project, held against what was measured."""
+    targets = []
+    for row in rows:
+        p50, p90 = percentile(row.stem_ms, 0.5), percentile(row.stem_ms, 0.9)
+        times_bare = percentile(row.without_ms, 0.5) / percentile(row.bare_ms, 0.5)
+        targets += [
+            Target(f"{row.family}, from a stem: p50 within {STEM_P50_MS:g} ms", f"{p50:.1f} ms", p50 <= STEM_P50_MS),
+            Target(f"{row.family}, from a stem: p90 within {STEM_P90_MS:g} ms", f"{p90:.1f} ms", p90 <= STEM_P90_MS),
+            Target(
+                f"{row.family}, without a stem: within {WITHOUT_TIMES_BARE:g} times the bare start",
+                f"{times_bare:.2f} times",
+                times_bare <= WITHOUT_TIMES_BARE,
+            ),
+        ]
+    targets.append(Target(f"a burst of {len(burst_ms)} is served", f"worst {burst_ms[-1]:.0f} ms", True))
+    return targets
+
+
+def show(console: Console, rows: list[Starts], burst_ms: list[float], on: dict[str, str]) -> None:
+    """Print one table."""
+    table = Table(title=f"\nFirst executions, ms, {on['date']}", title_justify="left", box=None, pad_edge=False)
+    table.add_column("language", no_wrap=True)
+    columns = ("from stem\np50", "p90", "without\np50", "p90", "bare start\np50", "p90", "stem\nMB", "instance\nMB")
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in rows:
+        series = (row.stem_ms, row.without_ms, row.bare_ms)
+        shown = [f"{percentile(values, share):.1f}" for values in series for share in (0.5, 0.9)]
+        table.add_row(row.family, *shown, f"{row.stem_mb:.1f}", f"{row.instance_mb:.1f}")
+    console.print(table)
+    half = burst_ms[len(burst_ms) // 2]
+    console.print(f"burst of {len(burst_ms)}: first {burst_ms[0]:.0f}, median {half:.0f}, last {burst_ms[-1]:.0f} ms")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
