@@ -298,7 +298,8 @@ class Application:
         )
         retention = Retention(store=store, clock=clock, deployments=deployments, limits=limits)
         self._maintenance = Maintenance(repairs=self._repairs, retention=retention)
-        self.asgi = create_app(control, identify, settings=api_settings(settings), clock=clock)
+        self.asgi = app = create_app(control, identify, settings=api_settings(settings), clock=clock)
+        events.watch(app.hub.heard, app.hub.is_watched)
 
 
 def control_limits(settings: Settings) -> ControlLimits:

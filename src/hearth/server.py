@@ -49,6 +49,8 @@ EXIT_NOT_ALLOWED = 78
 FALLBACK_UID = 61_100
 #: Seconds the HTTP server waits for open connections after everything that runs has ended.
 CONNECTION_GRACE_S = 5
+#: Bytes of one message of a realtime client; the API's own limit is in characters.
+REALTIME_FRAME_BYTES = 256 * 1024
 
 
 class NotAllowed(Exception):
@@ -249,10 +251,12 @@ async def _serve_until(app: Application, listener: socket.socket, stop: asyncio.
         uvicorn.Config(
             app.asgi,
             http="httptools",
-            ws="none",
+            ws="websockets-sansio",
+            ws_max_size=REALTIME_FRAME_BYTES,
             lifespan="off",
             log_config=None,
             access_log=False,
+            log_level="warning",  # addresses of WebSockets, which it logs otherwise, can hold a JWT
             proxy_headers=False,  # whom to trust about the client's address is the API's own decision
             server_header=False,
             timeout_graceful_shutdown=CONNECTION_GRACE_S,

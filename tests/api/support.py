@@ -136,7 +136,7 @@ class World:
         self.executions = Scripted(create=EXECUTION_VIEW, get=EXECUTION, delete=None)
         self.health = Scripted(ping=None)
         control = SimpleNamespace(
-            projects=SimpleNamespace(get=_project),
+            projects=SimpleNamespace(get=_project, team_of=lambda project_id: ""),
             rule_book=RuleBook(Domains("functions.localhost")),
             origin_book=OriginBook(),
             functions=self.functions,

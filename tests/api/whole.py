@@ -1,5 +1,6 @@
 """The application over the real control, store and files; only what runs code is replaced."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -55,9 +56,14 @@ class AnsweringExecutor:
         self.result = Result(Outcome.COMPLETED, 200, (("content-type", "text/plain"),), b"done", "logged\n", "", 0.01)
         self.invocations: list[Invocation] = []
 
-    async def invoke(self, invocation: Invocation) -> Result:
+    def submit(self, invocation: Invocation) -> "asyncio.Future[Result]":
         self.invocations.append(invocation)
-        return self.result
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        future.set_result(self.result)
+        return future
+
+    async def invoke(self, invocation: Invocation) -> Result:
+        return await self.submit(invocation)
 
     async def retire(self, deployment_id: str) -> None:
         """Nothing runs, so nothing retires."""
@@ -143,6 +149,7 @@ class Whole:
             health=store,
         )
         self.app = create_app(control, self.identify, settings=ApiSettings(), clock=clock)
+        events.watch(self.app.hub.heard, self.app.hub.is_watched)
 
     async def _resolve(self, name: str) -> frozenset[str]:
         return self.addresses.get(name, frozenset())
@@ -179,7 +186,9 @@ async def whole(data_dir: Path) -> AsyncIterator[Whole]:
                 await unit.keys.insert(
                     ApiKey(f"key-{project_id}", project_id, "k", hash_secret(secret), scopes, NOW, NOW)
                 )
-        yield Whole(store, files)
+        composed = Whole(store, files)
+        await composed.hosting.load()
+        yield composed
     finally:
         await files.close()
         await store.close()

@@ -12,6 +12,8 @@ from hearth.api.gateway import Gateway
 from hearth.api.limits import RateLimits
 from hearth.api.messages import Answer, ClientGone, Receive, Request, Scope, Send, empty_answer
 from hearth.api.pipeline import Pipeline
+from hearth.api.realtime.conversation import Conversation
+from hearth.api.realtime.hub import Hub
 from hearth.api.routes import Facts
 from hearth.api.settings import ApiSettings
 from hearth.api.table import all_routes
@@ -24,6 +26,8 @@ WATCH_AFTER_S = 0.05
 LINGER_BYTES = 64 * 1024 * 1024
 LINGER_S = 5.0
 
+REALTIME_PATH = "/v1/realtime"
+
 _SERVER = (b"server", b"Appwrite")
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 _FALLBACK = {False: (b"x-debug-fallback", b"false"), True: (b"x-debug-fallback", b"true")}
@@ -35,15 +39,18 @@ class Api:
     """The application. `refuse_new_work` is called once, when the server is told to stop."""
 
     def __init__(self, services: Services, facts: Facts) -> None:
+        self._services = services
         self._settings = services.settings
+        self.hub = Hub(services.clock, services.control.projects.team_of)
         self._pipeline = Pipeline(all_routes(facts), services)
         self._origins = services.control.origin_book
         self._gateway = Gateway(services)
         self._stopping = False
 
     def refuse_new_work(self) -> None:
-        """From now on every new request is answered 503; running ones go on."""
+        """From now on every new request is answered 503; running ones go on, open WebSockets are closed."""
         self._stopping = True
+        self.hub.stop()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
@@ -52,8 +59,15 @@ class Api:
         elif kind == "lifespan":
             await _lifespan(receive, send)
         elif kind == "websocket":
+            await self._websocket(scope, receive, send)
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Realtime, the only thing that is spoken over WebSockets; anything else is refused before it is accepted."""
+        if self._stopping or scope["path"].rstrip("/") != REALTIME_PATH:
             await receive()
             await send({"type": "websocket.close", "code": 1008})
+            return
+        await Conversation(self._services, self.hub, scope, receive, send).run()
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)

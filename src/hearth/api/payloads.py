@@ -3,10 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from hearth.api import wire, wire_hosting
+from hearth.api import wire, wire_hosting, wire_people
+from hearth.control.memberships import MembershipView
 from hearth.control.views import FunctionView
 from hearth.model.actor import Actor, ActorKind
 from hearth.model.events import Published
+from hearth.model.people import Session, Team, Token, User
 from hearth.model.resources import Deployment, Execution, Function, Rule, Variable
 
 _OWNER = Actor(ActorKind.ADMIN, frozenset())
@@ -27,6 +29,11 @@ _FORMS: dict[type, Callable[[Any, Actor], Mapping[str, Any]]] = {
     Function: lambda it, actor: wire.function(FunctionView(it, ())),
     Variable: lambda it, actor: wire.variable(it),
     Rule: lambda it, actor: wire_hosting.rule(it),
+    User: lambda it, actor: wire_people.account(it),  # never with the hash of a password
+    Session: lambda it, actor: wire_people.session(it, current=False),
+    Token: lambda it, actor: wire_people.token(it),
+    Team: lambda it, actor: wire_people.team(it),
+    MembershipView: wire_people.membership,
     Published: lambda it, actor: it.payload,
 }
 

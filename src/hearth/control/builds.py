@@ -140,7 +140,7 @@ class Builds:
         self, function: Function, deployment: Deployment, variables: tuple[tuple[Variable, ...], tuple[Variable, ...]]
     ) -> tuple[Deployment, BuildResult]:
         """Fetch the source if need be, then build; the deployment is given back as its source made it."""
-        writer = _LogWriter(self._store, deployment, marks_building=False)
+        writer = _LogWriter(self._store, self._events, deployment, marks_building=False)
         try:
             prepared = await self._sources.prepare(deployment, writer.write)
         except SourceUnavailable as problem:
@@ -171,7 +171,7 @@ class Builds:
             timeout_s=timeout_s,
             output_limit_bytes=self._limits.build_output_bytes,
         )
-        writer = _LogWriter(self._store, deployment)
+        writer = _LogWriter(self._store, self._events, deployment)
         try:
             return await self._builder.build(request, writer.write)
         finally:
@@ -240,8 +240,9 @@ class Builds:
 class _LogWriter:
     """Writes a running build's output to its deployment a few times a second, and the first of it at once."""
 
-    def __init__(self, store: Store, deployment: Deployment, *, marks_building: bool = True) -> None:
+    def __init__(self, store: Store, events: Events, deployment: Deployment, *, marks_building: bool = True) -> None:
         self._store = store
+        self._events = events
         self._deployment = deployment
         self._pending: list[str] = []
         self._pending_chars = 0
@@ -288,6 +289,16 @@ class _LogWriter:
                 await unit.deployments.move(self._deployment.id, DeploymentStatus.BUILDING)
                 self._building = True
             await unit.deployments.append_log(self._deployment.id, text, LOG_LIMIT_CHARS)
+        if self._events.is_watched(self._deployment.project_id):
+            await self._show()
+
+    async def _show(self) -> None:
+        """Let the console see the log as it grows (contract: functions-api 9.1, 6)."""
+        project_id, function_id, id = self._deployment.project_id, self._deployment.function_id, self._deployment.id
+        async with self._store.view(project_id) as unit:
+            current = await unit.deployments.get(function_id, id)
+        if current is not None:
+            self._events.progress(project_id, f"functions.{function_id}.deployments.{id}.update", current)
 
 
 async def _variables(unit: Unit, function_id: str) -> tuple[tuple[Variable, ...], tuple[Variable, ...]]:

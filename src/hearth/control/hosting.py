@@ -30,6 +30,7 @@ class Hosting:
 
     async def load(self) -> None:
         """Fill the books: at start, before the first request."""
+        await self.projects.load()
         await self.platforms.load()
         await self.rules.load()
         await self.webhooks.load()

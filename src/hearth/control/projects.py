@@ -32,6 +32,15 @@ class ProjectsControl:
         self._clock = clock
         self._cache = cache
         self._region = region
+        self._teams: dict[str, str] = {}
+
+    async def load(self) -> None:
+        """Remember the organization of every project; at start, before the first request."""
+        self._teams = {project.id: project.team_id for project in await self._store.projects.all()}
+
+    def team_of(self, project_id: str) -> str:
+        """The organization of a project, from memory; `""` when it has none."""
+        return self._teams.get(project_id, "")
 
     async def get(self, project_id: str) -> Project | None:
         """The project from memory, or None: for every request."""
@@ -57,9 +66,11 @@ class ProjectsControl:
         _require(actor, team_id, id, "projects.write")
         now = self._clock.now()
         try:
-            return await self._store.projects.insert(Project(id, name, now, now, team_id, self._region))
+            project = await self._store.projects.insert(Project(id, name, now, now, team_id, self._region))
         except Conflict:
             raise Refusal("project_already_exists") from None
+        self._teams[id] = team_id
+        return project
 
     async def list(self, actor: Actor, query: ListQuery) -> Page[Project]:
         """The projects of the organizations the caller is in."""
@@ -116,6 +127,7 @@ class ProjectsControl:
         self._cache.drop(project_id)
         if project is None:
             raise Refusal("project_not_found")
+        self._teams[project_id] = project.team_id
         return project
 
 
