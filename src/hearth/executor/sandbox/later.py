@@ -13,6 +13,7 @@ from hearth.executor.sandbox.cgroups import Cgroups
 from hearth.executor.sandbox.config import SpawnerConfig
 from hearth.executor.sandbox.errands import Errands
 from hearth.executor.sandbox.messages import BadMessage
+from hearth.executor.sandbox.spares import Spares
 from hearth.executor.sandbox.spec import Limits
 
 Answer = Callable[[int, str], None]
@@ -31,6 +32,7 @@ class Later:
         bases: root.Bases,
         cgroups: Cgroups | None,
         errands: Errands,
+        spares: Spares,
         answer: Answer,
     ) -> None:
         self._sandboxes = sandboxes
@@ -38,6 +40,7 @@ class Later:
         self._bases = bases
         self._cgroups = cgroups
         self._errands = errands
+        self._spares = spares
         self._answer = answer
 
     def mount(self, sequence: int, message: dict[str, Any]) -> None:
@@ -54,13 +57,17 @@ class Later:
             raise BadMessage(f"mount source: {mount.source!r} is no folder")
         box.is_filled = True
 
+        pidfd = os.dup(box.pidfd)
+
         def report(problem: str) -> None:
             os.close(pidfd)
             root.close_mounts(mounts)
             self._answer(sequence, problem)
+            self._spares.prepare()
 
-        pidfd = os.dup(box.pidfd)
-        self._errands.run(lambda: _attach(pidfd, mounts), report)
+        if self._spares.run(mount.target, (box.pidfd, mounts[0].fd), report):
+            return
+        self._errands.run(lambda: attach(mount.target, (pidfd, mounts[0].fd)), report)
 
     def retune(self, sequence: int, message: dict[str, Any]) -> None:
         """Change the limits of a running sandbox. Raises BadMessage, CgroupError or OSError."""
@@ -101,11 +108,14 @@ def _fixed(limits: Limits) -> tuple[int | None, ...]:
     return limits.open_files, limits.file_size_bytes
 
 
-def _attach(pidfd: int, mounts: Sequence[root.OpenMount]) -> None:
-    """In a child process: attach mounts in the sandbox. The folders on their way are root's and read-only there."""
+def attach(target: str, descriptors: Sequence[int]) -> None:
+    """In a child process: attach a mount at `target` in a sandbox. `descriptors` are its pidfd and the mount.
+
+    The folders on the way to the target are root's and read-only there.
+    """
+    pidfd, mount = descriptors
     syscalls.setns(pidfd, syscalls.CLONE_NEWNS)
-    for mount in mounts:
-        syscalls.move_mount(mount.fd, mount.target)
+    syscalls.move_mount(mount, target)
 
 
 def _resize(pidfd: int, limits: Limits) -> None:

@@ -22,8 +22,9 @@ from hearth.executor.sandbox import boxes, cgroups, facilities, inside, messages
 from hearth.executor.sandbox.boxes import Box
 from hearth.executor.sandbox.config import SpawnerConfig, spawner_config
 from hearth.executor.sandbox.errands import Errands
-from hearth.executor.sandbox.later import Later
+from hearth.executor.sandbox.later import Later, attach
 from hearth.executor.sandbox.messages import BadMessage
+from hearth.executor.sandbox.spares import Spares
 from hearth.executor.sandbox.spec import Network
 
 LOCK_WAIT_S = 15.0
@@ -64,7 +65,8 @@ class Spawner:
         self.outgoing: deque[tuple[bytes, Sequence[int]]] = deque()
         self.deletions = Errands(control.fileno(), self._watch, self._unwatch, DELETIONS_AT_ONCE)
         self.visits = Errands(control.fileno(), self._watch, self._unwatch, VISITS_AT_ONCE)
-        self.later = Later(self.boxes, config, self.bases, self.cgroups, self.visits, self._answer)
+        self.spares = Spares(self._watch, self._unwatch, attach)
+        self.later = Later(self.boxes, config, self.bases, self.cgroups, self.visits, self.spares, self._answer)
         self.open = True
         self._watch(control.fileno(), self._on_control)
 
@@ -79,6 +81,7 @@ class Spawner:
             self._end(box)
         self.deletions.end()
         self.visits.end()
+        self.spares.end()
         while self.boxes and time.monotonic() < deadline:
             self._turn(0.02)
         if self.cgroups is not None:
@@ -303,6 +306,8 @@ class Spawner:
             gate_fds, box.gate_fds = box.gate_fds, []
             box.announced = True
             self.send({"seq": box.sequence, "uid": box.uid, "pid": box.pid}, gate_fds)
+            if box.mount_point:
+                self.spares.prepare()
         else:
             box.problem = box.problem or "setup: the process ended"
             self._end(box)
