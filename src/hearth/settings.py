@@ -57,9 +57,7 @@ class Settings:
     nats_url: str = _setting("", "NATS server, only when scaled out")
     grace: float = _setting(30.0, "seconds running executions get when the server is stopped", least=0, most=3_600)
     functions_domain: str = _setting("functions.localhost", "any host below it is a function's domain")
-    domain_target: str = _setting(
-        "", "comma list of names or addresses other domains must lead to"
-    )
+    domain_target: str = _setting("", "comma list of names or addresses other domains must lead to")
     api_domain: str = _setting("", "comma list of the API's own names, which no project may take as a domain")
     abuse: str = _setting("on", "rate limits of the contract", choices=("on", "off"))
     function_creations_per_day: int = _setting(0, "functions a project may create in 24 h, 0 = no limit", least=0)

@@ -25,6 +25,7 @@ from hearth.data import load
 from hearth.model.actor import Actor, ActorKind
 from hearth.model.refusals import Refusal
 from hearth.model.resources import Deployment, Execution, Function, Project, Variable
+from hearth.model.scopes import project_scopes
 from hearth.model.statuses import DeploymentStatus, ExecutionStatus, Trigger
 
 NOW = datetime(2026, 11, 24, 10, 20, 30, 123_000, tzinfo=UTC)
@@ -32,7 +33,7 @@ PROJECT = Project("p1", "Project", NOW, NOW)
 KEY = "standard_all"
 READ_ONLY_KEY = "standard_read"
 EXPIRED_KEY = "standard_expired"
-ALL_SCOPES = frozenset(row["scope"] for row in load("scopes.json")["project"])
+ALL_SCOPES = frozenset(project_scopes())
 _KEYS = {KEY: ALL_SCOPES, READ_ONLY_KEY: frozenset({"functions.read"}), EXPIRED_KEY: frozenset[str]()}
 
 

@@ -55,6 +55,7 @@ class AnsweringExecutor:
     def __init__(self) -> None:
         self.result = Result(Outcome.COMPLETED, 200, (("content-type", "text/plain"),), b"done", "logged\n", "", 0.01)
         self.invocations: list[Invocation] = []
+        self.retired: list[str] = []
 
     def submit(self, invocation: Invocation) -> "asyncio.Future[Result]":
         self.invocations.append(invocation)
@@ -66,7 +67,7 @@ class AnsweringExecutor:
         return await self.submit(invocation)
 
     async def retire(self, deployment_id: str) -> None:
-        """Nothing runs, so nothing retires."""
+        self.retired.append(deployment_id)
 
 
 class AllRuntimes:
@@ -94,7 +95,7 @@ class Whole:
         self.tokens = tokens = Tokens(b"t" * 32)
         specifications = Specifications(0, 0)
         environment = Environment(endpoint="http://api.test/v1", region="here", runtimes=RUNTIMES, mint_key=tokens.mint)
-        people = People(store, tokens, clock)
+        self.people = people = People(store, tokens, clock)
         self._runnables = runnables = Runnables(store, specifications, environment)
         domains = Domains("functions.localhost")
         rule_book = RuleBook(domains)
