@@ -4,6 +4,7 @@ Implementations live in `hearth.store`, `hearth.build`, `hearth.executor`, `hear
 only `hearth.app` names them.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -376,8 +377,14 @@ class ExecutionLog(Protocol):
     def begin(self, execution: Execution) -> None:
         """Note, cheaply and without waiting, that this execution starts now (an intent that survives a kill)."""
 
+    def submit(self, execution: Execution) -> "asyncio.Future[Execution]":
+        """Store a finished execution; the future is done once it is committed (a read after that finds it).
+
+        Its result is the execution as given. A future that is cancelled changes nothing: it is stored all the same.
+        """
+
     async def record(self, execution: Execution) -> Execution:
-        """Store a finished execution; returns once it is committed (a read after that finds it)."""
+        """Wait for `submit`."""
 
     async def close(self) -> None: ...
 
@@ -477,6 +484,9 @@ class Executor(Protocol):
     """Turns an invocation into a result; callers never know whether it is this machine or a fleet."""
 
     async def start(self) -> None: ...
+
+    def submit(self, invocation: Invocation) -> "asyncio.Future[Result]":
+        """Begin to run one request; the future gets what `invoke` returns or raises. Cancelling it is as there."""
 
     async def invoke(self, invocation: Invocation) -> Result:
         """Run one request in an instance and return what the function did.

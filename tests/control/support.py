@@ -104,10 +104,13 @@ class NotingExecutor:
         self.called = asyncio.Event()
         self.answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
 
-    async def invoke(self, invocation: Invocation) -> Result:
+    def submit(self, invocation: Invocation) -> "asyncio.Future[Result]":
         self.invoked.append(invocation)
         self.called.set()
-        return await asyncio.shield(self.answer)
+        return asyncio.ensure_future(asyncio.shield(self.answer))
+
+    async def invoke(self, invocation: Invocation) -> Result:
+        return await self.submit(invocation)
 
     async def prepare(self, template: InstanceTemplate) -> None:
         self.prepared.append(template)

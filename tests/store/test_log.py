@@ -30,11 +30,12 @@ async def stored(store: SqlStore) -> list[str]:
 
 async def test_what_was_recorded_is_read_at_once_as_it_was(store: SqlStore) -> None:
     run = execution(request_headers=(("a", "b"),), permissions=('read("user:u")',), logs="ü\n", duration_s=0.25)
-    recorded = await store.execution_log.record(run)
-    assert recorded == replace(run, sequence=recorded.sequence)
-    assert recorded.sequence > 0
+    assert await store.execution_log.record(run) == run
     async with store.view("p") as unit:
-        assert await unit.executions.get("f", "e") == recorded
+        stored = await unit.executions.get("f", "e")
+    assert stored is not None
+    assert stored.sequence > 0
+    assert replace(stored, sequence=0) == run
 
 
 async def test_records_of_one_tick_are_committed_together_and_in_order(
@@ -45,22 +46,21 @@ async def test_records_of_one_tick_are_committed_together_and_in_order(
     now, later = writer.write_now, writer.write
 
     def write_now(records):  # type: ignore[no-untyped-def]
-        sequences = now(records)
-        if sequences is not None:
+        written = now(records)
+        if written:
             sizes.append(len(records))
-        return sequences
+        return written
 
     async def write(records):  # type: ignore[no-untyped-def]
         sizes.append(len(records))
-        return await later(records)
+        await later(records)
 
     monkeypatch.setattr(writer, "write_now", write_now)
     monkeypatch.setattr(writer, "write", write)
     runs = [execution(f"e{number:04}") for number in range(450)]
-    recorded = await asyncio.gather(*(store.execution_log.record(run) for run in runs))
+    await asyncio.gather(*(store.execution_log.record(run) for run in runs))
     assert sizes == [200, 200, 50]
     assert await stored(store) == [run.id for run in runs]
-    assert [item.sequence for item in recorded] == sorted(item.sequence for item in recorded)
 
 
 async def test_records_and_units_share_the_database_without_waiting_for_each_other_for_ever(store: SqlStore) -> None:
@@ -103,7 +103,7 @@ async def test_a_cancelled_caller_loses_the_answer_but_not_the_record(store: Sql
 
 async def test_large_records_are_written_off_the_event_loop(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
     big = execution("big", logs="x" * 1_000_000)
-    assert store._backend.records.write_now([big]) is None
+    assert not store._backend.records.write_now([big])
     await store.execution_log.record(big)
     assert await stored(store) == ["big"]
 

@@ -70,7 +70,8 @@ class ExecutionsControl:
         self._runnables = runnables
         self._mint_key = mint_key
         self._mint_user_jwt = mint_user_jwt
-        self._tasks: set[asyncio.Task[ExecutionView]] = set()
+        self._runs: set[_SyncRun] = set()
+        self._idle = asyncio.Event()
 
     async def create(
         self,
@@ -192,46 +193,40 @@ class ExecutionsControl:
 
     async def drain(self) -> None:
         """Wait until every synchronous run has been recorded. Called while stopping, after the executor closed."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        while self._runs:
+            self._idle.clear()
+            await self._idle.wait()
 
-    async def _run_now(self, runnable: Runnable, template: InstanceTemplate, request: RunRequest) -> ExecutionView:
-        """Run once and wait, in a task of ours: whoever asked may leave, the run ends and is recorded."""
+    def _run_now(
+        self, runnable: Runnable, template: InstanceTemplate, request: RunRequest
+    ) -> "asyncio.Future[ExecutionView]":
+        """Run once. The run belongs to us, not to whoever asked: if he leaves, it ends and is recorded all the same."""
         id = unique_id()
         composed = compose_headers(id, runnable, request, self._mint_key)
         execution = open_execution(id, runnable, request, composed, self._clock.now())
         invocation = compose(id, runnable, template, request, composed, is_async=False)
-        task = asyncio.create_task(self._run_sync(runnable, execution, self._executor.invoke(invocation)))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return await asyncio.shield(task)
-
-    async def _run_sync(self, runnable: Runnable, execution: Execution, invoking: Any) -> ExecutionView:
         self._log.begin(execution)
-        try:
-            async with asyncio.timeout(SYNC_WAIT_S):
-                result: Result = await invoking
-        except TimeoutError:
-            failed = fail(execution, _SYNC_TIMEOUT_REASON, self._clock.now(), duration_s=SYNC_WAIT_S)
-            await self._record(failed)
-            raise Refusal("function_synchronous_timeout") from None
-        except PlatformFault as fault:
-            await self._record(fail(execution, str(fault), self._clock.now()))
-            raise
-        except Exception:
-            # Whatever went wrong is ours; the record must end all the same.
-            await self._record(fail(execution, _INTERNAL_REASON, self._clock.now()))
-            raise
-        finished = finish(execution, result, logging=runnable.function.logging, now=self._clock.now())
-        finished = await self._record(finished)
-        return ExecutionView(finished, result.body, shown_response_headers(execution.id, result))
+        run = _SyncRun(self, execution, logging=runnable.function.logging)
+        self._runs.add(run)
+        run.start(self._executor.submit(invocation))
+        return run.answer
 
-    async def _record(self, execution: Execution) -> Execution:
-        stored = await self._log.record(execution)
-        self._emit(stored, "create")
-        return stored
+    def now(self) -> datetime:
+        """The time, for a run."""
+        return self._clock.now()
 
-    def _emit(self, execution: Execution, action: str) -> None:
+    def record(self, execution: Execution) -> "asyncio.Future[Execution]":
+        """Store the end of a run."""
+        return self._log.submit(execution)
+
+    def ended(self, run: "_SyncRun") -> None:
+        """A synchronous run has been recorded (or could not be). Called by the run."""
+        self._runs.discard(run)
+        if not self._runs:
+            self._idle.set()
+
+    def emit(self, execution: Execution, action: str) -> None:
+        """Say what happened to an execution."""
         name = f"functions.{execution.function_id}.executions.{execution.id}.{action}"
         self._events.emit(execution.project_id, name, execution, user_id=reader_of(execution))
 
@@ -273,7 +268,7 @@ class ExecutionsControl:
         async with self._store.begin(function.project_id) as unit:
             execution = await unit.executions.insert(execution)
             await unit.jobs.enqueue(job)
-        self._emit(execution, "create")
+        self.emit(execution, "create")
         return ExecutionView(execution)
 
     async def _replay(
@@ -325,11 +320,79 @@ class ExecutionsControl:
                 duration_s=final.duration_s,
             )
         if stored is not None:
-            self._emit(stored, "update")
+            self.emit(stored, "update")
 
     async def fail_in(self, unit: Unit, execution_id: str, reason: str) -> None:
         """End an asynchronous execution whose job was lost, in the reaper's transaction."""
         await unit.executions.move(execution_id, ExecutionStatus.FAILED, errors=reason, response_status_code=500)
+
+
+class _SyncRun:
+    """One synchronous run from its start to its record. Callbacks, not a task: this is the hot path."""
+
+    __slots__ = (
+        "_control",
+        "_execution",
+        "_failure",
+        "_is_logging",
+        "_loop",
+        "_result",
+        "_running",
+        "_timer",
+        "answer",
+    )
+
+    def __init__(self, control: ExecutionsControl, execution: Execution, *, logging: bool) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._control = control
+        self._execution = execution
+        self._is_logging = logging
+        self._result: Result | None = None
+        self._failure: Exception | None = None
+        self._running: asyncio.Future[Result] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self.answer: asyncio.Future[ExecutionView] = self._loop.create_future()
+        """Done once the execution is recorded; the caller may cancel it and leave."""
+
+    def start(self, running: "asyncio.Future[Result]") -> None:
+        """Follow a run that has begun."""
+        self._running = running
+        self._timer = self._loop.call_later(SYNC_WAIT_S, self._on_late)
+        running.add_done_callback(self._on_result)
+
+    def _on_late(self) -> None:
+        self._timer = None
+        if self._running is not None:
+            self._running.cancel()
+
+    def _on_result(self, running: "asyncio.Future[Result]") -> None:
+        now = self._control.now()
+        if self._timer is not None:
+            self._timer.cancel()
+        if running.cancelled():
+            self._failure = Refusal("function_synchronous_timeout")
+            final = fail(self._execution, _SYNC_TIMEOUT_REASON, now, duration_s=SYNC_WAIT_S)
+        elif (error := running.exception()) is None:
+            self._result = result = running.result()
+            final = finish(self._execution, result, logging=self._is_logging, now=now)
+        else:
+            # Whatever went wrong is ours; the record must end all the same.
+            self._failure = error if isinstance(error, Exception) else PlatformFault(str(error))
+            final = fail(self._execution, str(error) if isinstance(error, PlatformFault) else _INTERNAL_REASON, now)
+        self._control.record(final).add_done_callback(self._on_recorded)
+
+    def _on_recorded(self, recording: "asyncio.Future[Execution]") -> None:
+        self._control.ended(self)
+        error = recording.exception() or self._failure
+        if recording.exception() is None:
+            self._control.emit(recording.result(), "create")
+        if self.answer.done():
+            return  # whoever asked has left
+        if error is not None:
+            self.answer.set_exception(error)
+        elif self._result is not None:
+            shown = shown_response_headers(self._execution.id, self._result)
+            self.answer.set_result(ExecutionView(recording.result(), self._result.body, shown))
 
 
 async def _require_visible(unit: Unit, actor: Actor, function_id: str) -> None:

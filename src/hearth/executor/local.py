@@ -46,27 +46,31 @@ class LocalExecutor:
         await self._cache.open()
         self._stems.open()
 
-    async def invoke(self, invocation: Invocation) -> Result:
-        """Run one request in an instance and return what the function did (see `ports.Executor.invoke`)."""
+    def submit(self, invocation: Invocation) -> "asyncio.Future[Result]":
+        """Begin to run one request (see `ports.Executor.submit`)."""
         template = invocation.template
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         if len(invocation.body) > self._limits.max_request_bytes:
             errors = f"The request body is larger than the limit of {self._limits.max_request_bytes} bytes.\n"
-            return Result(Outcome.COMPLETED, 413, errors=errors)
+            future.set_result(Result(Outcome.COMPLETED, 413, errors=errors))
+            return future
         now = self._monotonic()
         ticket = Ticket(
             template,
             now + invocation.wait_s,
             self._expected_slots(template),
             invocation=invocation,
-            future=asyncio.get_running_loop().create_future(),
+            future=future,
             submitted=now,
         )
         self._instances.submit(ticket)
-        try:
-            return await ticket.future
-        except asyncio.CancelledError:
-            self._instances.withdraw(ticket)
-            raise
+        if not future.done():
+            future.add_done_callback(lambda ended: self._instances.withdraw(ticket) if ended.cancelled() else None)
+        return future
+
+    async def invoke(self, invocation: Invocation) -> Result:
+        """Run one request in an instance and return what the function did (see `ports.Executor.invoke`)."""
+        return await self.submit(invocation)
 
     async def prepare(self, template: InstanceTemplate) -> None:
         """Unpack a deployment's code and have a stem cell for it. Raises Unavailable when the code is not to be had."""

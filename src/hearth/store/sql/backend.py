@@ -13,15 +13,15 @@ from hearth.model.resources import Execution
 class RecordWriter(Protocol):
     """Writes batches of finished executions, each batch in one transaction."""
 
-    def write_now(self, records: Sequence[Execution]) -> Sequence[int] | None:
-        """Commit at once, on the event loop, if that needs no waiting at all; None if it would.
+    def write_now(self, records: Sequence[Execution]) -> bool:
+        """Commit at once, on the event loop, if that needs no waiting at all; False, and nothing done, if it would.
 
-        Returns the records' sequences. Raises Conflict if one of them is stored already and PlatformFault
-        if the database fails; nothing of the batch is written then.
+        Raises Conflict if one of them is stored already and PlatformFault if the database fails; nothing of the
+        batch is written then.
         """
 
-    async def write(self, records: Sequence[Execution]) -> Sequence[int]:
-        """Commit off the event loop, waiting for other writers. Returns and raises as `write_now`."""
+    async def write(self, records: Sequence[Execution]) -> None:
+        """Commit off the event loop, waiting for other writers. Raises as `write_now`."""
 
 
 class Backend(Protocol):

@@ -5,8 +5,6 @@ under way off the event loop, what comes meanwhile collects for the next.
 """
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import replace
 
 from sqlalchemy import select
 
@@ -59,18 +57,22 @@ class SqlExecutionLog:
         """See `hearth.ports.ExecutionLog`."""
         self._intents.add(execution)
 
-    async def record(self, execution: Execution) -> Execution:
-        """Store a finished execution and return it with its sequence, once committed.
+    def submit(self, execution: Execution) -> "asyncio.Future[Execution]":
+        """Store a finished execution; the future's result is the execution as given, once committed.
 
-        Raises PlatformFault if the database could not take it, Conflict(`id`) if it is stored already. If
-        cancelled, it is stored all the same: the run has happened.
+        The future gets PlatformFault if the database could not take it, Conflict(`id`) if it is stored already.
+        If cancelled, it is stored all the same: the run has happened.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Execution] = loop.create_future()
         if not self._waiting and self._task is None:
             loop.call_soon(self._flush)
         self._waiting.append((execution, future))
-        return await future
+        return future
+
+    async def record(self, execution: Execution) -> Execution:
+        """Wait for `submit`."""
+        return await self.submit(execution)
 
     async def close(self) -> None:
         """Commit what waits, then stop."""
@@ -87,18 +89,17 @@ class SqlExecutionLog:
             return
         batch = self._waiting[:_BATCH]
         try:
-            sequences = self._writer.write_now([execution for execution, _ in batch])
+            written = self._writer.write_now([execution for execution, _ in batch])
         except PlatformFault as fault:
             _fail(batch, fault)
         except Exception:  # noqa: BLE001 - one of the batch is to blame; the task finds out which
-            sequences = None
             self._task = asyncio.create_task(self._drain(), name="record executions")
             return
         else:
-            if sequences is None:
+            if not written:
                 self._task = asyncio.create_task(self._drain(), name="record executions")
                 return
-            self._settle(batch, sequences)
+            self._settle(batch)
         del self._waiting[: len(batch)]
         if self._waiting:
             asyncio.get_running_loop().call_soon(self._flush)
@@ -114,7 +115,7 @@ class SqlExecutionLog:
 
     async def _write(self, batch: list[_Waiting]) -> None:
         try:
-            sequences = await self._writer.write([execution for execution, _ in batch])
+            await self._writer.write([execution for execution, _ in batch])
         except Exception as error:  # noqa: BLE001 - whatever it is, the waiting callers must hear of it
             if isinstance(error, PlatformFault) or len(batch) == 1:
                 _fail(batch, error)
@@ -122,13 +123,13 @@ class SqlExecutionLog:
             for one in batch:  # one of them is to blame: the others are not to suffer
                 await self._write([one])
         else:
-            self._settle(batch, sequences)
+            self._settle(batch)
 
-    def _settle(self, batch: list[_Waiting], sequences: Sequence[int]) -> None:
+    def _settle(self, batch: list[_Waiting]) -> None:
         self._intents.settle((execution.project_id, execution.id) for execution, _ in batch)
-        for (execution, future), sequence in zip(batch, sequences, strict=True):
+        for execution, future in batch:
             if not future.done():  # its caller was cancelled
-                future.set_result(replace(execution, sequence=sequence))
+                future.set_result(execution)
 
 
 def _fail(batch: list[_Waiting], error: Exception) -> None:

@@ -144,21 +144,20 @@ class PostgresRecords:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._statement = insert(executions).returning(executions.c.sequence, sort_by_parameter_order=True)
+        self._statement = insert(executions)
 
-    def write_now(self, records: Sequence[Execution]) -> Sequence[int] | None:
+    def write_now(self, records: Sequence[Execution]) -> bool:
         """See `RecordWriter`: there is always a round trip to wait for."""
-        return None
+        return False
 
-    async def write(self, records: Sequence[Execution]) -> Sequence[int]:
+    async def write(self, records: Sequence[Execution]) -> None:
         """See `RecordWriter`."""
         with translated("record executions"):
-            return await settled(self._write([values_of(record) for record in records]))
+            await settled(self._write([values_of(record) for record in records]))
 
-    async def _write(self, rows: list[dict[str, Any]]) -> Sequence[int]:
+    async def _write(self, rows: list[dict[str, Any]]) -> None:
         try:
             async with self._engine.begin() as connection:
-                result = await connection.execute(self._statement, rows)
-                return list(result.scalars().all())
+                await connection.execute(self._statement, rows)
         except IntegrityError as error:
             raise Conflict("id") from error

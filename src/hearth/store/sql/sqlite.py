@@ -187,6 +187,7 @@ class SqliteRecords:
         self._write_places = write_places
         self._committed = committed
         self._connection: sqlite3.Connection | None = None
+        self._wait_ms = 0
         columns = [column for column in executions.columns if column.name != "sequence"]
         dialect = sqlite_dialect.dialect()
         self._sql = str(insert(executions).compile(dialect=dialect, column_keys=[column.name for column in columns]))
@@ -194,19 +195,20 @@ class SqliteRecords:
         binds = [column.type.bind_processor(dialect) for column in columns]
         self._binds = [(place, bind) for place, bind in enumerate(binds) if bind is not None]
 
-    def write_now(self, records: Sequence[Execution]) -> Sequence[int] | None:
+    def write_now(self, records: Sequence[Execution]) -> bool:
         """See `RecordWriter`."""
         if self._write_places.locked() or sum(map(_weight, records)) > _INLINE_BYTES:
-            return None
+            return False
         try:
-            return self._commit(records)
+            self._commit(records)
         except _Locked:
-            return None
+            return False
+        return True
 
-    async def write(self, records: Sequence[Execution]) -> Sequence[int]:
+    async def write(self, records: Sequence[Execution]) -> None:
         """See `RecordWriter`."""
         async with within(self._write_places):
-            return await settled(asyncio.to_thread(self._commit, records, _BUSY_TIMEOUT_MS))
+            await settled(asyncio.to_thread(self._commit, records, _BUSY_TIMEOUT_MS))
 
     def close(self) -> None:
         """Disconnect."""
@@ -214,15 +216,16 @@ class SqliteRecords:
             self._connection.close()
             self._connection = None
 
-    def _commit(self, records: Sequence[Execution], wait_ms: int = 0) -> Sequence[int]:
+    def _commit(self, records: Sequence[Execution], wait_ms: int = 0) -> None:
         rows = [self._row(record) for record in records]
         connection = None
         try:
             connection = self._connected()
-            connection.execute(f"PRAGMA busy_timeout={wait_ms}")
+            if wait_ms != self._wait_ms:
+                connection.execute(f"PRAGMA busy_timeout={wait_ms}")
+                self._wait_ms = wait_ms
             connection.execute("BEGIN IMMEDIATE")
             connection.executemany(self._sql, rows)
-            (last,) = connection.execute("SELECT last_insert_rowid()").fetchone()
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             if connection is not None and connection.in_transaction:
@@ -233,8 +236,6 @@ class SqliteRecords:
                 raise _Locked from error
             raise PlatformFault(f"The database failed to record executions: {error}") from error
         self._committed()
-        # One transaction numbers its rows without gaps, and nobody else can write meanwhile.
-        return range(last - len(rows) + 1, last + 1)
 
     def _row(self, record: Execution) -> list[Any]:
         values = list(self._read(record))
