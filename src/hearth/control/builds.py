@@ -232,6 +232,7 @@ class Builds:
                 pointed = await unit.rules.point("function", function.id, built.provider_branch, built.id)
             await self._starter.note_latest(unit, function.id)
         self._runnables.drop(function.project_id, function.id)
+        await self._runnables.get(function.project_id, function.id)  # so that the first execution need not read it
         self._rule_book.put(*pointed)
         if replaced not in ("", deployment.id):
             await self._executor.retire(replaced)

@@ -209,6 +209,7 @@ class FunctionsControl:
             function = await activate(unit, before, deployment)
             view = await _view(unit, function)
         self._runnables.drop(project_id, function_id)
+        await self._runnables.get(project_id, function_id)  # so that the next execution need not read it
         if before.deployment_id not in ("", deployment_id):
             await self._executor.retire(before.deployment_id)
         self._events.emit(project_id, f"functions.{function_id}.deployments.{deployment_id}.update", function)
