@@ -141,6 +141,20 @@ async def test_an_invitation_alone_opens_no_project(here: Town) -> None:
         assert await refused(admin.get("/functions")) == (401, "user_unauthorized")
 
 
+async def test_a_team_named_like_an_organization_opens_nothing(here: Town) -> None:
+    """Users of a project choose the ids of their teams."""
+    async with await here.console() as console:
+        assert [item["$id"] for item in (await ok(console.get("/projects")))["projects"]] == ["default"]
+        organization = (await ok(console.get("/teams")))["teams"][0]["$id"]
+    async with await here.as_user("ann") as ann:
+        await ok(ann.post("/teams", json={"teamId": organization, "name": "Mine"}))
+        assert (await ok(ann.get("/projects")))["total"] == 0
+        assert await refused(ann.get("/functions", headers={"x-appwrite-mode": "admin"})) == (
+            401,
+            "general_unauthorized_scope",
+        )
+
+
 async def test_membership_and_block_count_from_the_next_call(here: Town) -> None:
     """What is remembered of a session is dropped by every write that concerns its user."""
     async with await here.as_user("ann") as ann:

@@ -72,9 +72,14 @@ class ProjectsControl:
         self._teams[id] = team_id
         return project
 
-    async def list(self, actor: Actor, query: ListQuery) -> Page[Project]:
-        """The projects of the organizations the caller is in."""
-        return await self._store.projects.list(query, _teams(actor.roles))
+    async def list(self, actor: Actor, called: str, query: ListQuery) -> Page[Project]:
+        """The projects of the organizations the caller is in; none unless the console was called.
+
+        `called` is the project of the call. A team of any other project is no organization, whatever its id: users
+        choose the ids of their teams.
+        """
+        teams = _teams(actor.roles) if called == CONSOLE else []
+        return await self._store.projects.list(query, teams)
 
     async def target(self, actor: Actor, called: str, wanted: str, scope: str) -> Project:
         """The project a call is about: the one it was sent to, or one its path names.

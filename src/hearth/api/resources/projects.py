@@ -32,7 +32,7 @@ async def create_in_organization(call: Call) -> Any:
 
 
 async def list_(call: Call) -> Any:
-    page = await call.control.projects.list(call.actor, listed(**call.arguments))
+    page = await call.control.projects.list(call.actor, call.project_id, listed(**call.arguments))
     return wire.listing("projects", page.total, [wire_hosting.project(item) for item in page.items])
 
 
