@@ -3,10 +3,10 @@
 import email
 import email.policy
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from hearth.api.multipart_answer import wants_multipart
 from hearth.control.views import ExecutionView

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from hearth.api import wire
 from hearth.api.formats import parse_version, shape, warning_for
@@ -186,7 +187,7 @@ class TestFormats:
     def test_an_unscheduled_execution_has_null_only_for_callers_without_a_format(self) -> None:
         plain = in_format(None, "execution", wire.execution(EXECUTION, KEY_ACTOR))
         sdk = in_format("1.9.5", "execution", wire.execution(EXECUTION, KEY_ACTOR))
-        due = in_format("1.9.5", "execution", wire.execution(replace(EXECUTION, scheduled_at=NOW), KEY_ACTOR))
+        due = in_format("1.9.5", "execution", wire.execution(structs.replace(EXECUTION, scheduled_at=NOW), KEY_ACTOR))
         assert plain["scheduledAt"] is None
         assert "scheduledAt" not in sdk
         assert due["scheduledAt"] == DATE
@@ -225,7 +226,9 @@ class TestFormats:
     def test_below_1_6_scopes_specification_schedule_and_runtime_key_are_gone(self) -> None:
         function = in_format("1.5.0", "function", wire.function(FUNCTION_VIEW))
         assert not {"scopes", "specification"} & set(function)
-        execution = in_format("1.5.0", "execution", wire.execution(replace(EXECUTION, scheduled_at=NOW), KEY_ACTOR))
+        execution = in_format(
+            "1.5.0", "execution", wire.execution(structs.replace(EXECUTION, scheduled_at=NOW), KEY_ACTOR)
+        )
         assert "scheduledAt" not in execution
         assert in_format("1.5.0", "runtime", {"$id": "node-22", "key": "node"}) == {"$id": "node-22"}
         assert in_format("1.6.0", "runtime", {"$id": "node-22", "key": "node"})["key"] == "node"

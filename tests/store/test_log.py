@@ -6,10 +6,10 @@ import resource
 import sqlite3
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from hearth.model.queries import ListQuery
 from hearth.model.refusals import PlatformFault

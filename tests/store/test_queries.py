@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from hearth.model import attributes
 from hearth.model.queries import INTERNAL, Filter, Kind, ListQuery, Order, parse_queries
@@ -106,7 +107,7 @@ async def listed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
             for built in DEPLOYMENTS:
                 await unit.deployments.insert(replace(built, project_id="queries"))
             for run in EXECUTIONS:
-                await unit.executions.insert(replace(run, project_id="queries"))
+                await unit.executions.insert(structs.replace(run, project_id="queries"))
             for access in KEYS:
                 await unit.keys.insert(replace(access, project_id="queries", secret_hash=f"queries-{access.id}"))
         yield store

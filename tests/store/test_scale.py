@@ -3,11 +3,11 @@
 import asyncio
 import statistics
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import text
 
 from hearth.model.queries import Filter, ListQuery, Order

@@ -49,14 +49,28 @@ class Tokens:
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
         self._mac = hmac.new(secret, digestmod=hashlib.sha256)
+        self._minted_at = 0
+        self._minted: dict[tuple[str, tuple[str, ...], int], str] = {}
 
     def mint(self, project_id: str, scopes: Sequence[str], lifetime_s: int) -> str:
-        """A key for `project_id` with `scopes`, valid for `lifetime_s` seconds from now."""
-        return f"ephemeral_{self._sign({'projectId': project_id, 'scopes': scopes}, lifetime_s)}"
+        """A key for `project_id` with `scopes`, valid for `lifetime_s` seconds from now.
+
+        Of one second, equal requests get the same text: it says nothing else, so it would come out the same.
+        """
+        now = int(time.time())
+        if now != self._minted_at:
+            self._minted_at, self._minted = now, {}
+        asked = project_id, tuple(scopes), lifetime_s
+        key = self._minted.get(asked)
+        if key is None:
+            claims = {"projectId": project_id, "scopes": scopes}
+            key = self._minted[asked] = f"ephemeral_{self._sign(claims, lifetime_s, now)}"
+        return key
 
     def mint_user_jwt(self, project_id: str, user_id: str, session_id: str, lifetime_s: int) -> str:
         """A token that makes its bearer the user for `lifetime_s` seconds, or until the session is deleted."""
-        return self._sign({"projectId": project_id, "userId": user_id, "sessionId": session_id}, lifetime_s)
+        claims = {"projectId": project_id, "userId": user_id, "sessionId": session_id}
+        return self._sign(claims, lifetime_s, int(time.time()))
 
     def read(self, text: str) -> EphemeralKey | None:
         """The key in `text` (with its prefix), or None when it is malformed, expired or not ours."""
@@ -82,8 +96,7 @@ class Tokens:
             return None
         return UserJwt(project_id, user_id, session_id, datetime.fromtimestamp(claims["exp"], UTC))
 
-    def _sign(self, claims: dict[str, Any], lifetime_s: int) -> str:
-        now = int(time.time())
+    def _sign(self, claims: dict[str, Any], lifetime_s: int, now: int) -> str:
         claims["iat"], claims["exp"] = now, now + lifetime_s
         message = _HEADER + b"." + base64.urlsafe_b64encode(_encode(claims)).rstrip(b"=")
         mac = self._mac.copy()

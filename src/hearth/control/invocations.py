@@ -4,8 +4,10 @@ Pure: (function, template, request, moment) -> Invocation, and (execution, Resul
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec.structs import replace
 
 from hearth.control.runnables import Runnable
 from hearth.control.views import ASYNC_GRACE_S, KEY_GRACE_S, SYNC_WAIT_S

@@ -41,7 +41,7 @@ class Actor:
     @property
     def is_privileged(self) -> bool:
         """Whether document permissions (and `execute`) do not bind this caller: keys and console admins."""
-        return self.kind in (ActorKind.KEY, ActorKind.ADMIN)
+        return self.kind is ActorKind.KEY or self.kind is ActorKind.ADMIN
 
     def has_scope(self, wanted: tuple[str, ...]) -> bool:
         """Whether one of `wanted` is held; `public` is everybody's."""

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from hearth.model.sources import GitSource
 from hearth.model.statuses import DeploymentStatus, ExecutionStatus, JobStatus, Trigger
 
@@ -225,9 +227,11 @@ class Deployment:
 Header = tuple[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Execution:
-    """The record of one run. `request_headers` and `response_headers` are already filtered (contract 10.3)."""
+class Execution(msgspec.Struct, frozen=True):
+    """The record of one run. `request_headers` and `response_headers` are already filtered (contract 10.3).
+
+    A struct, not a dataclass: several are made for every run, and this takes a third of the time.
+    """
 
     id: str
     project_id: str

@@ -9,11 +9,11 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
 from hearth.model.resources import Execution
 from hearth.store.texts import storable

@@ -1,10 +1,10 @@
 """Executions that are read, listed and moved. Finished ones are recorded by `hearth.store.sql.log`."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from msgspec.structs import replace
 from sqlalchemy import ColumnElement, and_, delete, false, or_, select, update
 
 from hearth.model.queries import ListQuery

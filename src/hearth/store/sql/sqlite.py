@@ -17,8 +17,10 @@ import structlog
 from sqlalchemy import Table, event, insert
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.dialects.sqlite import dml as sqlite_dml
+from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from hearth.model.refusals import PlatformFault
 from hearth.model.resources import Execution
@@ -192,7 +194,7 @@ class SqliteRecords:
         dialect = sqlite_dialect.dialect()
         self._sql = str(insert(executions).compile(dialect=dialect, column_keys=[column.name for column in columns]))
         self._read = attrgetter(*(column.name for column in columns))
-        binds = [column.type.bind_processor(dialect) for column in columns]
+        binds = [_binder(column.type, dialect) for column in columns]
         self._binds = [(place, bind) for place, bind in enumerate(binds) if bind is not None]
 
     def write_now(self, records: Sequence[Execution]) -> bool:
@@ -250,6 +252,14 @@ class SqliteRecords:
                 connection.execute(pragma)
             self._connection = connection
         return self._connection
+
+
+def _binder(kind: TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any] | None:
+    """What a value of a column type goes through on its way to the driver, without the layers in between."""
+    if isinstance(kind, TypeDecorator) and kind.impl_instance.bind_processor(dialect) is None:
+        convert = kind.process_bind_param
+        return lambda value: convert(value, dialect)
+    return kind.bind_processor(dialect)
 
 
 class _Locked(Exception):
