@@ -253,6 +253,7 @@ async def _serve_until(app: Application, listener: socket.socket, stop: asyncio.
             http="httptools",
             ws="websockets-sansio",
             ws_max_size=REALTIME_FRAME_BYTES,
+            ws_per_message_deflate=False,  # a compressor for each connection costs more memory than all else of it
             lifespan="off",
             log_config=None,
             access_log=False,

@@ -8,7 +8,6 @@ import asyncio
 import re
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -83,6 +82,7 @@ class Conversation:
         self._frames: deque[float] = deque()
         self._credentials: Credentials | None = None
         self._considered_at = 0.0
+        self._doubtful = False
         self._reconsidering: asyncio.Task[None] | None = None
         self._watcher: Watcher | None = None
 
@@ -126,6 +126,8 @@ class Conversation:
         self._close(_Closed(RESTART, "The server is stopping."), tell=False)
 
     def _close(self, end: _Closed, *, tell: bool = True) -> None:
+        if self._watcher is not None:
+            self._hub.remove(self._watcher)
         if self._closing is None:
             if tell:
                 self._outgoing.append(_error(end.code, end.reason))
@@ -330,20 +332,21 @@ class Conversation:
         self._hub.subscribe(watcher, id, Subscription(frozenset(channels), wanted))
 
     def _reconsider(self) -> None:
-        """Look again who is there, in the background; one look at a time."""
+        """Look again who is there, in the background: one look at a time, and one more if asked meanwhile."""
+        self._doubtful = True
         if self._reconsidering is None or self._reconsidering.done():
             self._reconsidering = asyncio.create_task(self._consider_again())
 
     async def _consider_again(self) -> None:
         watcher = self._watcher
-        if watcher is None:
-            return
-        try:
-            watcher.actor = await self._actor()
-        except Exception:
-            # Who cannot be looked at hears nothing more than a guest does.
-            log.exception("realtime: the user of a connection could not be looked up")
-            watcher.actor = replace(GUEST)
+        while watcher is not None and self._doubtful:
+            self._doubtful = False
+            try:
+                watcher.actor = await self._actor()
+            except Exception:
+                # Who cannot be looked at hears nothing more than a guest does.
+                log.exception("realtime: the user of a connection could not be looked up")
+                watcher.actor = GUEST
 
     async def _user(self, watcher: Watcher) -> Mapping[str, Any] | None:
         """The account of whoever is there; None for guests."""
