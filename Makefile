@@ -8,7 +8,7 @@ PYTEST := .venv/bin/pytest
 # Extra arguments for pytest, e.g. `make check T="-k pool"`.
 T ?=
 
-.PHONY: help setup setup-test setup-bench run test check bench lock clean
+.PHONY: help setup setup-test setup-bench run test check isolation-report bench lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -30,6 +30,9 @@ check: setup-test ## format, lint, types, import rules and fast tests (under a m
 
 test: check ## everything: `check`, then sandboxes, builds, official clients, crash tests
 	$(PYTEST) -m "slow or sandbox or network or clients" $(T)
+
+isolation-report: setup-test ## the isolation cases on every driver of this machine, as a table: docs/isolation-report.md
+	HEARTH_ISOLATION_REPORT=$(CURDIR)/docs/isolation-report.md $(PYTEST) -q tests/sandbox $(T)
 
 bench: setup-bench ## the benchmarks; a table for each at the end, JSON in bench-results/
 	.venv/bin/python -m bench

@@ -102,6 +102,9 @@ class FakeDriver:
         self.started.append(sandbox)
         return sandbox
 
+    async def make_disk(self, path: str, size_bytes: int) -> bool:
+        return False
+
     async def remove_tree(self, path: str) -> None:
         self.removed.append(path)
         shutil.rmtree(path)

@@ -4,8 +4,9 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,8 @@ import hearth
 from hearth.executor.sandbox.config import GateConfig, SpawnerConfig
 from hearth.executor.sandbox.launch import start_gate, start_spawner
 from hearth.executor.sandbox.ns import NsDriver
-from tests.sandbox import harness
+from tests.sandbox import harness, modes, report
+from tests.sandbox.whole import Platform
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -23,6 +25,35 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
             if os.geteuid() != 0:
                 item.add_marker(pytest.mark.skip(reason="facility root: needs root"))
+
+
+_rows: list[report.Row] = []
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    report.begin()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """Keep a row of the isolation report for each test of a case: at its call, or at a setup that went wrong."""
+    outcome = yield
+    cases = report.cases_of(item.name)
+    if cases and (call.when == "call" or (call.when == "setup" and not outcome.passed)):
+        seen, profile = report.noted()
+        if outcome.skipped and isinstance(outcome.longrepr, tuple):
+            seen = outcome.longrepr[2].removeprefix("Skipped: ")
+        result = "error" if call.when == "setup" and outcome.failed else outcome.outcome
+        mode = getattr(item, "callspec", None)
+        driver = str(mode.params.get("mode", modes.NS_ROOT)) if mode is not None else modes.NS_ROOT
+        _rows.append(report.Row(cases, driver, profile, item.name, result, seen, outcome.duration))
+    return outcome
+
+
+def pytest_sessionfinish() -> None:
+    path = os.environ.get(report.FILE_VARIABLE)
+    if path and _rows:
+        report.write(Path(path), _rows)
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +113,21 @@ async def driver(data_folder: Path, internet: harness.Internet) -> AsyncIterator
     yield made
     await made.close()
     assert (spawner.process.returncode, gate.process.returncode) == (0, 0)
+
+
+@pytest.fixture(scope="session", params=modes.ALL)
+def mode(request: pytest.FixtureRequest) -> str:
+    """The way sandboxes are made, as the report names it; skips quote the facility that is missing."""
+    name: str = request.param
+    if reason := modes.why_not(name):
+        pytest.skip(reason)
+    return name
+
+
+@pytest.fixture(scope="session")
+def platform(mode: str) -> Iterator[Platform]:
+    """A whole server with the probe deployed; at the end it must stop in order and leave nothing."""
+    with modes.server(mode) as server:
+        made = Platform(server)
+        yield made
+        made.close()

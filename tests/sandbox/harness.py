@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from hearth.executor.sandbox import syscalls
 from hearth.executor.sandbox.ns import NsDriver, NsSandbox
 from hearth.executor.sandbox.spec import Limits, Mount, Profile, SandboxExit, SandboxSpec
+from tests.sandbox import report
 
 T = TypeVar("T")
 
@@ -70,7 +71,9 @@ async def run(driver: NsDriver, case: str, args: Mapping[str, Any] | None = None
             how = await sandbox.wait()
     except TimeoutError:
         how = await sandbox.kill()
-    return Ran(how, await reading)
+    ran = Ran(how, await reading)
+    report.note(f"{case or 'program'}: {ran.text.strip() or how}", "gate" if "network" in changes else "")
+    return ran
 
 
 async def output_of(sandbox: NsSandbox) -> str:

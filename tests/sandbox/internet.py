@@ -37,7 +37,9 @@ class World:
         self.turns = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Port 22 greets and leaves; others serve `GET /blob` (1 MiB), `GET /away` (a redirect), `echo` and `hold`."""
+        """Port 22 greets and leaves; others serve `GET /blob` (1 MiB), `GET /away` (a redirect), `flood N` (MiB),
+        `echo` and `hold`.
+        """
         host, port = writer.get_extra_info("sockname")[:2]
         self.tcp.append((host, port))
         try:
@@ -52,6 +54,10 @@ class World:
             elif line.startswith(b"GET "):
                 body = json.dumps({"address": host, "port": port}).encode()
                 writer.write(b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            elif line.startswith(b"flood "):
+                for _ in range(int(line.split()[1])):  # MiB
+                    writer.write(BLOB)
+                    await writer.drain()
             elif line.startswith(b"echo"):
                 while data := await reader.read(65_536):
                     writer.write(data)

@@ -423,6 +423,40 @@ def many_connections(args):
     return {"alive": alive}
 
 
+def transfer(args):
+    """Ask for many MiB at once and count what comes."""
+    began = time.monotonic()
+    with socket.create_connection(tuple(args["target"]), 30) as client:
+        client.sendall(b"flood %d\n" % args["mib"])
+        buffer, total = bytearray(1 << 20), 0
+        while size := client.recv_into(buffer):
+            total += size
+    return {"bytes": total, "seconds": round(time.monotonic() - began, 2)}
+
+
+def slow_loris(args):
+    """Hold as many connections as there are, each with a request that never ends, one byte at a time."""
+    kept = []
+    for _ in range(args["count"]):
+        client = socket.socket()
+        client.settimeout(5)
+        try:
+            client.connect(tuple(args["target"]))
+            client.sendall(b"G")
+            kept.append(client)
+        except OSError:
+            client.close()
+    print(json.dumps({"held": len(kept)}), flush=True)
+    for _ in range(args["rounds"]):
+        time.sleep(0.1)
+        for client in kept:
+            try:
+                client.sendall(b"E")
+            except OSError:
+                pass
+    return {"held": len(kept)}
+
+
 def greetings(args):
     """Connect again and again to a server that speaks first and leaves: what it said each time."""
     heard = set()
@@ -588,4 +622,5 @@ def main():
     sys.stdout.flush()
 
 
-main()
+if __name__ == "__main__":
+    main()

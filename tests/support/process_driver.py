@@ -136,6 +136,9 @@ class ProcessDriver:
         self.sandboxes.append(sandbox)
         return sandbox
 
+    async def make_disk(self, path: str, size_bytes: int) -> bool:
+        return False
+
     async def remove_tree(self, path: str) -> None:
         shutil.rmtree(path)
 

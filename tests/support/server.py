@@ -13,8 +13,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -45,13 +46,24 @@ def wait_for(condition: Callable[[], object], timeout_s: float, what: str) -> No
 class Server:
     """One data folder and the server on it, through any number of starts. Not thread-safe."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
-        """`folder` gets the data folder and the log; `settings` are `HEARTH_*` variables."""
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
+        identity: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`folder` gets the data folder and the log; `settings` are variables of its environment.
+
+        `prefix` goes before the command; `identity` is who runs it (`user`, `group`, `extra_groups` of Popen).
+        """
+        self.prefix = list(prefix)
+        self.identity = dict(identity or {})
         self.data_dir = folder / "data"
         self.log_path = folder / "server.log"
         self.port = free_port()
-        self._environment = {name: value for name, value in os.environ.items() if not name.startswith("HEARTH_")}
-        self._environment |= {"HEARTH_ABUSE": "off", **(settings or {})}
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("HEARTH_")}
+        self.environment |= {"HEARTH_ABUSE": "off", **(settings or {})}
         self._process: subprocess.Popen[bytes] | None = None
         self._seen: list[Footprint] = []  # of the process that runs now
         self._ended: list[Footprint] = []  # of those before it
@@ -59,7 +71,7 @@ class Server:
     @property
     def argv(self) -> list[str]:
         """The whole command."""
-        return [str(HEARTH), "serve", "--data-dir", str(self.data_dir), "--port", str(self.port)]
+        return [*self.prefix, str(HEARTH), "serve", "--data-dir", str(self.data_dir), "--port", str(self.port)]
 
     @property
     def endpoint(self) -> str:
@@ -103,7 +115,8 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=self._environment,
+                env=self.environment,
+                **self.identity,
                 start_new_session=True,
             )
         wait_for(self._is_ready, READY_WAIT_S, f"the server to be ready; it said:\n{self.log[-4000:]}")

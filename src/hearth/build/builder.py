@@ -44,7 +44,9 @@ _BUILD_PIDS = 1024
 _BUILD_TMP_BYTES = 256 * MEBIBYTE
 #: A build is ended before the disk of this server is full for everybody else.
 FREE_DISK_BYTES = 256 * MEBIBYTE
-_DISK_FULL = "disk"
+_DISK_FULL = "full disk"
+#: What a build writes is below this folder of its work folder: a disk of its own where the machine can make one.
+_DISK = "disk"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,7 @@ class SandboxBuilder:
         self._active.add(name)
         try:
             await asyncio.to_thread(self._prepare, work)
+            await self._driver.make_disk(str(work / _DISK), self._settings.disk_bytes)
             await self._extract(request, work, flow, deadline)
             return await self._run(request, pack, work, flow, deadline)
         except _Failed as failed:
@@ -199,7 +202,7 @@ class SandboxBuilder:
             ),
             mounts=(
                 Mount(str(SHIMS_FOLDER), SHIMS_INSIDE),
-                Mount(str(work / "build"), layout.BUILD, writable=True),
+                Mount(str(work / _DISK / "build"), layout.BUILD, writable=True),
             ),
             descriptors={layout.ARTIFACT: descriptor},
             channel=False,
@@ -248,8 +251,8 @@ class SandboxBuilder:
                 Mount(str(SHIMS_FOLDER), SHIMS_INSIDE),
                 *(Mount(source, target) for source, target in pack.mounts),
                 Mount(str(work / "registries"), layout.REGISTRIES),
-                Mount(str(work / "build"), layout.BUILD, writable=True),
-                Mount(str(work / "home"), layout.HOME, writable=True),
+                Mount(str(work / _DISK / "build"), layout.BUILD, writable=True),
+                Mount(str(work / _DISK / "home"), layout.HOME, writable=True),
             ),
             network=Network.GATE,
             working_folder=layout.BUILD,

@@ -36,6 +36,8 @@ class SpawnerConfig:
     sandboxes_max: int = 1_024
     start_timeout_s: float = 15.0
     weaken: tuple[str, ...] = ()
+    use_disks: bool = True
+    """Whether builds get disks of their own where the machine can make them; off in tests of what is done without."""
 
     def group_name(self) -> str:
         """Name of the cgroup that holds this server's sandboxes: one per data folder, the same after a crash."""

@@ -11,7 +11,7 @@ import pwd
 from collections.abc import Callable
 from typing import Any
 
-from hearth.executor.sandbox import cgroups, netlink, syscalls
+from hearth.executor.sandbox import cgroups, disks, netlink, syscalls
 from hearth.executor.sandbox.config import SpawnerConfig
 from hearth.executor.sandbox.spec import Facility
 
@@ -48,6 +48,7 @@ def probe_facilities(config: SpawnerConfig) -> list[Facility]:
         _egress_facility(),
         _uid_facility(config),
         _landlock_facility(),
+        _disk_facility(),
     ]
 
 
@@ -179,6 +180,12 @@ def _subordinate_users(wanted: range) -> list[str]:
             if int(first) < wanted.stop and int(first) + int(count) > wanted.start:
                 users.append(name)
     return users
+
+
+def _disk_facility() -> Facility:
+    problem = _in_child(disks.probe)
+    fix = "optional: needs loop devices (modprobe loop) and mkfs.ext4 (package e2fsprogs); without, builds are watched"
+    return Facility("disks", not problem, problem or "builds get disks of a fixed size", fix, mandatory=False)
 
 
 def _landlock_facility() -> Facility:

@@ -131,7 +131,10 @@ def _enter(plan: Plan, report: socket.socket) -> None:
         syscalls.mount("tmpfs", target, "tmpfs", flags, f"{options},mode=1777")
     _own_files(plan, report)
     for mount in plan.mounts:
-        syscalls.move_mount(mount.fd, mount.target)
+        if mount.on_disk:
+            root.attach_from_disk(mount, root.OWN_FOLDER, plan.server_uid)
+        else:
+            syscalls.move_mount(mount.fd, mount.target)
     for mount in plan.mounts:
         if mount.writable:
             trees.give(mount.target, plan.uid, plan.server_uid, plan.uid_range)

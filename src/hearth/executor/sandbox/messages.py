@@ -213,6 +213,12 @@ def _environment(value: Any) -> dict[str, str]:
     return dict(value)
 
 
+def disk_request(message: Mapping[str, Any], config: SpawnerConfig) -> tuple[str, int]:
+    """Check a request for a disk: the path it stands for and its size in bytes. Raises BadMessage."""
+    _need(message.keys() == {"op", "seq", "path", "size_bytes"}, "make_disk: wrong fields")
+    return data_path(message["path"], config, "path"), whole(message["size_bytes"], "size_bytes", 8 << 20, 1 << 44)
+
+
 def start_request(message: Mapping[str, Any], config: SpawnerConfig, descriptors: int) -> StartRequest:
     """Check a start message that came with `descriptors` descriptors. Raises BadMessage."""
     expected = {

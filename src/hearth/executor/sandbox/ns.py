@@ -150,6 +150,11 @@ class NsDriver:
         if "error" not in await answer:
             await sandbox.kill()
 
+    async def make_disk(self, path: str, size_bytes: int) -> bool:
+        """See `Driver.make_disk`."""
+        answer = await self.request({"op": "make_disk", "path": path, "size_bytes": size_bytes}, "make disk")
+        return bool(answer["made"])
+
     async def remove_tree(self, path: str) -> None:
         """Delete a folder below the data folder; fine when there is none. Raises SandboxFailed."""
         await self.request({"op": "remove_tree", "path": path}, "remove_tree")

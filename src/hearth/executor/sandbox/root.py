@@ -4,13 +4,15 @@ The template is a small read-only tmpfs with the host's /usr, a minimal /etc and
 the host's root. A sandbox's first process enters it, takes a private copy and adds what is its own.
 """
 
+import contextlib
 import os
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hearth.executor.sandbox import messages, netlink, syscalls
+from hearth.executor.sandbox import disks, messages, netlink, syscalls
 from hearth.executor.sandbox.config import API_NAME, API_PSEUDO_ADDRESS, SpawnerConfig
+from hearth.executor.sandbox.disks import Disks
 from hearth.executor.sandbox.spec import Mount
 
 HOST_NAME = "sandbox"
@@ -178,6 +180,8 @@ class OpenMount:
     target: str
     folder: bool
     writable: bool
+    on_disk: str = ""
+    """Where on its disk the folder is, when `fd` is the whole disk."""
 
 
 class Bases:
@@ -186,6 +190,7 @@ class Bases:
     def __init__(self, config: SpawnerConfig) -> None:
         self._config = config
         self._data = os.open(config.data_folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.disks: Disks | None = None
         self._read_only = [(base, os.open(base, os.O_PATH | os.O_CLOEXEC)) for base in config.read_only_bases]
 
     def open_data(self, path: str, flags: int) -> int:
@@ -243,6 +248,11 @@ class Bases:
         opened: list[OpenMount] = []
         try:
             for mount in mounts:
+                found = self.disks.find(mount.source) if mount.writable and self.disks is not None else None
+                if found is not None:
+                    disk, place = found
+                    opened.append(OpenMount(disks.mount(disk.device), mount.target, True, True, place))
+                    continue
                 source = self.make_folder(mount.source) if mount.writable else self.open_source(mount.source)
                 try:
                     folder = stat.S_ISDIR(os.fstat(source).st_mode)
@@ -255,6 +265,31 @@ class Bases:
             close_mounts(opened)
             raise
         return opened
+
+
+def attach_from_disk(mount: OpenMount, stage: str, owner: int) -> None:
+    """In the sandbox's mount namespace: show the folder that is on a disk at the mount's target, and not the disk.
+
+    The folder is made, as the uid `owner`'s, if it is missing; links on the disk, which only sandboxes have written,
+    are not followed.
+    """
+    syscalls.move_mount(mount.fd, stage)
+    try:
+        top = os.open(stage, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(mount.on_disk, 0o755, dir_fd=top)
+                os.chown(mount.on_disk, owner, owner, dir_fd=top, follow_symlinks=False)
+            resolve = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS
+            folder = syscalls.openat2(top, mount.on_disk, os.O_PATH | os.O_DIRECTORY, resolve)
+        finally:
+            os.close(top)
+        copy = syscalls.open_tree("", folder)
+        os.close(folder)
+        syscalls.move_mount(copy, mount.target)
+        os.close(copy)
+    finally:
+        syscalls.umount(stage)
 
 
 def close_mounts(mounts: Sequence[OpenMount]) -> None:

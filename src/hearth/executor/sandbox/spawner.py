@@ -21,6 +21,7 @@ from typing import Any
 from hearth.executor.sandbox import boxes, cgroups, facilities, inside, messages, netlink, root, syscalls, trees
 from hearth.executor.sandbox.boxes import Box
 from hearth.executor.sandbox.config import SpawnerConfig, spawner_config
+from hearth.executor.sandbox.disks import Disks
 from hearth.executor.sandbox.errands import Errands
 from hearth.executor.sandbox.later import Later, attach
 from hearth.executor.sandbox.messages import BadMessage
@@ -64,6 +65,8 @@ class Spawner:
         self.handlers: dict[int, Callable[[], None]] = {}
         self.outgoing: deque[tuple[bytes, Sequence[int]]] = deque()
         self.deletions = Errands(control.fileno(), self._watch, self._unwatch, DELETIONS_AT_ONCE)
+        self.disks = Disks(config.data_folder, self.deletions)
+        self.bases.disks = self.disks
         self.visits = Errands(control.fileno(), self._watch, self._unwatch, VISITS_AT_ONCE)
         self.spares = Spares(self._watch, self._unwatch, attach)
         self.later = Later(self.boxes, config, self.bases, self.cgroups, self.visits, self.spares, self._answer)
@@ -181,8 +184,11 @@ class Spawner:
                 case "freeze":
                     self._freeze(message)
                     self.send({"seq": sequence})
+                case "make_disk":
+                    self._make_disk(sequence, *messages.disk_request(message, self.config))
                 case "remove_tree":
                     path = messages.data_path(message.get("path"), self.config, "path")
+                    self.disks.drop(path)
                     self.deletions.run(lambda: self._delete(path), lambda problem: self._answer(sequence, problem))
                 case "mount":
                     self.later.mount(sequence, message)
@@ -198,6 +204,18 @@ class Spawner:
 
     def _answer(self, sequence: int, problem: str) -> None:
         self.send({"seq": sequence, "error": problem[:800]} if problem else {"seq": sequence})
+
+    def _make_disk(self, sequence: int, path: str, size_bytes: int) -> None:
+        def answer(problem: str) -> None:
+            self.send({"seq": sequence, "made": not problem, "why": problem[:800]})
+
+        if not self.config.use_disks:
+            answer("no disks on this machine")
+            return
+        try:
+            self.disks.make(path, size_bytes, answer)
+        except OSError as problem:
+            answer(str(problem))
 
     # ------------------------------------------------------------------------------------------ start
 

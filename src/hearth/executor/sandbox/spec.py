@@ -149,6 +149,14 @@ class Driver(Protocol):
     async def start(self, spec: SandboxSpec) -> Sandbox:
         """Start a sandbox. Raises SandboxFailed. If cancelled, what was started is ended first."""
 
+    async def make_disk(self, path: str, size_bytes: int) -> bool:
+        """Make `path`, a missing folder below the data folder, a disk of its own, bounded in bytes and files.
+
+        Writable mounts with a source below `path` are on it from then on; `remove_tree` of it, or above, gives it
+        back. False when this machine cannot (facility `disks`); the sources are plain folders then. Raises
+        SandboxFailed.
+        """
+
     async def remove_tree(self, path: str) -> None:
         """Delete a folder below the data folder that sandboxes wrote (their files belong to other uids)."""
 

@@ -36,6 +36,7 @@ MOUNT_ATTR_RDONLY = 0x1
 MOUNT_ATTR_NOSUID = 0x2
 MOUNT_ATTR_NODEV = 0x4
 MOUNT_ATTR_NOEXEC = 0x8
+MOUNT_ATTR_NOATIME = 0x10
 
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
@@ -72,6 +73,7 @@ _OLD_NUMBERS = {  # name -> (x86-64, arm64)
     "seccomp": (317, 277),
 }
 _CLONE3, _CLOSE_RANGE, _OPENAT2 = 435, 436, 437
+_FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
 _OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR, _PIDFD_OPEN, _PIDFD_SEND_SIGNAL = 428, 429, 442, 434, 424
 _LANDLOCK_CREATE_RULESET, _LANDLOCK_ADD_RULE, _LANDLOCK_RESTRICT_SELF = 444, 445, 446
 
@@ -142,6 +144,27 @@ def mount_setattr(mount_fd: int, path: str, attributes: int, recursive: bool = F
     flags = (AT_RECURSIVE if recursive else 0) | (0 if path else AT_EMPTY_PATH)
     request = struct.pack("=QQQQ", attributes, 0, 0, 0)
     _call(f"mount_setattr {path}", _MOUNT_SETATTR, mount_fd, os.fsencode(path), flags, request, len(request))
+
+
+def fsopen(kind: str) -> int:
+    """Begin a new file system of a kind: a context for `fsconfig`; close it after `fsmount`."""
+    return _call(f"fsopen {kind}", _FSOPEN, kind.encode(), 1)
+
+
+def fsconfig(context: int, name: str, value: str) -> None:
+    """Set an option of a file system to be; an empty `value` sets a flag."""
+    command = 1 if value else 0  # FSCONFIG_SET_STRING, FSCONFIG_SET_FLAG
+    _call(f"fsconfig {name}", _FSCONFIG, context, command, name.encode(), value.encode() or None, 0)
+
+
+def fsconfig_create(context: int) -> None:
+    """Make the file system, or take the one that is in use already on the same device."""
+    _call("fsconfig create", _FSCONFIG, context, 6, None, None, 0)
+
+
+def fsmount(context: int, attributes: int) -> int:
+    """A mount of the file system that is attached nowhere yet, as a descriptor."""
+    return _call("fsmount", _FSMOUNT, context, 1, attributes)
 
 
 def openat2(folder_fd: int, path: str, flags: int, resolve: int) -> int:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 MAX_ENTRIES = 500_000
 #: A look takes at most this part of the time, so that a tree of many files does not cost the build its processor.
 _DUTY = 0.1
+_ROOM_BYTES = 256 * 1024
 _SHORTEST_WAIT_S = 0.1
 _LONGEST_WAIT_S = 5.0
 
@@ -25,7 +26,12 @@ class TooMuch(Exception):
 
 
 def measure(folders: Sequence[str], limit_bytes: int) -> int:
-    """Bytes on disk below `folders` and in deleted files still open; raises TooMuch as soon as a limit is exceeded."""
+    """Bytes on disk below `folders` and in deleted files still open; raises TooMuch as soon as a limit is exceeded.
+
+    A disk of the build's own that is full counts as exceeded: what was written last is not whole.
+    """
+    if is_full(folders, limit_bytes):
+        raise TooMuch(disk_limit(limit_bytes))
     used = 0
     entries = 0
     seen: set[tuple[int, int]] = set()
@@ -49,6 +55,20 @@ def measure(folders: Sequence[str], limit_bytes: int) -> int:
     used += _deleted_but_open(folders)
     _judge(used, entries, limit_bytes)
     return used
+
+
+def is_full(folders: Sequence[str], limit_bytes: int) -> bool:
+    """Whether one of the folders is on a disk of the build's own (no larger than its limit) that has no room left."""
+    for folder in folders:
+        try:
+            status = os.statvfs(folder)
+        except OSError:
+            continue
+        if status.f_blocks * status.f_frsize > limit_bytes:
+            continue
+        if status.f_bavail * status.f_frsize < _ROOM_BYTES or status.f_favail == 0:
+            return True
+    return False
 
 
 def disk_limit(limit_bytes: int) -> str:

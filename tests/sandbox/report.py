@@ -1,0 +1,146 @@
+"""The table of the isolation cases: which ran, where, how it went, what was seen.
+
+`make isolation-report` names a file in HEARTH_ISOLATION_REPORT; every test of this folder whose name begins with the
+id of a case (`test_F1_...`, `test_R1_R2_...`) becomes a row of it. A test says by `note` what it saw.
+"""
+
+import json
+import os
+import platform
+import re
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FILE_VARIABLE = "HEARTH_ISOLATION_REPORT"
+CASES: Mapping[str, int] = {"F": 10, "P": 14, "N": 9, "R": 11, "B": 7, "S": 9}
+"""Letter -> how many cases it has: 60 together."""
+SEEN_CHARS_MAX = 180
+
+_NAME = re.compile(r"test_((?:[FPNRBS]\d+_)+)")
+_notes: list[str] = []
+_profiles: set[str] = set()
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One test on one driver. `result` is passed, failed, skipped or error."""
+
+    cases: tuple[str, ...]
+    driver: str
+    profile: str
+    test: str
+    result: str
+    seen: str
+    took_s: float
+
+
+def cases_of(name: str) -> tuple[str, ...]:
+    """The ids in a test's name: `test_R1_R2_memory...` -> (R1, R2)."""
+    found = _NAME.match(name)
+    return tuple(found[1].strip("_").split("_")) if found else ()
+
+
+def all_cases() -> list[str]:
+    return [f"{letter}{number}" for letter, count in CASES.items() for number in range(1, count + 1)]
+
+
+def note(seen: object, profile: str = "") -> None:
+    """Say what was seen by the test that runs now; called any number of times, the last ones are shown."""
+    text = seen if isinstance(seen, str) else json.dumps(seen, default=str)
+    _notes.append(" ".join(text.split()))
+    if profile:
+        _profiles.add(profile)
+
+
+def begin() -> None:
+    """Forget what earlier tests noted."""
+    _notes.clear()
+    _profiles.clear()
+
+
+def noted() -> tuple[str, str]:
+    """What was seen, shortened, and the profiles, of the test that runs now."""
+    text = "; ".join(_notes[-3:])
+    short = text if len(text) <= SEEN_CHARS_MAX else text[: SEEN_CHARS_MAX - 1] + "…"
+    return "".join(char if char.isprintable() else "?" for char in short), " ".join(sorted(_profiles)) or "run"
+
+
+def write(path: Path, rows: Sequence[Row]) -> None:
+    """Write the table as Markdown."""
+    path.write_text(text_of(rows, machine()))
+
+
+def machine() -> str:
+    """One line about where the cases ran; no names of the machine."""
+    runc = _first_line(["runc", "--version"])
+    memory_gib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    kinds = sorted({line.split(" - ")[1].split()[0] for line in _mounts() if " - cgroup" in line})
+    parts = [f"Linux {platform.release().partition('-')[0]} {platform.machine()}", f"{os.cpu_count()} cores"]
+    parts += [f"{memory_gib:.0f} GiB", f"control groups: {' and '.join(kinds)}", runc or "no runc"]
+    return ", ".join(parts)
+
+
+def _mounts() -> list[str]:
+    return Path("/proc/self/mountinfo").read_text().splitlines()
+
+
+def _first_line(command: Sequence[str]) -> str:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.split("\n")[0]
+    except OSError:
+        return ""
+
+
+def text_of(rows: Sequence[Row], where: str) -> str:
+    """The report's text. A case passes on a driver only if every test of it does."""
+    drivers = sorted({row.driver for row in rows})
+    lines = [
+        "# Isolation report",
+        "",
+        "Written by `make isolation-report`, not by hand. The cases are those of the isolation contract (F files and",
+        "mounts, P processes and kernel interface, N network, R resources and time, B archives and builds, S secrets",
+        "and life cycle); each has its positive control, and a case passes only if another function still runs after",
+        "it.",
+        "",
+        f"{time.strftime('%Y-%m-%d')}, {where}.",
+        "",
+        "## Summary",
+        "",
+        "| case | " + " | ".join(drivers) + " |",
+        "|---|" + "---|" * len(drivers),
+    ]
+    for case in all_cases():
+        lines.append(f"| {case} | " + " | ".join(_verdict(case, driver, rows) for driver in drivers) + " |")
+    lines += [
+        "",
+        "## What was seen",
+        "",
+        "| case | driver | profile | result | test | seen | s |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in sorted(rows, key=_order):
+        cells = (" ".join(row.cases), row.driver, row.profile, row.result, row.test, row.seen, f"{row.took_s:.2f}")
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _verdict(case: str, driver: str, rows: Sequence[Row]) -> str:
+    found = [row.result for row in rows if case in row.cases and row.driver == driver]
+    if not found:
+        return "not run"
+    for result in ("error", "failed"):
+        if result in found:
+            return f"**{result}**"
+    passed, skipped = found.count("passed"), found.count("skipped")
+    if not passed:
+        return "skipped"
+    return f"passed ({passed})" + (f", {skipped} skipped" if skipped else "")
+
+
+def _order(row: Row) -> tuple[Any, ...]:
+    letter, number = row.cases[0][0], int(row.cases[0][1:])
+    return (list(CASES).index(letter), number, row.test, row.driver)
