@@ -27,6 +27,8 @@ _IMPLIED_COMMANDS = {
     "dart": "dart pub get",
     "dotnet": "dotnet restore",
 }
+#: Seconds an ephemeral key was good for before it had to be said (format 1.9.0).
+_EPHEMERAL_S = 900
 _RENAMED_ATTRIBUTES = {"deployment": "deploymentId", "size": "sourceSize", "buildTime": "buildDuration"}
 _TEXT_QUERY = re.compile(r"([A-Za-z]+)\((.*)\)\s*\Z", re.DOTALL)
 _WITHOUT_ATTRIBUTE = frozenset({"limit", "offset", "cursorAfter", "cursorBefore", "select"})
@@ -67,6 +69,11 @@ def _implied_commands(fields: Fields) -> None:
 def _unique_variable(fields: Fields) -> None:
     if fields.get("variableId") is None:
         fields["variableId"] = "unique()"
+
+
+def _usual_duration(fields: Fields) -> None:
+    if fields.get("duration") is None:
+        fields["duration"] = _EPHEMERAL_S
 
 
 def _readable_variable(fields: Fields) -> None:
@@ -137,6 +144,7 @@ _CHAIN: tuple[tuple[Version | None, frozenset[str], Callable[[Fields], None]], .
     ((1, 7, 0), _LISTS, _renamed_queries),
     ((1, 7, 0), _CREATE_VARIABLE | {"variables.update"}, _readable_variable),
     ((1, 7, 0), frozenset({"deployments.download"}), _output_only),
+    ((1, 9, 0), frozenset({"keys.create_ephemeral"}), _usual_duration),
     ((1, 9, 4), _CREATE_VARIABLE, _unique_variable),
     (None, _CREATE_VARIABLE, _unique_variable),
 )
