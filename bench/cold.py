@@ -236,7 +236,9 @@ def judge(rows: list[Starts], burst_ms: list[float]) -> list[Target]:
                 times_bare <= WITHOUT_TIMES_BARE,
             ),
         ]
-    targets.append(Target(f"a burst of {len(burst_ms)} is served", f"worst {burst_ms[-1]:.0f} ms", True))
+    in_turn_ms = sum(percentile(row.without_ms, 0.5) for row in rows) / len(rows) * len(burst_ms)
+    text = f"a burst of {len(burst_ms)} takes no longer than as many starts in turn, {in_turn_ms:.0f} ms"
+    targets.append(Target(text, f"last after {burst_ms[-1]:.0f} ms", burst_ms[-1] <= in_turn_ms))
     return targets
 
 
