@@ -293,7 +293,9 @@ class JobQueue(Protocol):
     async def renew(self, id: str, owner: str, lease_s: float) -> bool:
         """Extend a lease; False when the job is no longer ours (then stop working on it)."""
 
-    async def finish(self, id: str, owner: str) -> bool: ...
+    async def finish(self, id: str, owner: str) -> bool:
+        """End a claimed job as `done`; its payload is dropped."""
+
     async def fail(self, id: str, owner: str, error: str, retry_at: datetime | None) -> bool:
         """End a claimed job as `dead`, or queue it again for `retry_at`."""
 

@@ -96,9 +96,9 @@ class SqlJobs:
 
     async def finish(self, id: str, owner: str) -> bool:
         """See the port."""
-        return await self._moved(
-            update(jobs).where(self._held(id, owner)).values(status=JobStatus.DONE, leased_until=None, error="")
-        )
+        # The row stays for a while so that its id is taken; what it carried (bodies, payloads) is not needed any more.
+        values = {"status": JobStatus.DONE, "leased_until": None, "error": "", "payload": {}}
+        return await self._moved(update(jobs).where(self._held(id, owner)).values(values))
 
     async def fail(self, id: str, owner: str, error: str, retry_at: datetime | None) -> bool:
         """See the port. Past its deadline a job is ended whatever `retry_at` says."""
