@@ -64,8 +64,8 @@ def _host(origin: str) -> str:
 
 
 def _covers(name: str, host: str) -> bool:
-    """Whether `*.example.com` stands for a host; `*` alone stands for every host."""
-    return name == "*" or (name.startswith("*.") and host.endswith(name[1:]))
+    """Whether `*.example.com` stands for a host. No name stands for all: pages send the session along."""
+    return name.startswith("*.") and host.endswith(name[1:])
 
 
 def _is_loopback(host: str) -> bool:
