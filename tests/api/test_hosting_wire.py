@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 
 from hearth.api import payloads, wire_hosting
@@ -35,7 +36,8 @@ SENT: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("model", "payload"), SENT, ids=[f"{row[0]}-{n}" for n, row in enumerate(SENT)])
 def test_what_is_sent_is_what_is_described_and_never_null(model: str, payload: dict[str, Any]) -> None:
-    assert schema_errors({"$ref": f"#/components/schemas/{model}"}, payload) == []
+    sent = msgspec.json.decode(msgspec.json.encode(payload))
+    assert schema_errors({"$ref": f"#/components/schemas/{model}"}, sent) == []
     assert None not in payload.values()
 
 
@@ -93,7 +95,7 @@ VALUES: list[tuple[Any, list[tuple[Any, Any]], list[Any]]] = [
             5,
         ],
     ),
-    (Domain(wildcard=True), [("*.a.b", "*.a.b"), ("*", "*"), ("localhost", "localhost")], ["a.*", "**.b", ""]),
+    (Domain(wildcard=True), [("*.a.b", "*.a.b"), ("localhost", "localhost")], ["a.*", "**.b", "*", ""]),
     (
         Url(),
         [("https://example.com:8443/p?q#f", "https://example.com:8443/p?q#f"), ("http://[::1]/", "http://[::1]/")],
