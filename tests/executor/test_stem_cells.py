@@ -159,6 +159,15 @@ async def test_a_stop_ends_ready_and_starting_stems(tmp_path: Path) -> None:
     assert all(box.pid not in live_pids() for box in driver.sandboxes)
 
 
+async def test_a_stop_right_after_a_start_was_decided_ends_that_stem_too(tmp_path: Path) -> None:
+    async with open_bench(ProcessDriver(), tmp_path, WITH_STEMS) as bench:
+        template = deploy(bench, "python-3.11")
+        keeper(bench).take(template)
+        assert "starting 1" in repr(keeper(bench))
+        await keeper(bench).close()
+        assert repr(keeper(bench).plan).startswith("<Stems (closed): none")
+
+
 async def test_a_new_server_has_stems_of_the_runtimes_used_before(tmp_path: Path) -> None:
     async with open_bench(ProcessDriver(), tmp_path, WITH_STEMS) as bench:
         await bench.executor.prepare(deploy(bench, "python-3.11"))

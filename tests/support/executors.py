@@ -172,4 +172,4 @@ async def open_bench(
         await driver.close()
         assert repr(executor).startswith(
             "<LocalExecutor <Pool (closed): no instance; 0 waiting>, <StemKeeper <Stems (closed): none;"
-        )
+        ), repr(executor)

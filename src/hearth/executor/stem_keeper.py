@@ -193,8 +193,8 @@ class StemKeeper:
         for action in actions:
             stem = action.stem
             if isinstance(action, StartStem):
-                self._stops[stem.id] = asyncio.get_running_loop().create_future()
-                task = asyncio.create_task(self._live(stem), name=f"stem {stem.id}")
+                self._stops[stem.id] = stop = asyncio.get_running_loop().create_future()
+                task = asyncio.create_task(self._live(stem, stop), name=f"stem {stem.id}")
                 self._lives.add(task)
                 task.add_done_callback(self._lives.discard)
             else:
@@ -202,9 +202,8 @@ class StemKeeper:
                 self._started.pop(stem.id, None)
                 self._stops.pop(stem.id).set_result(None)
 
-    async def _live(self, stem: Stem) -> None:
+    async def _live(self, stem: Stem, stop: "asyncio.Future[None]") -> None:
         """A stem from its start until it is taken, asked to stop, or dies. Reports to the plan; never raises."""
-        stop = self._stops[stem.id]
         start = asyncio.create_task(self._start(stem), name=f"start of stem {stem.id}")
         await _first_of(start, stop)
         if not start.done():
