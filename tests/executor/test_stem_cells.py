@@ -162,9 +162,11 @@ async def test_a_stop_ends_ready_and_starting_stems(tmp_path: Path) -> None:
 async def test_a_stop_right_after_a_start_was_decided_ends_that_stem_too(tmp_path: Path) -> None:
     async with open_bench(ProcessDriver(), tmp_path, WITH_STEMS) as bench:
         template = deploy(bench, "python-3.11")
-        keeper(bench).take(template)
+        warming = asyncio.create_task(keeper(bench).warm(template))
+        await asyncio.sleep(0)  # the start is decided, and its task has not run yet
         assert "starting 1" in repr(keeper(bench))
         await keeper(bench).close()
+        await warming
         assert repr(keeper(bench).plan).startswith("<Stems (closed): none")
 
 
