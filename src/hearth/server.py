@@ -20,6 +20,7 @@ import uvloop
 
 import hearth
 from hearth import telemetry
+from hearth.api.http import hot_protocol
 from hearth.app import Application
 from hearth.auth.secrets import KeyFileRefused, load_or_create_key
 from hearth.build.fetcher import TemplatesHost
@@ -250,7 +251,7 @@ async def _serve_until(app: Application, listener: socket.socket, stop: asyncio.
     http = _Http(
         uvicorn.Config(
             app.asgi,
-            http="httptools",
+            http=hot_protocol(app.asgi.hot_lane),
             ws="websockets-sansio",
             ws_max_size=REALTIME_FRAME_BYTES,
             ws_per_message_deflate=False,  # a compressor for each connection costs more memory than all else of it

@@ -1,5 +1,6 @@
 """Visits of a function's domain (contract: functions-api 13) and the rules behind them (side-services 8)."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -252,10 +253,12 @@ async def test_our_own_faults_are_pages_too_and_say_nothing_of_the_inside(
     await deploy(app, client)
     await lead(client)
 
-    async def fail(invocation: Any) -> Any:
-        raise fault
+    def fail(invocation: Any) -> Any:
+        future = asyncio.get_running_loop().create_future()
+        future.set_exception(fault)
+        return future
 
-    monkeypatch.setattr(app.executor, "invoke", fail)
+    monkeypatch.setattr(app.executor, "submit", fail)
     async with visitor(app) as browser:
         answer = await browser.get("/")
     assert answer.status_code == status

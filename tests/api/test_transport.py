@@ -124,7 +124,7 @@ async def test_lifespan_is_agreed_to(world: World) -> None:
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 
-async def test_a_websocket_is_closed(world: World) -> None:
+async def test_a_websocket_to_any_other_address_is_closed(world: World) -> None:
     sent: list[MutableMapping[str, Any]] = []
 
     async def receive() -> MutableMapping[str, Any]:
@@ -133,5 +133,5 @@ async def test_a_websocket_is_closed(world: World) -> None:
     async def send(message: MutableMapping[str, Any]) -> None:
         sent.append(message)
 
-    await world.app({"type": "websocket"}, receive, send)
+    await world.app({"type": "websocket", "path": "/elsewhere"}, receive, send)
     assert sent == [{"type": "websocket.close", "code": 1008}]

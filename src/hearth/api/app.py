@@ -9,6 +9,7 @@ from hearth.api.budget import Budget
 from hearth.api.call import Identify, Services
 from hearth.api.errors import stopping_answer
 from hearth.api.gateway import Gateway
+from hearth.api.hotlane import HotLane
 from hearth.api.limits import RateLimits
 from hearth.api.messages import Answer, ClientGone, Receive, Request, Scope, Send, empty_answer
 from hearth.api.pipeline import Pipeline
@@ -45,11 +46,14 @@ class Api:
         self._pipeline = Pipeline(all_routes(facts), services)
         self._origins = services.control.origin_book
         self._gateway = Gateway(services)
+        self.hot_lane = HotLane(services, self._gateway)
+        """For the HTTP server below us."""
         self._stopping = False
 
     def refuse_new_work(self) -> None:
         """From now on every new request is answered 503; running ones go on, open WebSockets are closed."""
         self._stopping = True
+        self.hot_lane.open = False
         self.hub.stop()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

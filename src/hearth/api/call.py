@@ -21,6 +21,9 @@ class Identify(Protocol):
     async def identify(self, credentials: Credentials) -> Actor:
         """Raises Refusal for credentials that are refused rather than ignored."""
 
+    def recall(self, text: str, header_project_id: str) -> Actor | None:
+        """The bearer of a key that is known without waiting, or None."""
+
 
 class Services:
     """What every request of one application shares."""

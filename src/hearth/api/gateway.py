@@ -55,6 +55,10 @@ class Gateway:
         name = _name(host)
         return name == self._domain or name.endswith(self._ending)
 
+    def is_surely_api(self, host: str) -> bool:
+        """Whether a request for `host` cannot be a visit, whatever rules there are."""
+        return not self._rules.has_custom and not self.is_function_host(host)
+
     async def answer(self, request: Request) -> Answer | None:
         """The answer to a visit; None when the request is for the API. Raises only ClientGone."""
         host = request.header(b"host")

@@ -88,6 +88,22 @@ class Identify:
             person, actor = await self._impersonated(home, person, credentials)
         return _admin(person, actor, credentials) if is_admin else actor
 
+    def recall(self, text: str, header_project_id: str) -> Actor | None:
+        """The bearer of a project key that is in memory, valid, and needs no note of its use; None if unsure.
+
+        Never waits. `header_project_id` is what the `x-appwrite-project` header said.
+        """
+        entry = self._keys.get(text)
+        if entry is None:
+            return None
+        key, actor = entry
+        now = self._clock.now()
+        if key.project_id != header_project_id or (key.expires_at is not None and key.expires_at <= now):
+            return None
+        if key.accessed_at is None or now - key.accessed_at > _TOUCH_EVERY:
+            return None
+        return actor
+
     def forget_keys(self) -> None:
         """Drop what is remembered of keys: called after every committed write to them."""
         self._keys.clear()

@@ -27,6 +27,8 @@ ATTRIBUTES = {
 BODY_MAX_CHARS = 10_485_760
 #: A delayed execution must be due later than this from now (contract: functions-api 5.15).
 DELAY_MIN = timedelta(seconds=60)
+#: Characters a path may have.
+PATH_LIMITS = (1, 2048)
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD")
 
 
@@ -57,11 +59,12 @@ async def create(call: Call) -> Answer:
         body = view.response_body.decode()
     except UnicodeDecodeError:
         # The function has run and its execution is stored; only this answer cannot carry the body.
-        raise _not_text(view.execution.id) from None
+        raise not_text(view.execution.id) from None
     return call.reply(wire.created_execution(view, call.actor, body), status)
 
 
-def _not_text(execution_id: str) -> Refusal:
+def not_text(execution_id: str) -> Refusal:
+    """The answer where JSON would have to carry a body that is not text (contract: functions-api 10.4)."""
     refusal = Refusal(
         "general_unknown",
         f"Failed to parse response: the body of execution {execution_id} is not UTF-8 text, so JSON cannot carry it. "
@@ -104,8 +107,8 @@ def _body(name: str, validator: Any, description: str, to: str, **more: Any) -> 
 
 
 _PATH = "/v1/functions/{functionId}/executions"
-_READ = ("executions.read", "execution.read")
-_WRITE = ("executions.write", "execution.write")
+READ_SCOPES = ("executions.read", "execution.read")
+WRITE_SCOPES = ("executions.write", "execution.write")
 
 
 def routes(facts: Facts) -> tuple[Route, ...]:
@@ -117,12 +120,12 @@ def routes(facts: Facts) -> tuple[Route, ...]:
             path=_PATH,
             handler=create,
             summary="Execute a function: now, in the background, or at a later time.",
-            scopes=_WRITE,
+            scopes=WRITE_SCOPES,
             params=(
                 FUNCTION_ID,
                 _body("body", Content(BODY_MAX_CHARS), "Body the function is given.", "body", default=b""),
                 _body("async", Boolean(loose=True), "Whether to run in the background.", "is_async", default=False),
-                _body("path", Text(1, 2048), "Path the function is given, with its query.", "path", default="/"),
+                _body("path", Text(*PATH_LIMITS), "Path the function is given, with its query.", "path", default="/"),
                 _body("method", OneOf(METHODS), "HTTP method the function is given.", "method", default="POST"),
                 _body("headers", ExecutionHeaders(), "Headers the function is given.", "headers", default={}),
                 _body(
@@ -162,7 +165,7 @@ def routes(facts: Facts) -> tuple[Route, ...]:
             path=_PATH,
             handler=list_,
             summary="List a function's executions; a user sees his own.",
-            scopes=_READ,
+            scopes=READ_SCOPES,
             refusals=("function_not_found",),
             params=(FUNCTION_ID, queries(ATTRIBUTES), TOTAL),
             model="executionList",
@@ -174,7 +177,7 @@ def routes(facts: Facts) -> tuple[Route, ...]:
             path=_PATH + "/{executionId}",
             handler=get,
             summary="Get an execution.",
-            scopes=_READ,
+            scopes=READ_SCOPES,
             refusals=("function_not_found", "execution_not_found"),
             params=(FUNCTION_ID, EXECUTION_ID),
             model="execution",
@@ -186,7 +189,7 @@ def routes(facts: Facts) -> tuple[Route, ...]:
             path=_PATH + "/{executionId}",
             handler=delete,
             summary="Delete an execution that has ended, or one that is only scheduled.",
-            scopes=_WRITE,
+            scopes=WRITE_SCOPES,
             refusals=("function_not_found", "execution_not_found", "execution_in_progress"),
             params=(FUNCTION_ID, EXECUTION_ID),
             success=204,

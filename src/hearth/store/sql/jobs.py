@@ -97,7 +97,7 @@ class SqlJobs:
     async def finish(self, id: str, owner: str) -> bool:
         """See the port."""
         # The row stays for a while so that its id is taken; what it carried (bodies, payloads) is not needed any more.
-        values = {"status": JobStatus.DONE, "leased_until": None, "error": "", "payload": {}}
+        values: dict[str, Any] = {"status": JobStatus.DONE, "leased_until": None, "error": "", "payload": {}}
         return await self._moved(update(jobs).where(self._held(id, owner)).values(values))
 
     async def fail(self, id: str, owner: str, error: str, retry_at: datetime | None) -> bool:

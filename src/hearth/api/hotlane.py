@@ -1,0 +1,174 @@
+"""The hot lane: a synchronous execution asked for with a project's API key, without the detour through ASGI.
+
+It takes only requests in which there is nothing to refuse and nothing special to do; about everything else it says
+None before anything has happened, and the request goes the ordinary way (`pipeline`), which has every check, error
+and odd case. Both ways end in the same use case and the same wire form; a test holds their answers against each other.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import msgspec
+
+from hearth.api import formats, wire
+from hearth.api.call import Services
+from hearth.api.errors import answer_for
+from hearth.api.formats import Version, parse_version, shape
+from hearth.api.gateway import Gateway
+from hearth.api.grammar import check_headers
+from hearth.api.messages import JSON_TYPE, Answer, RawHeader, json_answer
+from hearth.api.resources.executions import PATH_LIMITS, WRITE_SCOPES, not_text
+from hearth.api.validators import Invalid, Text
+from hearth.control.views import ExecutionView
+from hearth.model.actor import Actor
+from hearth.model.refusals import Refusal
+
+ROUTE = "executions.create"
+#: Longest body taken; larger ones are counted against the memory budget, which is the ordinary way's.
+BODY_MAX_BYTES = 64 * 1024
+_PREFIX, _SUFFIX = b"/v1/functions/", b"/executions"
+_PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.")
+
+#: Headers that change nothing about the answer, and those read here. Any other one means the ordinary way.
+_HARMLESS = frozenset(
+    {
+        *(b"host", b"user-agent", b"accept", b"accept-encoding", b"accept-language", b"connection", b"keep-alive"),
+        *(b"content-length", b"content-type", b"sec-fetch-mode", b"x-appwrite-locale"),
+        *(b"x-appwrite-project", b"x-appwrite-key", b"x-appwrite-response-format"),
+        *(b"x-sdk-name", b"x-sdk-platform", b"x-sdk-language", b"x-sdk-version", b"x-sdk-graphql"),
+    }
+)
+
+
+class _Fields(msgspec.Struct):
+    """The body of a plain synchronous execution; anything else does not decode."""
+
+    body: str = ""
+    is_async: bool = msgspec.field(default=False, name="async")
+    path: str = "/"
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD"] = "POST"
+    headers: dict[str, str] = {}
+    scheduled_at: None = msgspec.field(default=None, name="scheduledAt")
+
+
+_decode = msgspec.json.Decoder(_Fields).decode
+_path = Text(*PATH_LIMITS)
+
+
+def function_of(url: bytes) -> str | None:
+    """The function id of `/v1/functions/{functionId}/executions`; None for any other address, or an id with escapes."""
+    if not url.startswith(_PREFIX) or not url.endswith(_SUFFIX):
+        return None
+    id = url[len(_PREFIX) : -len(_SUFFIX)]
+    return id.decode("ascii") if id and _PLAIN.issuperset(id) else None
+
+
+def is_plain(headers: Sequence[RawHeader]) -> bool:
+    """Whether a request has only headers that the hot lane understands, with a body of known, small length."""
+    names = [name for name, _ in headers]
+    seen = frozenset(names)
+    return len(seen) == len(names) and seen <= _HARMLESS and b"x-appwrite-key" in seen and b"content-length" in seen
+
+
+class HotLane:
+    """Begins executions for the HTTP server. `open` is False once the server is stopping."""
+
+    def __init__(self, services: Services, gateway: Gateway) -> None:
+        self.open = True
+        self._services = services
+        self._gateway = gateway
+        self._heads: dict[Version | None, bytes] = {}
+
+    def begin(
+        self, function_id: str, headers: dict[bytes, bytes], body: bytes, peer: str, done: Callable[[int, bytes], None]
+    ) -> bool:
+        """Begin an execution and later call `done` with status and the whole answer from its headers on.
+
+        False, and nothing has happened, when this request has to go the ordinary way.
+        """
+        if not self.open or not self._gateway.is_surely_api(headers.get(b"host", b"").decode("latin-1")):
+            return False
+        content_type = headers.get(b"content-type", JSON_TYPE)
+        if not content_type.startswith(b"application/json") or b"multipart" in headers.get(b"accept", b""):
+            return False
+        project_id = headers.get(b"x-appwrite-project", b"").decode("latin-1")
+        services = self._services
+        actor = services.identify.recall(headers[b"x-appwrite-key"].decode("latin-1"), project_id)
+        if actor is None or not actor.has_scope(WRITE_SCOPES):
+            return False
+        fields = _read(body)
+        if fields is None:
+            return False
+        running = services.control.executions.begin(
+            project_id,
+            actor,
+            function_id,
+            body=fields.body.encode(),
+            path=fields.path,
+            method=fields.method,
+            headers=fields.headers,
+            client_ip=peer,
+        )
+        if running is None:
+            return False
+        version = parse_version(headers.get(b"x-appwrite-response-format", b"").decode("latin-1"))
+
+        def answered(ended: "asyncio.Future[ExecutionView]") -> None:
+            done(*self._answer(ended, actor, version, project_id))
+
+        running.add_done_callback(answered)
+        return True
+
+    def _answer(
+        self, ended: "asyncio.Future[ExecutionView]", actor: Actor, version: Version | None, project_id: str
+    ) -> tuple[int, bytes]:
+        error = ended.exception()
+        answer = None
+        if error is None:
+            view = ended.result()
+            try:
+                text = view.response_body.decode()
+            except UnicodeDecodeError:
+                error = not_text(view.execution.id)
+            else:
+                payload = shape(version, "execution", wire.created_execution(view, actor, text))
+                answer = json_answer(201, payload)
+        if answer is None:
+            answer = _refused(error, project_id)
+        head = b"".join([b"%b: %b\r\n" % header for header in answer.headers])
+        length = b"content-length: %d\r\n\r\n" % len(answer.body)
+        return answer.status, b"".join((self._head(version), head, length, answer.body))
+
+    def _head(self, version: Version | None) -> bytes:
+        """The headers every answer to a client of this version has (contract: functions-api 2)."""
+        head = self._heads.get(version)
+        if head is None:
+            lines = [b"server: Appwrite", b"x-content-type-options: nosniff", b"x-debug-fallback: false"]
+            warning = formats.warning_for(version)
+            if warning:
+                lines.append(b"x-appwrite-warning: " + warning.encode())
+            lines.append(b"content-type: " + JSON_TYPE)
+            head = b"".join(line + b"\r\n" for line in lines)
+            if len(self._heads) < 256:
+                self._heads[version] = head
+        return head
+
+
+def _read(body: bytes) -> _Fields | None:
+    """The fields of a body in which everything is as it should be."""
+    try:
+        fields = _decode(body) if body else _Fields()
+        if fields.is_async:
+            return None
+        _path.check(fields.path)
+        if fields.headers:
+            check_headers(fields.headers)
+    except (msgspec.DecodeError, UnicodeError, RecursionError, Invalid):
+        return None
+    return fields
+
+
+def _refused(error: BaseException | None, project_id: str) -> Answer:
+    fault = error if isinstance(error, Exception) else Refusal("general_server_error")
+    return answer_for(fault, method="POST", route=ROUTE, project_id=project_id)

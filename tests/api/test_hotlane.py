@@ -1,0 +1,257 @@
+"""The hot lane answers exactly what the ordinary way answers, and takes only what it may take."""
+
+import asyncio
+import json
+import re
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from hearth.api.hotlane import function_of, is_plain
+from hearth.api.http import hot_protocol
+from hearth.model.refusals import Busy
+from hearth.model.running import Outcome, Result
+from tests.api.test_over_real_control import ARCHIVE
+from tests.api.whole import OTHER_SECRET, SECRET, Whole, whole
+
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+
+PATH = "/v1/functions/f1/executions"
+KEYED = {"x-appwrite-project": "default", "x-appwrite-key": SECRET, "content-type": "application/json"}
+
+
+class Served:
+    """One application behind two servers: `hot` with the lane, `plain` without it. `taken` counts what it took."""
+
+    def __init__(self, app: Whole, hot: str, plain: str, taken: list[bool]) -> None:
+        self.app, self.hot, self.plain, self.taken = app, hot, plain, taken
+
+
+@asynccontextmanager
+async def listening(app: Any, http: Any) -> AsyncIterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        config = uvicorn.Config(app, http=http, ws="none", lifespan="off", server_header=False, log_config=None)
+        server = uvicorn.Server(config)
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            async with asyncio.timeout(10):
+                await task
+
+
+@pytest.fixture
+async def served(tmp_path: Path) -> AsyncIterator[Served]:
+    async with whole(tmp_path) as app, app.client() as client:
+        made = await client.post("/functions", json={"functionId": "f1", "name": "F", "runtime": "node-20.0"})
+        assert made.status_code == 201, made.text
+        files = {"code": ("code.tar.gz", ARCHIVE)}
+        fields = {"activate": "true", "entrypoint": "main.js"}
+        uploaded = await client.post("/functions/f1/deployments", data=fields, files=files)
+        await app.build("f1", uploaded.json()["$id"])
+        assert (await client.post("/functions/f1/executions", json={})).status_code == 201  # all is in memory now
+        lane = app.app.hot_lane
+        taken: list[bool] = []
+        begin = lane.begin
+
+        def counting(*args: Any) -> bool:
+            taken.append(begin(*args))
+            return taken[-1]
+
+        lane.begin = counting  # type: ignore[method-assign]
+        async with listening(app.app, hot_protocol(lane)) as hot, listening(app.app, "httptools") as plain:
+            yield Served(app, hot, plain, taken)
+
+
+def comparable(answer: httpx.Response) -> Any:
+    """An answer without what differs from run to run: ids, dates and lengths that follow from them."""
+    text = re.sub(r'"(\$id|\$createdAt|\$updatedAt)":"[^"]*"', r'"\1":""', answer.text)
+    text = re.sub(r"[0-9a-f]{20}", "ID", text)
+    headers = [
+        (name, value)
+        for name, value in answer.headers.multi_items()
+        if name not in ("date", "content-length", "x-hearth-request-id")
+    ]
+    return answer.status_code, sorted(headers), text
+
+
+async def both(served: Served, **request: Any) -> tuple[httpx.Response, httpx.Response]:
+    async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
+        sent = {"method": "POST", "headers": KEYED, **request}
+        return (
+            await client.request(url=served.hot + PATH, **sent),
+            await client.request(url=served.plain + PATH, **sent),
+        )
+
+
+TAKEN = {
+    "empty object": {"content": "{}"},
+    "no body": {"content": ""},
+    "everything": {
+        "json": {"body": "hällo", "path": "/a?b=c", "method": "GET", "headers": {"X-Own": "1"}, "async": False}
+    },
+    "unknown fields": {"json": {"body": "x", "colour": "red"}},
+    "older client": {"content": "{}", "headers": {**KEYED, "x-appwrite-response-format": "1.6.0"}},
+    "newer client": {"content": "{}", "headers": {**KEYED, "x-appwrite-response-format": "2.5.0"}},
+}
+ORDINARY = {
+    "unknown key": {"content": "{}", "headers": {**KEYED, "x-appwrite-key": "standard_wrong"}},
+    "key of another project": {"content": "{}", "headers": {**KEYED, "x-appwrite-key": OTHER_SECRET}},
+    "no project": {"content": "{}", "headers": {"x-appwrite-key": SECRET}},
+    "a browser": {"content": "{}", "headers": {**KEYED, "origin": "http://localhost"}},
+    "a session beside the key": {"content": "{}", "headers": {**KEYED, "x-appwrite-session": "abc"}},
+    "not JSON": {"content": "{"},
+    "not an object": {"content": "[1]"},
+    "a wrong method": {"json": {"method": "BREW"}},
+    "a path too long": {"json": {"path": "/" * 3000}},
+    "an empty path": {"json": {"path": ""}},
+    "a header of ours": {"json": {"headers": {"x-appwrite-user-id": "me"}}},
+    "a null": {"json": {"path": None}},
+    "headers as text": {"json": {"headers": '{"a":"b"}'}},
+    "a form": {"data": {"body": "x"}, "headers": {k: v for k, v in KEYED.items() if k != "content-type"}},
+    "multipart wanted": {"content": "{}", "headers": {**KEYED, "accept": "multipart/form-data"}},
+    "a large body": {"json": {"body": "x" * 100_000}},
+}
+
+
+@pytest.mark.parametrize("request_", TAKEN.values(), ids=TAKEN.keys())
+async def test_what_it_takes_it_answers_like_the_ordinary_way(served: Served, request_: dict[str, Any]) -> None:
+    hot, plain = await both(served, **request_)
+    assert hot.status_code == 201
+    if "multipart" not in hot.headers["content-type"]:
+        assert comparable(hot) == comparable(plain)
+    assert served.taken == [True]
+    (first, second) = served.app.executor.invocations[-2:]
+    assert (first.method, first.path, first.body) == (second.method, second.path, second.body)
+    ids = {"x-appwrite-execution-id": ""}
+    assert {**first.headers, **ids} == {**second.headers, **ids}
+
+
+@pytest.mark.parametrize("request_", ORDINARY.values(), ids=ORDINARY.keys())
+async def test_everything_else_goes_the_ordinary_way(served: Served, request_: dict[str, Any]) -> None:
+    hot, plain = await both(served, **request_)
+    if "multipart" not in hot.headers["content-type"]:  # its boundary is random
+        assert comparable(hot) == comparable(plain)
+    assert True not in served.taken
+
+
+async def test_a_background_execution_goes_the_ordinary_way(served: Served) -> None:
+    hot, _ = await both(served, json={"async": True})
+    assert (hot.status_code, served.taken) == (202, [False])
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        Result(Outcome.COMPLETED, 500, body=b"broken"),
+        Result(Outcome.LOAD_FAILED, 503, errors="no such file\n"),
+        Result(Outcome.COMPLETED, 200, (("set-cookie", "a=1"), ("x-open-runtimes-x", "y")), b"\xff\xfe"),
+    ],
+    ids=["handler failed", "not loaded", "bytes"],
+)
+async def test_failures_of_the_function_come_out_alike(served: Served, result: Result) -> None:
+    served.app.executor.result = result
+    hot, plain = await both(served, content="{}")
+    assert comparable(hot) == comparable(plain)
+    assert served.taken == [True]
+
+
+async def test_a_refusal_that_comes_after_the_start_is_answered_alike(served: Served) -> None:
+    def submit(invocation: object) -> "asyncio.Future[Result]":
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        future.set_exception(Busy("No instance came free in time.", limit="max_waiting", retry_after_s=3))
+        return future
+
+    served.app.executor.submit = submit  # type: ignore[method-assign]
+    hot, plain = await both(served, content="{}")
+    assert (hot.status_code, hot.headers["retry-after"]) == (429, "3")
+    assert comparable(hot) == comparable(plain)
+
+
+async def test_a_stopping_server_takes_nothing(served: Served) -> None:
+    served.app.app.refuse_new_work()
+    hot, plain = await both(served, content="{}")
+    assert (hot.status_code, plain.status_code) == (503, 503)
+    assert comparable(hot) == comparable(plain)
+
+
+async def test_a_key_that_was_taken_away_is_known_no_more(served: Served) -> None:
+    async with served.app.store.begin("default") as unit:
+        await unit.keys.delete("key-default")
+    served.app.identify.forget_keys()
+    hot, _ = await both(served, content="{}")
+    assert (hot.status_code, served.taken) == (401, [False])
+
+
+async def test_requests_sent_one_behind_the_other_are_answered_in_their_order(served: Served) -> None:
+    waiting: list[asyncio.Future[Result]] = []
+
+    def submit(invocation: object) -> "asyncio.Future[Result]":
+        waiting.append(asyncio.get_running_loop().create_future())
+        return waiting[-1]
+
+    served.app.executor.submit = submit  # type: ignore[method-assign]
+    host, port = served.hot.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    head = "".join(f"{name}: {value}\r\n" for name, value in KEYED.items())
+    execution = f"POST {PATH} HTTP/1.1\r\nhost: x\r\n{head}content-length: 2\r\n\r\n{{}}"
+    version = "GET /v1/health/version HTTP/1.1\r\nhost: x\r\n\r\n"
+    writer.write((execution + version + execution).encode())
+    async with asyncio.timeout(10):
+        for number in range(2):
+            while len(waiting) <= number:  # noqa: ASYNC110 - bounded above; the server tells nobody
+                await asyncio.sleep(0.005)
+            waiting[number].set_result(Result(Outcome.COMPLETED, 200, body=str(number).encode()))
+        bodies = [await _answer(reader) for _ in range(3)]
+    writer.close()
+    assert [body.get("responseBody", body.get("version")) for body in bodies] == ["0", "1.9.6", "1"]
+
+
+async def test_a_client_that_leaves_meanwhile_disturbs_nobody(served: Served) -> None:
+    waiting: list[asyncio.Future[Result]] = []
+
+    def submit(invocation: object) -> "asyncio.Future[Result]":
+        waiting.append(asyncio.get_running_loop().create_future())
+        return waiting[-1]
+
+    original = served.app.executor.submit
+    served.app.executor.submit = submit  # type: ignore[method-assign]
+    host, port = served.hot.removeprefix("http://").split(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    head = "".join(f"{name}: {value}\r\n" for name, value in KEYED.items())
+    writer.write(f"POST {PATH} HTTP/1.1\r\nhost: x\r\n{head}content-length: 2\r\n\r\n{{}}".encode())
+    async with asyncio.timeout(10):
+        while not waiting:  # noqa: ASYNC110 - bounded above; the server tells nobody
+            await asyncio.sleep(0.005)
+        writer.close()
+        await writer.wait_closed()
+        waiting[0].set_result(Result(Outcome.COMPLETED, 200, body=b"late"))
+    served.app.executor.submit = original  # type: ignore[method-assign]
+    hot, _ = await both(served, content="{}")
+    assert hot.status_code == 201
+
+
+@pytest.mark.parametrize("url", [b"/v1/functions//executions", b"/v1/functions/a%2Fb/executions", b"/v1/functions/a/b"])
+def test_only_plain_addresses_are_its_own(url: bytes) -> None:
+    assert function_of(url) is None
+
+
+def test_a_header_sent_twice_or_unknown_is_not_plain() -> None:
+    plain = [(b"x-appwrite-key", b"k"), (b"content-length", b"2")]
+    assert is_plain(plain)
+    assert not is_plain([*plain, (b"content-length", b"3")])
+    assert not is_plain([*plain, (b"x-new", b"1")])
+    assert not is_plain(plain[:1])
+
+
+async def _answer(reader: asyncio.StreamReader) -> Any:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+    length = int(re.search(r"content-length: (\d+)", head)[1])  # type: ignore[index]
+    return json.loads(await reader.readexactly(length))
