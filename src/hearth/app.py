@@ -275,7 +275,15 @@ class Application:
             specifications=specifications,
             health=store,
         )
-        handlers = Handlers(store=store, files=files, builds=builds, executions=executions, deliveries=deliveries)
+        retention = Retention(store=store, clock=clock, deployments=deployments, limits=limits)
+        handlers = Handlers(
+            store=store,
+            files=files,
+            builds=builds,
+            executions=executions,
+            deliveries=deliveries,
+            retention=retention,
+        )
         node = os.uname().nodename
         self._reaper = Reaper(store=store, clock=clock, handlers=handlers, node=node)
         self._worker = Worker(
@@ -287,16 +295,17 @@ class Application:
                 JobKind.EXECUTE: handlers.execute,
                 JobKind.PURGE: handlers.purge,
                 JobKind.WEBHOOK: handlers.webhook,
+                JobKind.SWEEP: handlers.sweep,
             },
             concurrency={
                 JobKind.BUILD: settings.build_concurrency,
                 JobKind.EXECUTE: settings.async_concurrency,
                 JobKind.PURGE: PURGE_CONCURRENCY,
                 JobKind.WEBHOOK: WEBHOOK_CONCURRENCY,
+                JobKind.SWEEP: 1,
             },
             on_dead=handlers.dead,
         )
-        retention = Retention(store=store, clock=clock, deployments=deployments, limits=limits)
         self._maintenance = Maintenance(repairs=self._repairs, retention=retention)
         self.asgi = app = create_app(control, identify, settings=api_settings(settings), clock=clock)
         events.watch(app.hub.heard, app.hub.is_watched)

@@ -136,6 +136,9 @@ class Executions(Protocol):
 
     async def move(self, id: str, to: ExecutionStatus, /, **changes: Any) -> Execution | None: ...
     async def delete(self, id: str) -> bool: ...
+    async def set_created_at(self, id: str, moment: datetime) -> bool:
+        """Move the creation date (for trying retention); whether there was such an execution."""
+
     async def delete_of(self, function_id: str, limit: int) -> int:
         """Delete up to `limit` executions of a function and return how many went."""
 

@@ -14,6 +14,7 @@ from hearth.control.events import EventBus
 from hearth.control.executions import ExecutionsControl
 from hearth.control.jobs import JobKind, build_job
 from hearth.control.repairs import Repairs
+from hearth.control.retention import Retention
 from hearth.control.rules import Domains, RuleBook
 from hearth.control.runnables import Runnables
 from hearth.control.sources import Sources
@@ -170,6 +171,7 @@ class World:
             builds=self.builds,
             executions=self.executions,
             deliveries=cast(Deliveries, None),
+            retention=cast(Retention, None),
         )
         self.reaper = Reaper(store=store, clock=clock, handlers=self.handlers, node=NODE)
 

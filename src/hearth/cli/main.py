@@ -46,6 +46,8 @@ app = cyclopts.App(
 )
 runtimes_app = cyclopts.App(name="runtimes", help="Which runtimes can run here, and how to get more.")
 app.command(runtimes_app)
+admin_app = cyclopts.App(name="admin", help="What an operator does to an installation.")
+app.command(admin_app)
 
 
 def _load(flags: Any, config: Path | None) -> Loaded:
@@ -125,6 +127,42 @@ def list_runtimes(*, json: bool = False) -> int:
     from hearth.cli.runtimes import show
 
     return show(as_json=json)
+
+
+@admin_app.command
+def maintenance(*, config: Config = None, flags: SettingFlags = None) -> int:
+    """Have the running server remove what is past its retention, now."""
+    from hearth.cli.admin import maintenance as run
+
+    return run(_load(flags, config).settings)
+
+
+@admin_app.command
+def time_travel(
+    *,
+    project_id: str,
+    resource_type: str,
+    resource_id: str,
+    created_at: str,
+    config: Config = None,
+    flags: SettingFlags = None,
+) -> int:
+    """Move the creation date of a resource, so that retention can be tried.
+
+    Parameters
+    ----------
+    project_id:
+        its project
+    resource_type:
+        deployments, executions, functions or variables
+    resource_id:
+        its id
+    created_at:
+        ISO 8601 date
+    """
+    from hearth.cli.admin import time_travel as run
+
+    return run(_load(flags, config).settings, project_id, resource_type, resource_id, created_at)
 
 
 def _free_port(host: str) -> int:

@@ -16,6 +16,7 @@ class JobKind(StrEnum):
     EXECUTE = "execute"
     PURGE = "purge"
     WEBHOOK = "webhook"
+    SWEEP = "sweep"
 
 
 #: A build that was lost with its worker is started once more; user code of an execution never is.
@@ -24,6 +25,7 @@ EXECUTE_ATTEMPTS = 1
 PURGE_ATTEMPTS = 20
 #: After 1, 2, 4 ... seconds: a receiver may be away for some two minutes.
 WEBHOOK_ATTEMPTS = 8
+SWEEP_ATTEMPTS = 3
 
 #: How long a job may wait for a worker before it is ended with that reason.
 QUEUE_LIMIT = timedelta(hours=24)
@@ -87,6 +89,19 @@ def webhook_job(project_id: str, webhook_id: str, payload: Mapping[str, Any], no
         deadline_at=now + QUEUE_LIMIT,
         max_attempts=WEBHOOK_ATTEMPTS,
         payload=payload,
+    )
+
+
+def sweep_job(project_id: str, now: datetime) -> Job:
+    """Remove, in all projects, what is past its retention. `project_id` only says where the job is kept."""
+    return _job(
+        JobKind.SWEEP,
+        project_id,
+        "retention",
+        now,
+        deadline_at=now + timedelta(hours=1),
+        max_attempts=SWEEP_ATTEMPTS,
+        payload={},
     )
 
 

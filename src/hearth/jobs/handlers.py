@@ -5,6 +5,7 @@ import structlog
 from hearth.control.builds import Builds
 from hearth.control.executions import ExecutionsControl
 from hearth.control.jobs import JobKind
+from hearth.control.retention import Retention
 from hearth.control.uploads import upload_key
 from hearth.jobs.deliveries import Deliveries
 from hearth.model.resources import Job
@@ -27,12 +28,14 @@ class Handlers:
         builds: Builds,
         executions: ExecutionsControl,
         deliveries: Deliveries,
+        retention: Retention,
     ) -> None:
         self._store = store
         self._files = files
         self._builds = builds
         self._executions = executions
         self._deliveries = deliveries
+        self._retention = retention
 
     async def build(self, job: Job) -> None:
         """Build the deployment `resource_id`."""
@@ -45,6 +48,10 @@ class Handlers:
     async def webhook(self, job: Job) -> None:
         """Tell a webhook of one event."""
         await self._deliveries.deliver(job)
+
+    async def sweep(self, job: Job) -> None:
+        """Remove what is past its retention."""
+        await self._retention.sweep()
 
     async def purge(self, job: Job) -> None:
         """Remove files of deleted deployments, and the executions of a deleted function. Repeatable."""

@@ -75,6 +75,10 @@ class SqlExecutions:
         """Whether there was one."""
         return await self._session.count(delete(executions).where(self._is(id))) > 0
 
+    async def set_created_at(self, id: str, moment: datetime) -> bool:
+        """See the port."""
+        return await self._session.count(update(executions).where(self._is(id)).values(created_at=moment)) > 0
+
     async def delete_of(self, function_id: str, limit: int) -> int:
         """See the port; oldest first."""
         return await self._delete_some(self._of(function_id), executions.c.sequence, limit)

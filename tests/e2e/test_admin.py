@@ -1,0 +1,73 @@
+"""`hearth admin`: retention tried out on a running server (operator interface)."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.api import create_function, deploy, execute, ok
+from tests.support.runtimes import runtime_of
+from tests.support.server import HEARTH, Server, running_server, server_folder
+
+pytestmark = [pytest.mark.slow, pytest.mark.sandbox]
+
+
+def admin(data_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    argv = [str(HEARTH), "admin", *arguments, "--data-dir", str(data_dir)]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL, check=False)
+
+
+def travel(server: Server, kind: str, id: str) -> None:
+    moved = admin(
+        server.data_dir,
+        "time-travel",
+        *("--project-id", "default", "--resource-type", kind, "--resource-id", id),
+        *("--created-at", "2020-01-01T00:00:00Z"),
+    )
+    assert moved.returncode == 0, moved.stderr
+
+
+def test_what_is_past_its_retention_goes_when_maintenance_is_asked_for() -> None:
+    with running_server() as server, server.client() as client:
+        create_function(client, "f", runtime_of("python"), entrypoint="main.py", deploymentRetention=30)
+        code = {"main.py": "def main(context):\n    return context.res.text('x')\n"}
+        old = deploy(client, "f", code)["$id"]
+        active = deploy(client, "f", code)["$id"]
+        gone, kept = execute(client, "f")["$id"], execute(client, "f")["$id"]
+        travel(server, "deployments", old)
+        travel(server, "deployments", active)
+        travel(server, "executions", gone)
+        assert ok(client.get(f"/functions/f/executions/{gone}"))["$createdAt"].startswith("2020-01-01")
+        swept = admin(server.data_dir, "maintenance")
+        assert swept.returncode == 0, swept.stderr
+        deployments = ok(client.get("/functions/f/deployments"))["deployments"]
+        executions = ok(client.get("/functions/f/executions"))["executions"]
+        assert [item["$id"] for item in deployments] == [active]
+        assert [item["$id"] for item in executions] == [kept]
+        assert execute(client, "f")["responseBody"] == "x"
+
+
+def test_wrong_use_and_a_missing_server_are_said_in_a_line() -> None:
+    with server_folder() as folder:
+        missing = admin(folder / "nothing", "maintenance")
+        assert (missing.returncode, "no data folder" in missing.stderr) == (78, True)
+    with running_server() as server:
+        wrong = (
+            "--project-id",
+            "default",
+            "--resource-type",
+            "teams",
+            "--resource-id",
+            "x",
+            "--created-at",
+            "2020-01-01",
+        )
+        refused = admin(server.data_dir, "time-travel", *wrong)
+        assert (refused.returncode, "--resource-type must be one of" in refused.stderr) == (2, True)
+        unknown = [word if word != "teams" else "deployments" for word in wrong]
+        absent = admin(server.data_dir, "time-travel", *unknown)
+        assert (absent.returncode, "no such resource" in absent.stderr) == (1, True)
+        server.stop()
+        alone = admin(server.data_dir, "maintenance")
+        assert (alone.returncode, "No server works" in alone.stderr) == (1, True)
+        server.start()
