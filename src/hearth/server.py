@@ -86,6 +86,18 @@ def server_identity(settings: Settings) -> tuple[int, int]:
     return entry.pw_uid, entry.pw_gid
 
 
+def home_of(uid: int, settings: Settings) -> str:
+    """Where libraries look for files of the user (PostgreSQL's client its certificates): never in root's home.
+
+    A user without an account, or whose home is not there, gets the data folder.
+    """
+    try:
+        home = pwd.getpwuid(uid).pw_dir
+    except KeyError:
+        return str(settings.data_dir)
+    return home if os.access(home, os.X_OK) else str(settings.data_dir)
+
+
 def kept_paths(settings: Settings) -> tuple[str, ...]:
     """What an unprivileged process of ours must still reach, wherever the checkout or the interpreter lives."""
     package = Path(hearth.__file__).resolve().parent
@@ -137,6 +149,7 @@ def _serve(settings: Settings) -> int:
     with contextlib.closing(_listen(settings)) as listener, contextlib.ExitStack() as helpers:
         spawner, gate = _start_helpers(settings, config, registries, listener, helpers)
         drop_privileges(uid, gid, kept_paths(settings))
+        os.environ["HOME"] = home_of(uid, settings)
         _say(settings, registries)
         return uvloop.run(_run(settings, spawner, gate, packs, registries, listener))
 
