@@ -32,7 +32,8 @@ test: check ## everything: `check`, then sandboxes, builds, official clients, cr
 	$(PYTEST) -m "slow or sandbox or network or clients" $(T)
 
 isolation-report: setup-test ## the isolation cases on every driver of this machine, as a table: docs/isolation-report.md
-	HEARTH_ISOLATION_REPORT=$(CURDIR)/docs/isolation-report.md $(PYTEST) -q tests/sandbox $(T)
+	PYTHONPATH=. HEARTH_ISOLATION_REPORT=$(CURDIR)/docs/isolation-report.md $(PYTEST) -q -p tests.sandbox.report \
+	  tests/sandbox tests/executor/test_stem_isolation.py $(T)
 
 bench: setup-bench ## the benchmarks; a table for each at the end, JSON in bench-results/
 	.venv/bin/python -m bench

@@ -507,6 +507,9 @@ class Executor(Protocol):
     async def retire(self, deployment_id: str) -> None:
         """Let the instances of a deployment end: no new request goes to them, running ones finish."""
 
+    async def remove(self, deployment_id: str) -> None:
+        """The deployment was deleted: end its instances at once; what runs in them or waits for one fails."""
+
     async def close(self, grace_s: float) -> None:
         """Refuse new work, let running invocations end for up to `grace_s` seconds, then stop everything."""
 

@@ -31,6 +31,7 @@ from hearth.executor.sandbox.launch import Helper, LaunchFailed, start_gate, sta
 from hearth.executor.sandbox.ns import NsDriver
 from hearth.executor.sandbox.privileges import drop_privileges
 from hearth.executor.sandbox.spec import Facility
+from hearth.executor.sandbox.userns import for_ordinary_user
 from hearth.model.refusals import PlatformFault
 from hearth.runtimes.host import discover_host_packs
 from hearth.runtimes.packs import Packs
@@ -111,7 +112,7 @@ def spawner_config(settings: Settings, uid: int, gid: int, packs: Packs) -> Spaw
     shims = Path(hearth.__file__).resolve().parent / "runtimes" / "shims"
     sources = {Path(source) for pack in packs.all() for source, _ in pack.mounts}
     mounts = {str(source if source.is_dir() else source.parent) for source in sources}
-    return SpawnerConfig(
+    config = SpawnerConfig(
         data_folder=str(settings.data_dir),
         server_uid=uid,
         server_gid=gid,
@@ -120,6 +121,7 @@ def spawner_config(settings: Settings, uid: int, gid: int, packs: Packs) -> Spaw
         uid_count=last - first + 1,
         weaken=tuple(sorted(settings.weakened)),
     )
+    return config if os.geteuid() == 0 else for_ordinary_user(config)
 
 
 def missing(facilities: Sequence[Facility], weakened: frozenset[str]) -> list[str]:

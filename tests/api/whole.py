@@ -69,6 +69,9 @@ class AnsweringExecutor:
     async def retire(self, deployment_id: str) -> None:
         self.retired.append(deployment_id)
 
+    async def remove(self, deployment_id: str) -> None:
+        self.retired.append(deployment_id)
+
 
 class AllRuntimes:
     """Every known runtime, all of them available."""

@@ -119,6 +119,9 @@ class NotingExecutor:
     async def retire(self, deployment_id: str) -> None:
         self.retired.append(deployment_id)
 
+    async def remove(self, deployment_id: str) -> None:
+        self.retired.append(deployment_id)
+
 
 class World:
     """Everything around builds and executions of one project with one function, `f`."""

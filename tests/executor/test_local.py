@@ -146,6 +146,21 @@ async def test_retired_instances_get_no_new_request(bench: Bench) -> None:
     assert after.body != before
 
 
+async def test_a_deleted_deployment_ends_at_once_with_what_runs_and_waits(bench: Bench) -> None:
+    """Two instances at most: of three requests two run and one waits; all are told why they ended."""
+    template = bench.deploy("python-3.11", "main.py", SLOW)
+    other = bench.deploy("python-3.11", "main.py", CODE)
+    await bench.run(template)
+    calls = [asyncio.ensure_future(bench.run(template, body=b"30")) for _ in range(3)]
+    await until(bench, "busy")
+    await bench.executor.remove(template.key.deployment_id)
+    async with asyncio.timeout(2):
+        results = await asyncio.gather(*calls)
+    assert {result.outcome for result in results} == {Outcome.CRASHED}
+    assert all("was deleted while it was running" in result.errors for result in results)
+    assert (await bench.run(other)).body == b"fine"
+
+
 async def test_other_variables_mean_another_instance(bench: Bench) -> None:
     """S5: the key holds the digest of the variables, so an old instance never serves new ones."""
     code = {"main.py": "import os\ndef main(c):\n    return c.res.text(os.environ['SECRET'])\n"}

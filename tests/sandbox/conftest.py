@@ -4,9 +4,8 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,7 +13,7 @@ import hearth
 from hearth.executor.sandbox.config import GateConfig, SpawnerConfig
 from hearth.executor.sandbox.launch import start_gate, start_spawner
 from hearth.executor.sandbox.ns import NsDriver
-from tests.sandbox import harness, modes, report
+from tests.sandbox import harness, modes
 from tests.sandbox.whole import Platform
 
 
@@ -25,35 +24,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
             if os.geteuid() != 0:
                 item.add_marker(pytest.mark.skip(reason="facility root: needs root"))
-
-
-_rows: list[report.Row] = []
-
-
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    report.begin()
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
-    """Keep a row of the isolation report for each test of a case: at its call, or at a setup that went wrong."""
-    outcome = yield
-    cases = report.cases_of(item.name)
-    if cases and (call.when == "call" or (call.when == "setup" and not outcome.passed)):
-        seen, profile = report.noted()
-        if outcome.skipped and isinstance(outcome.longrepr, tuple):
-            seen = outcome.longrepr[2].removeprefix("Skipped: ")
-        result = "error" if call.when == "setup" and outcome.failed else outcome.outcome
-        mode = getattr(item, "callspec", None)
-        driver = str(mode.params.get("mode", modes.NS_ROOT)) if mode is not None else modes.NS_ROOT
-        _rows.append(report.Row(cases, driver, profile, item.name, result, seen, outcome.duration))
-    return outcome
-
-
-def pytest_sessionfinish() -> None:
-    path = os.environ.get(report.FILE_VARIABLE)
-    if path and _rows:
-        report.write(Path(path), _rows)
 
 
 @pytest.fixture(scope="module")
@@ -68,17 +38,34 @@ def internet() -> Iterator[harness.Internet]:
     world.close()
 
 
+@pytest.fixture(scope="session", params=modes.ALL)
+def mode(request: pytest.FixtureRequest) -> str:
+    """The way sandboxes are made, as the report names it; skips quote the facility that is missing."""
+    name: str = request.param
+    if reason := modes.why_not(name):
+        pytest.skip(reason)
+    return name
+
+
+@pytest.fixture(scope="session")
+def owner(mode: str) -> Iterator[modes.Owner]:
+    """Whoever starts servers and spawners in this mode."""
+    with modes.owner(mode) as made:
+        yield made
+
+
 @pytest.fixture(scope="module")
-def data_folder() -> Iterator[Path]:
+def data_folder(owner: modes.Owner) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="hearth-sandbox-"))
     os.chmod(folder, 0o700)
-    os.chown(folder, harness.SERVER_UID, harness.SERVER_UID)
+    os.chown(folder, owner.uid, owner.gid)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def spawner_config(data_folder: Path) -> SpawnerConfig:
-    return SpawnerConfig(
+def spawner_config(data_folder: Path, owner: modes.Owner | None = None) -> SpawnerConfig:
+    """Bounds for a spawner of the tests; one started by root if nobody else is named."""
+    config = SpawnerConfig(
         data_folder=str(data_folder),
         server_uid=harness.SERVER_UID,
         server_gid=harness.SERVER_UID,
@@ -86,13 +73,14 @@ def spawner_config(data_folder: Path) -> SpawnerConfig:
         uid_first=harness.FIRST_UID,
         uid_count=harness.UIDS,
     )
+    return config if owner is None else owner.adapted(config)
 
 
-def gate_config(api: tuple[str, int] | None = None) -> GateConfig:
+def gate_config(api: tuple[str, int] | None = None, uid: int = harness.SERVER_UID) -> GateConfig:
     package = Path(hearth.__file__).resolve().parent
     return GateConfig(
-        uid=harness.SERVER_UID,
-        gid=harness.SERVER_UID,
+        uid=uid,
+        gid=uid,
         keep=(sys.prefix, sys.base_prefix, str(package.parent)),
         allow=("10.5.5.5:8080", "listed.test:5432"),
         registry_hosts=("172.16.9.9:443",),
@@ -104,30 +92,23 @@ def gate_config(api: tuple[str, int] | None = None) -> GateConfig:
 
 
 @pytest.fixture(scope="module")
-async def driver(data_folder: Path, internet: harness.Internet) -> AsyncIterator[NsDriver]:
+async def driver(data_folder: Path, internet: harness.Internet, owner: modes.Owner) -> AsyncIterator[NsDriver]:
     """A driver whose spawner and gate live in the made-up internet; its API listens at 127.0.0.1:8080 there."""
     pid = internet.process.pid
-    spawner = harness.in_network(pid, lambda: start_spawner(spawner_config(data_folder)))
-    gate = harness.in_network(pid, lambda: start_gate(gate_config(("127.0.0.1", 8080))))
+    with owner.launching():
+        spawner = harness.in_network(pid, lambda: start_spawner(spawner_config(data_folder, owner)))
+        gate = harness.in_network(pid, lambda: start_gate(gate_config(("127.0.0.1", 8080), owner.uid)))
     made = NsDriver(spawner, gate)
-    yield made
+    with owner.making_pipes():
+        yield made
     await made.close()
     assert (spawner.process.returncode, gate.process.returncode) == (0, 0)
 
 
-@pytest.fixture(scope="session", params=modes.ALL)
-def mode(request: pytest.FixtureRequest) -> str:
-    """The way sandboxes are made, as the report names it; skips quote the facility that is missing."""
-    name: str = request.param
-    if reason := modes.why_not(name):
-        pytest.skip(reason)
-    return name
-
-
 @pytest.fixture(scope="session")
-def platform(mode: str) -> Iterator[Platform]:
+def platform(owner: modes.Owner) -> Iterator[Platform]:
     """A whole server with the probe deployed; at the end it must stop in order and leave nothing."""
-    with modes.server(mode) as server:
+    with modes.server(owner) as server:
         made = Platform(server)
         yield made
         made.close()

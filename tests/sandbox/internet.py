@@ -136,7 +136,7 @@ async def main() -> None:
             print(json.dumps(world.held), flush=True)
         else:
             print(json.dumps({"tcp": world.tcp, "udp": world.udp, "questions": world.questions}), flush=True)
-            world.tcp, world.udp, world.questions = [], [], 0
+            world.tcp, world.udp, world.questions, world.turns = [], [], 0, 0
 
 
 if __name__ == "__main__":

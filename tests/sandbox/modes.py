@@ -1,28 +1,26 @@
-"""The ways to run sandboxes that every case is run on, and what each needs of this machine."""
+"""The ways to run sandboxes that every case is run on: what each needs of this machine, and how to start it."""
 
 import contextlib
 import os
+import pwd
 import shutil
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
 
-from tests.support.server import Server, running_server
+from hearth.executor.sandbox import launch
+from hearth.executor.sandbox.cgroups import NEEDED, hierarchies
+from hearth.executor.sandbox.config import SpawnerConfig
+from tests.sandbox import harness
+from tests.support.server import Server, server_folder
 
 NS_ROOT = "ns root"
 NS_USER = "ns user"
-OCI = "oci runc"
-ALL = (NS_ROOT,)
-
-
-def why_not(mode: str) -> str:
-    """The facility that is missing here for a mode, as skips quote it; `""` when there is none."""
-    if os.geteuid() != 0:
-        return "facility root: the tests start servers of their own and need root"
-    if mode == NS_USER and shutil.which("newuidmap") is None:
-        return "facility userns: newuidmap is not installed (Debian package uidmap)"
-    if mode == OCI and shutil.which("runc") is None:
-        return "facility runc: not installed (Debian package runc)"
-    return ""
-
+ALL = (NS_ROOT, NS_USER)
+FIRST_SUBORDINATE, SUBORDINATE = 700_000, 65_536
 
 SETTINGS = {
     "HEARTH_MAX_INSTANCES_PER_FUNCTION": "4",
@@ -32,8 +30,131 @@ SETTINGS = {
 }
 
 
+def why_not(mode: str) -> str:
+    """The facility that is missing here for a mode, as skips quote it; `""` when there is none."""
+    if os.geteuid() != 0:
+        return "facility root: the tests start servers of their own and need root"
+    if mode == NS_USER and shutil.which("newuidmap") is None:
+        return "facility uidmap: newuidmap is not installed"
+    return ""
+
+
+@dataclass
+class Owner:
+    """Whoever starts servers in a mode: root, or a login user made for the tests, with subordinate ids and control
+    groups delegated to him as systemd does it.
+    """
+
+    uid: int
+    """Whose the files of the data folder are."""
+    gid: int
+    first_uid: int
+    """First host uid that sandboxes of driver-level tests may get."""
+    name: str = ""
+    """Empty for root."""
+    groups: list[Path] = field(default_factory=list)
+
+    @property
+    def prefix(self) -> list[str]:
+        """What goes before a command that he is to run, in his own control groups."""
+        if not self.name:
+            return []
+        enter = "".join(f"echo $$ > {path}/cgroup.procs; " for path in self.groups)
+        become = f"setpriv --reuid={self.uid} --regid={self.gid} --init-groups --inh-caps=-all --"
+        return ["sh", "-ec", f'{enter}exec {become} "$@"', "sh"]
+
+    def adapted(self, config: SpawnerConfig) -> SpawnerConfig:
+        """The configuration as a server of this owner would have it."""
+        if not self.name:
+            return config
+        ids = (self.first_uid, SUBORDINATE)
+        changes = {"server_uid": 0, "server_gid": 0, "uid_first": 1, "uid_count": 500}
+        return replace(config, outer_uids=ids, outer_gids=ids, **changes)
+
+    @contextlib.contextmanager
+    def making_pipes(self) -> Iterator[None]:
+        """Meanwhile pipes of this process are his, as those of his own server would be."""
+        real = os.pipe2
+
+        def pipe2(flags: int) -> tuple[int, int]:
+            pair = real(flags)
+            if self.name:
+                os.fchown(pair[0], self.uid, self.gid)
+            return pair
+
+        with mock.patch.object(os, "pipe2", pipe2):
+            yield
+
+    @contextlib.contextmanager
+    def launching(self) -> Iterator[None]:
+        """Meanwhile the helper processes that this process starts are his."""
+        real = subprocess.Popen
+
+        def popen(command: Sequence[str], **options: Any) -> "subprocess.Popen[bytes]":
+            return real([*self.prefix, *command], **options)
+
+        with mock.patch.object(launch.subprocess, "Popen", popen):
+            yield
+
+
 @contextlib.contextmanager
-def server(mode: str) -> Iterator[Server]:
-    """A running server of a mode, with small limits."""
-    with running_server(SETTINGS) as made:
+def owner(mode: str) -> Iterator[Owner]:
+    """The owner of a mode, made for the tests if need be."""
+    if mode != NS_USER:
+        yield Owner(harness.SERVER_UID, harness.SERVER_UID, harness.FIRST_UID)
+        return
+    with ordinary_user() as made:
         yield made
+
+
+@contextlib.contextmanager
+def ordinary_user(delegate: bool = True, subordinate: bool = True) -> Iterator[Owner]:
+    """Make the user, and remove him and what was delegated to him."""
+    name = f"hearth-test-{os.getpid()}"
+    subprocess.run(["useradd", "--no-create-home", "--shell", "/usr/sbin/nologin", name], check=True)
+    try:
+        entry = pwd.getpwnam(name)
+        # useradd may have given a range of its own choosing
+        subprocess.run(["sed", "-i", f"/^{name}:/d", "/etc/subuid", "/etc/subgid"], check=True)
+        if subordinate:
+            span = f"{FIRST_SUBORDINATE}-{FIRST_SUBORDINATE + SUBORDINATE - 1}"
+            subprocess.run(["usermod", "--add-subuids", span, "--add-subgids", span, name], check=True)
+        user = Owner(entry.pw_uid, entry.pw_gid, FIRST_SUBORDINATE, name)
+        try:
+            if delegate:
+                delegate_groups(user)
+            yield user
+        finally:
+            for path in user.groups:
+                for folder, _, _ in os.walk(path, topdown=False):
+                    os.rmdir(folder)
+    finally:
+        subprocess.run(["userdel", name], check=True)
+
+
+def delegate_groups(user: Owner) -> None:
+    """Give the user a group in each hierarchy, with the files that delegation is about (cgroups(7))."""
+    for one in hierarchies(Path("/proc/self/mountinfo").read_text(), Path("/proc/self/cgroup").read_text()):
+        if not one.unified and not one.controllers & {*NEEDED, "freezer"}:
+            continue
+        folder = Path(one.own) / user.name
+        folder.mkdir()
+        user.groups.append(folder)
+        for path in (folder, *folder.glob("cgroup.*"), *folder.glob("tasks")):
+            os.chown(path, user.uid, user.gid)
+
+
+@contextlib.contextmanager
+def server(owner: Owner, settings: dict[str, str] | None = None) -> Iterator[Server]:
+    """A running server of an owner, with small limits; at the end it has to stop in order and leave nothing."""
+    with server_folder() as folder:
+        if owner.name:
+            os.chown(folder, owner.uid, owner.gid)
+        made = Server(folder, SETTINGS | (settings or {}), owner.prefix, owner.groups)
+        made.start()
+        try:
+            yield made
+        finally:
+            code = made.stop() if made.is_running else 0
+        assert code == 0, f"exit code {code}; the server said:\n{made.log[-4000:]}"
+        made.assert_nothing_left()

@@ -1,8 +1,10 @@
 """Isolation cases B5-B7 and F9 through the public API: build commands as attackers."""
 
 import concurrent.futures
+import json
 import os
 import secrets
+import subprocess
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -16,6 +18,7 @@ from tests.sandbox.whole import HEALTHY, Platform
 from tests.support.api import built, create_function, execute, ok, upload
 from tests.support.archives import archive
 from tests.support.runtimes import runtime_of
+from tests.support.server import HEARTH
 
 MIB = 1 << 20
 QUOTA_MIB = 128  # HEARTH_BUILD_DISK_MB of the server of these tests
@@ -134,6 +137,8 @@ finally:
     ids=["many files", "one file", "home", "all at once", "sparse 1 TiB", "a million small files"],
 )
 def test_F9_a_build_above_its_quota_fails_with_the_reason_and_holds_no_more(platform: Platform, commands: str) -> None:
+    if reason := no_disks(platform):
+        pytest.skip(reason)
     with DiskUse(platform) as use:
         found = build(platform, commands, {"main.py": HEALTHY, "many.py": MANY_FILES})
     assert found["status"] == "failed", found["buildLogs"]
@@ -142,6 +147,24 @@ def test_F9_a_build_above_its_quota_fails_with_the_reason_and_holds_no_more(plat
     report.note({"most MiB": round(use.most / MIB, 1), "after MiB": round(use.now() / MIB, 1)})
     assert use.most <= (QUOTA_MIB + 2) * MIB
     assert use.now() < MIB, "freed afterwards"
+
+
+def no_disks(platform: Platform) -> str:
+    """Why builds have no disk of their own here, as doctor says it; `""` if they have."""
+    command = [*platform.server.prefix, str(HEARTH), "doctor", "--json", "--data-dir", str(platform.server.data_dir)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    (found,) = [one for one in json.loads(done.stdout)["findings"] if one["name"] == "disks"]
+    return "" if found["colour"] == "green" else f"facility disks: {found['detail']}"
+
+
+@pytest.mark.parametrize("commands", ["for i in $(seq 40); do head -c 10M /dev/zero > $i; done; sleep 30"])
+def test_F9_without_a_disk_of_its_own_a_build_is_watched_and_ended(platform: Platform, commands: str) -> None:
+    """Where there are disks this holds all the more."""
+    began = time.monotonic()
+    found = build(platform, commands)
+    assert found["status"] == "failed"
+    assert "MB of disk space" in found["buildLogs"].strip().splitlines()[-1]
+    assert time.monotonic() - began < 10
 
 
 # ------------------------------------------------------------------------------------------------ B5, B6, B7

@@ -144,5 +144,5 @@ def cgroup_folders(id: str) -> list[str]:
     """The groups of a sandbox that exist, in every hierarchy."""
     found = []
     for one in hierarchies(Path("/proc/self/mountinfo").read_text(), Path("/proc/self/cgroup").read_text()):
-        found += [str(path) for path in Path(one.own).glob(f"hearth-*/{id}")]
+        found += [str(path) for place in ("", "hearth-test-*/") for path in Path(one.own).glob(f"{place}hearth-*/{id}")]
     return found

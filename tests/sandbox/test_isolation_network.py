@@ -176,9 +176,9 @@ async def test_N9_connections_are_capped_per_sandbox_and_a_neighbour_still_conne
 
 
 async def test_N9_five_thousand_attempts_hold_no_more_than_the_cap(driver: NsDriver, quiet: Internet) -> None:
-    found = (
-        await run(driver, "many_connections", {"count": 5_000, "target": [PUBLIC, 80]}, timeout_s=60, **GATE)
-    ).answer
+    args = {"count": 5_000, "target": [PUBLIC, 80]}
+    limits = replace(LIMITS, open_files=8_192)
+    found = (await run(driver, "many_connections", args, limits=limits, timeout_s=60, **GATE)).answer
     assert found == {"alive": 64}
     assert len(quiet.seen()["tcp"]) == 64
 

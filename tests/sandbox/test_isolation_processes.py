@@ -15,7 +15,7 @@ import pytest
 
 from hearth.executor.sandbox.filters.generate import numbers
 from hearth.executor.sandbox.ns import NsDriver
-from tests.sandbox import harness
+from tests.sandbox import harness, modes
 from tests.sandbox.harness import output_of, outside, run, spec
 
 pytestmark = pytest.mark.anyio
@@ -36,7 +36,7 @@ async def test_P1_no_capability_no_group_no_new_privilege_in_any_thread_or_child
         assert (status["NoNewPrivs"], status["Seccomp"], status["Groups"]) == (["1"], ["2"], []), where
 
 
-async def test_P2_each_live_sandbox_has_a_host_uid_and_gid_of_its_own(driver: NsDriver) -> None:
+async def test_P2_each_live_sandbox_has_a_host_uid_and_gid_of_its_own(driver: NsDriver, owner: modes.Owner) -> None:
     boxes = [await driver.start(spec("linger", {"stay": True})) for _ in range(2)]
     outputs = [asyncio.ensure_future(output_of(box)) for box in boxes]
     try:
@@ -49,7 +49,8 @@ async def test_P2_each_live_sandbox_has_a_host_uid_and_gid_of_its_own(driver: Ns
                 assert set(rows["Uid"].split()) == set(rows["Gid"].split()) == {str(box.uid)}
             uids.add(box.uid)
         assert len(uids) == 2
-        assert not uids & {0, os.getuid(), harness.SERVER_UID}
+        assert not uids & {0, os.getuid(), owner.uid}
+        assert min(uids) >= owner.first_uid
     finally:
         for box in boxes:
             await box.kill()

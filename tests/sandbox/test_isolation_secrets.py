@@ -43,10 +43,10 @@ for pid in os.listdir('/proc'):
 
 
 @pytest.fixture(scope="module")
-def stopped(mode: str) -> Iterator[tuple[Server, str]]:
+def stopped(owner: modes.Owner) -> Iterator[tuple[Server, str]]:
     """A server that has stored and used a secret, and was stopped."""
     value = f"hidden-{secrets.token_hex(16)}"
-    with modes.server(mode) as server:
+    with modes.server(owner) as server:
         with server.client() as client:
             create_function(client, "keeper", runtime_of("python"), entrypoint="main.py")
             variable = {"variableId": "unique()", "key": "HIDDEN", "value": value, "secret": True}
@@ -122,9 +122,7 @@ def test_S2_with_its_key_again_everything_is_there(stopped: tuple[Server, str]) 
 
 def run_to_end(server: Server, argv: list[str] | None = None) -> tuple[int, str]:
     """Start a server that is expected to end by itself: its exit code and what it said."""
-    done = subprocess.run(
-        argv or server.argv, env=server.environment, capture_output=True, text=True, timeout=60, **server.identity
-    )
+    done = subprocess.run(argv or server.argv, env=server.environment, capture_output=True, text=True, timeout=60)
     return done.returncode, done.stdout + done.stderr
 
 

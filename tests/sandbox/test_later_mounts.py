@@ -11,7 +11,7 @@ import pytest
 
 from hearth.executor.sandbox.ns import NsDriver, NsSandbox
 from hearth.executor.sandbox.spec import Limits, Mount, SandboxFailed
-from tests.sandbox import harness
+from tests.sandbox import harness, modes
 from tests.sandbox.harness import LIMITS, output_of, spec
 
 pytestmark = pytest.mark.anyio
@@ -183,7 +183,9 @@ async def test_the_changed_memory_limit_is_the_one_that_ends_it(driver: NsDriver
         await output_of(box)
 
 
-async def test_the_child_that_waits_for_a_mount_holds_nothing_and_may_die(driver: NsDriver, code: Path) -> None:
+async def test_the_child_that_waits_for_a_mount_holds_nothing_and_may_die(
+    driver: NsDriver, code: Path, owner: modes.Owner
+) -> None:
     """A copy of a pipe in it would hide the end of a sandbox; without it a mount takes longer, and that is all."""
     spawner = driver._spawner.process.pid
     boxes = [await started(driver) for _ in range(3)]
@@ -191,7 +193,7 @@ async def test_the_child_that_waits_for_a_mount_holds_nothing_and_may_die(driver
     def waiting() -> list[Path]:
         children = Path(f"/proc/{spawner}/task/{spawner}/children").read_text().split()
         roots = [Path("/proc", child) for child in children]
-        return [child for child in roots if child.stat().st_uid == 0]
+        return [child for child in roots if child.stat().st_uid in (0, owner.uid)]
 
     for box in boxes[:2]:
         await harness.until(lambda: len(waiting()) == 1, 5, "no child waits")
@@ -199,12 +201,20 @@ async def test_the_child_that_waits_for_a_mount_holds_nothing_and_may_die(driver
         await harness.until(lambda: len(os.listdir(child / "fd")) == 4, 5, "it holds more than 0 to 2 and its socket")
         if box is boxes[1]:
             os.kill(int(child.name), 9)
+            await harness.until(lambda: ended(child), 5, "the child is dead")
         await box.mount(Mount(str(code), POINT))
         assert "hello.txt" in (await ask(box))["names"]
     await boxes[2].mount(Mount(str(code), POINT))
     for box in boxes:
         await box.kill()
         await output_of(box)
+
+
+def ended(process: Path) -> bool:
+    try:
+        return "State:\tZ" in (process / "status").read_text()
+    except OSError:
+        return True
 
 
 async def test_a_hundred_changes_leave_nothing_in_the_spawner(driver: NsDriver, code: Path) -> None:

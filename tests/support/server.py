@@ -15,7 +15,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import httpx
 
@@ -51,14 +50,14 @@ class Server:
         folder: Path,
         settings: Mapping[str, str] | None = None,
         prefix: Sequence[str] = (),
-        identity: Mapping[str, Any] | None = None,
+        given: Sequence[Path] = (),
     ) -> None:
         """`folder` gets the data folder and the log; `settings` are variables of its environment.
 
-        `prefix` goes before the command; `identity` is who runs it (`user`, `group`, `extra_groups` of Popen).
+        `prefix` goes before the command; `given` are control groups that were there for it before.
         """
         self.prefix = list(prefix)
-        self.identity = dict(identity or {})
+        self._given = {f"control group {path}" for path in given}
         self.data_dir = folder / "data"
         self.log_path = folder / "server.log"
         self.port = free_port()
@@ -116,7 +115,6 @@ class Server:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=self.environment,
-                **self.identity,
                 start_new_session=True,
             )
         wait_for(self._is_ready, READY_WAIT_S, f"the server to be ready; it said:\n{self.log[-4000:]}")
@@ -157,7 +155,7 @@ class Server:
 
     def leftovers(self) -> list[str]:
         """What is left of the servers that ran before, besides what the running one uses itself."""
-        lines = {line for seen in self._ended for line in seen.remains()}
+        lines = {line for seen in self._ended for line in seen.remains()} - self._given
         if self._process is not None:
             # A control group of the same name may have been made anew.
             return sorted(lines - set(footprint(self._process.pid).remains()))

@@ -233,7 +233,7 @@ class FunctionsControl:
         self._runnables.drop(project_id, function_id)
         self._rule_book.drop(*rules)
         for deployment in deployments:
-            await self._executor.retire(deployment.id)
+            await self._executor.remove(deployment.id)
         self._events.emit(project_id, f"functions.{function_id}.delete", function)
         log.info("function deleted", project_id=project_id, function_id=function_id, deployments=len(deployments))
 

@@ -38,6 +38,7 @@ LAST_WORDS_S = 1.0
 #: How long a process may live without its channel before it is ended.
 SILENT_S = 0.5
 
+DELETED = Ended(Outcome.CRASHED, "The function was deleted while it was running.")
 STOPPED = Ended(Outcome.CRASHED, "The server was stopped while the function was running.")
 
 

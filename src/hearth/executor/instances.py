@@ -6,11 +6,14 @@ import structlog
 
 from hearth.executor.actions import Action, Assign, Closed, Full, Pause, Reject, Start, State
 from hearth.executor.calls import Ended, Ticket, failed_before_running
-from hearth.executor.instance import STOPPED, Instance, Surroundings
+from hearth.executor.instance import DELETED, STOPPED, Instance, Surroundings
 from hearth.executor.pool import Pool
 from hearth.model.refusals import Busy, Unavailable
 
 log = structlog.get_logger(__name__)
+
+ENDINGS = {"closing": STOPPED, "deleted": DELETED}
+"""Why the pool stops an instance -> what its running requests are told; others have run out by then."""
 
 
 class Instances:
@@ -45,6 +48,10 @@ class Instances:
     def retire(self, deployment_id: str) -> None:
         """Let the instances of a deployment end."""
         self._act(self.pool.retire(deployment_id, self._monotonic()))
+
+    def remove(self, deployment_id: str) -> None:
+        """End the instances of a deployment now, with what runs in them; what waits for it fails."""
+        self._act(self.pool.remove(deployment_id, DELETED, self._monotonic()))
 
     async def close(self, grace_s: float) -> None:
         """Refuse new requests, let running ones end for `grace_s` seconds, then end everything."""
@@ -105,7 +112,7 @@ class Instances:
                 self._by_id[action.member.id].freeze(True)
             else:
                 log.debug("instance_stops", instance=action.member.id, why=action.why)
-                self._by_id[action.member.id].stop(STOPPED if action.why == "closing" else None)
+                self._by_id[action.member.id].stop(ENDINGS.get(action.why))
         self._keep_time()
 
     def _reject(self, action: Reject) -> None:

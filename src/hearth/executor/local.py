@@ -85,6 +85,10 @@ class LocalExecutor:
         """Let the instances of a deployment end: no new request goes to them, running ones finish."""
         self._instances.retire(deployment_id)
 
+    async def remove(self, deployment_id: str) -> None:
+        """End the instances of a deployment that is no more (see `ports.Executor.remove`)."""
+        self._instances.remove(deployment_id)
+
     async def close(self, grace_s: float) -> None:
         """Refuse new work, let running invocations end for up to `grace_s` seconds, then stop everything."""
         await self._stems.close()

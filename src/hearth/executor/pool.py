@@ -189,6 +189,19 @@ class Pool:
                 actions += self.drain(member, "retired", now)
         return actions
 
+    def remove(self, deployment_id: str, reason: object, now: float) -> list[Action]:
+        """The deployment is no more: its instances end now, whatever runs in them; who waits for it hears `reason`."""
+        actions: list[Action] = []
+        for state in list(self._demand):
+            for waiter in [one for one in state.waiting if one.template.key.deployment_id == deployment_id]:
+                self._unqueue(state, waiter)
+                actions.append(Reject(waiter, reason))
+            self._forget(state)
+        for member in list(self._members.values()):
+            if member.template.key.deployment_id == deployment_id:
+                actions += self.stop(member, "deleted", now)
+        return actions
+
     def close(self, now: float) -> list[Action]:
         """Take no more requests, reject the waiting ones, let the running ones end."""
         self.closed = True

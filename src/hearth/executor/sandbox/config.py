@@ -36,6 +36,10 @@ class SpawnerConfig:
     sandboxes_max: int = 1_024
     start_timeout_s: float = 15.0
     weaken: tuple[str, ...] = ()
+    outer_uids: tuple[int, ...] = ()
+    """Empty for a server started by root. For one of an ordinary user: (first, count) of the subordinate uids that are
+    1, 2, ... in the spawner's user namespace, to which all other ids here belong; 0 there is the user himself."""
+    outer_gids: tuple[int, ...] = ()
     use_disks: bool = True
     """Whether builds get disks of their own where the machine can make them; off in tests of what is done without."""
 

@@ -6,12 +6,13 @@ Used before the server starts, by `hearth doctor`, and by the spawner. Probes th
 import contextlib
 import dataclasses
 import errno
+import json
 import os
 import pwd
 from collections.abc import Callable
 from typing import Any
 
-from hearth.executor.sandbox import cgroups, disks, netlink, syscalls
+from hearth.executor.sandbox import cgroups, disks, netlink, syscalls, userns
 from hearth.executor.sandbox.config import SpawnerConfig
 from hearth.executor.sandbox.spec import Facility
 
@@ -32,14 +33,28 @@ def to_list(facility: Facility) -> list[Any]:
 def probe_facilities(config: SpawnerConfig) -> list[Facility]:
     """Probe this machine for the `ns` driver; blocking, well under a second, leaves nothing behind.
 
-    To be called from a single-threaded process, as root or not. As an ordinary user only `root` is reported: the
-    rest cannot be told.
+    To be called from a single-threaded process. As an ordinary user, what can be told only inside a user namespace is
+    left out as long as there can be none.
     """
-    if os.geteuid() != 0:
-        fix = "start hearth as root (it gives root up after starting its spawner), e.g. with sudo or a system service"
-        return [Facility("root", False, f"running as uid {os.geteuid()}", fix)]
+    if os.geteuid() == 0 and not config.outer_uids:
+        return [Facility("root", True, "running as root"), *_common(config)]
+    if os.geteuid() == 0:  # the spawner of an ordinary user
+        return [Facility("userns", True, "an ordinary user's own namespace"), *_common(config)]
+    found = userns.facilities(config)
+    if all(one.ok for one in found):
+        try:
+            answer = userns.inside(
+                lambda: userns.enter(config), lambda: json.dumps([to_list(one) for one in _common(config)])
+            )
+        except OSError as problem:
+            return [*found, Facility("sandboxes", False, str(problem), "start hearth as root")]
+        found += [Facility(*fields) for fields in json.loads(answer)]
+    return found
+
+
+def _common(config: SpawnerConfig) -> list[Facility]:
+    """What is needed besides being root, of the machine or of a user namespace."""
     return [
-        Facility("root", True, "running as root"),
         _mount_facility(),
         _usr_facility(),
         _process_facility(),
@@ -160,6 +175,8 @@ def _egress_facility() -> Facility:
 
 
 def _uid_facility(config: SpawnerConfig) -> Facility:
+    if config.outer_uids:
+        return Facility("uids", True, f"{config.uid_count} subordinate ids")
     wanted = range(config.uid_first, config.uid_first + config.uid_count)
     taken = [user.pw_name for user in pwd.getpwall() if user.pw_uid in wanted]
     span = f"{wanted.start}-{wanted.stop - 1}"

@@ -26,6 +26,8 @@ PARKED_DESCRIPTORS = 256
 """Descriptors wait above this number while the numbers the program sees are put in order."""
 SHM_BYTES_MAX = 64 << 20
 LOCKED_MEMORY_BYTES = 8 << 20
+DATA_EXTRA_BYTES = 256 << 20
+"""Room for stacks of threads and what a runtime reserves, which count as data though most is never touched."""
 OOM_SCORE_ADJUSTMENT = 500
 """When the host itself is out of memory, sandboxes go before the server."""
 
@@ -80,6 +82,8 @@ def run(plan: Plan, report: socket.socket) -> None:
         kept = _arrange_descriptors(plan, report.fileno())
         step = "limits"
         _limits(plan.request.spec.limits, plan.use_cgroups)
+        if not plan.use_cgroups:
+            syscalls.set_limit(resource.RLIMIT_DATA, data_limit(plan.request.spec.limits))
         step = "identity"
         ruleset = _landlock_rules(plan) if plan.landlock_abi else -1
         syscalls.become(plan.uid, plan.uid)
@@ -124,6 +128,9 @@ def _enter(plan: Plan, report: socket.socket) -> None:
     os.umask(0o022)
     flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
     syscalls.mount("proc", "/proc", "proc", flags | syscalls.MS_NOEXEC)
+    if plan.template.in_user_namespace:
+        syscalls.umount(root.OWN_FOLDER)
+        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)  # else our own files in /proc are the host's root's
     with open("/proc/self/oom_score_adj", "w") as file:
         file.write(str(OOM_SCORE_ADJUSTMENT))
     _mask_proc(plan.template)
@@ -254,6 +261,11 @@ def temporary_folders(limits: Limits) -> tuple[tuple[str, str], ...]:
     size, inodes = limits.tmp_bytes, limits.tmp_inodes
     shared = min(size, SHM_BYTES_MAX)
     return ("/tmp", f"size={size},nr_inodes={inodes}"), ("/dev/shm", f"size={shared},nr_inodes=1024")  # noqa: S108
+
+
+def data_limit(limits: Limits) -> int:
+    """The memory that each process alone may write to, in bytes: without control groups that is all there is."""
+    return limits.memory_bytes + DATA_EXTRA_BYTES
 
 
 def _limits(limits: Limits, use_cgroups: bool) -> None:

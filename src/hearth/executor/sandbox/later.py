@@ -4,6 +4,7 @@ For sandboxes that were started with a mount point, before it was known what the
 """
 
 import os
+import resource
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -78,6 +79,10 @@ class Later:
             raise BadMessage("retune: open files, file size and more processes are fixed at the start")
         if box.group is not None and self._cgroups is not None:
             self._cgroups.retune(box.group, old, limits)
+        if self._cgroups is None:
+            if limits.memory_bytes > old.memory_bytes:
+                raise BadMessage("retune: without control groups more memory cannot be given later")
+            resource.prlimit(box.pid, resource.RLIMIT_DATA, (inside.data_limit(limits), inside.data_limit(limits)))
         if limits.memory_bytes != old.memory_bytes:
             text = inside.meminfo(limits.memory_bytes).encode()
             os.pwrite(box.meminfo_fd, text, 0)

@@ -18,8 +18,13 @@ def drop_privileges(uid: int, gid: int, keep: Sequence[str] = ()) -> None:
     Where `uid` could not get to a kept path (an interpreter or checkout below a closed /root, say), this process gets
     a mount namespace of its own in which the first closed folder on the way is covered by an empty root-owned one
     that holds the kept paths only. All capability sets are emptied, supplementary groups dropped and no_new_privs
-    set. Needs root and a single-threaded process; raises OSError naming what failed.
+    set. Needs root and a single-threaded process; raises OSError naming what failed. An ordinary user has nothing to
+    give up but what programs he starts could gain.
     """
+    if os.geteuid() != 0:
+        syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
+        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
+        return
     # The kernel forgets at a change of uid that this process wants to end with its parent (a quickstart, say).
     parent, signal = os.getppid(), syscalls.parent_death_signal()
     covers = _covers(uid, gid, keep)

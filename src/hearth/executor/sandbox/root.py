@@ -53,9 +53,11 @@ class Template:
     namespace_fd: int
     masked_files: tuple[str, ...]
     masked_folders: tuple[str, ...]
+    in_user_namespace: bool = False
+    """Whether the host's /proc lies at OWN_FOLDER: without it in sight, the kernel lets no user namespace mount one."""
 
 
-def build_template() -> Template:
+def build_template(in_user_namespace: bool = False) -> Template:
     """Make the template in a child process and return it. Called once, single-threaded. Raises OSError."""
     reader, writer = os.pipe()
     done_reader, done_writer = os.pipe()
@@ -64,7 +66,7 @@ def build_template() -> Template:
         try:
             os.close(reader)
             os.close(done_writer)
-            _assemble()
+            _assemble(in_user_namespace)
             os.write(writer, b"+")
             os.read(done_reader, 1)
         except BaseException as problem:  # noqa: BLE001 - the parent raises it again
@@ -83,7 +85,7 @@ def build_template() -> Template:
         os.waitpid(pid, 0)
     files = tuple(f"/proc/{name}" for name in PROC_MASKS if os.path.isfile(f"/proc/{name}"))
     folders = tuple(f"/proc/{name}" for name in PROC_MASKS if os.path.isdir(f"/proc/{name}"))
-    return Template(namespace, files, folders)
+    return Template(namespace, files, folders, in_user_namespace)
 
 
 def _copy_of(path: str, attributes: int, recursive: bool = False) -> int:
@@ -92,7 +94,7 @@ def _copy_of(path: str, attributes: int, recursive: bool = False) -> int:
     return mount
 
 
-def _assemble() -> None:
+def _assemble(in_user_namespace: bool) -> None:
     """In a process of its own: build the tree at STAGE and make it the root of this mount namespace."""
     syscalls.unshare(syscalls.CLONE_NEWNS)
     syscalls.mount("", "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
@@ -128,6 +130,8 @@ def _assemble() -> None:
     for name in MASKED_BELOW_USR:
         if os.path.isdir(f"{STAGE}/usr/{name}"):
             attach(_copy_of(STAGE + EMPTY_FOLDER, READ_ONLY), f"{STAGE}/usr/{name}", folder=True)
+    if in_user_namespace:
+        attach(syscalls.open_tree("/proc", recursive=True), STAGE + OWN_FOLDER, folder=True)
     syscalls.mount_setattr(syscalls.AT_FDCWD, STAGE, READ_ONLY)
     os.chdir(STAGE)
     syscalls.pivot_root(".", ".")

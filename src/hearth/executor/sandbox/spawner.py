@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from hearth.executor.sandbox import boxes, cgroups, facilities, inside, messages, netlink, root, syscalls, trees
+from hearth.executor.sandbox import boxes, cgroups, facilities, inside, messages, netlink, root, syscalls, trees, userns
 from hearth.executor.sandbox.boxes import Box
 from hearth.executor.sandbox.config import SpawnerConfig, spawner_config
 from hearth.executor.sandbox.disks import Disks
@@ -56,7 +56,7 @@ class Spawner:
             self.cgroups.sweep()
             self.cgroups.prepare((os.getpid(), os.getppid()))
         self.bases = root.Bases(config)
-        self.template = root.build_template()
+        self.template = root.build_template(bool(config.outer_uids))
         self.seccomp = b"" if "seccomp" in config.weaken else facilities.seccomp_program()
         self.landlock_abi = syscalls.landlock_abi()
         self.null_fd = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
@@ -323,7 +323,7 @@ class Spawner:
         if box.entered and not box.problem:
             gate_fds, box.gate_fds = box.gate_fds, []
             box.announced = True
-            self.send({"seq": box.sequence, "uid": box.uid, "pid": box.pid}, gate_fds)
+            self.send({"seq": box.sequence, "uid": userns.host_uid(self.config, box.uid), "pid": box.pid}, gate_fds)
             if box.mount_point:
                 self.spares.prepare()
         else:
@@ -434,6 +434,8 @@ def main() -> int:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     try:
+        if config.outer_uids:
+            userns.enter(config)
         lock = _lock(config)
         control.setblocking(False)
         spawner = Spawner(control, config)
