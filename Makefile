@@ -38,6 +38,7 @@ isolation-report: setup-test ## the isolation cases on every driver of this mach
 bench: setup-bench ## the benchmarks; a table for each at the end, JSON in bench-results/
 	.venv/bin/python -m bench
 	.venv/bin/python -m bench.cold
+	.venv/bin/python -m bench.lists
 
 lock: setup-test ## compile the lock files anew (UPGRADE=1 to move to the newest versions)
 	@scripts/lock $(if $(filter-out 0 no,$(UPGRADE)),--upgrade)

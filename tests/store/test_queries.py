@@ -260,6 +260,31 @@ async def test_pages_in_both_directions_are_slices_of_the_sorted_whole(
     assert before == whole[max(0, place - limit) : place]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("before", [False, True])
+async def test_a_cursor_inside_or_outside_of_a_span_of_dates_pages_through_that_span(
+    listed: SqlStore, descending: bool, before: bool
+) -> None:
+    """Bounds that a cursor implies are not asked of the database; what is shown must not change by it."""
+    orders = (Order("$createdAt", descending),)
+    rows = in_order(await all_rows(listed, "functions"), ordering(ListQuery(orders=orders)))
+    ids = [row["$id"] for row in rows]
+    dates = sorted({row["$createdAt"] for row in rows})
+    low, high = dates[0], dates[-2]
+    assert low < high < dates[-1]
+    spans = [Filter("between", "$createdAt", (low, high)), Filter("between", "$createdAt", (high, low))]
+    for method in ("lessThan", "lessThanEqual", "greaterThan", "greaterThanEqual", "equal", "notEqual"):
+        spans += [Filter(method, "$createdAt", (low,)), Filter(method, "$createdAt", (high,))]
+    for wanted in [*spans, Filter("notBetween", "$createdAt", (low, high))]:
+        for place, cursor in enumerate(ids):
+            query = ListQuery(filters=(wanted,), orders=orders, cursor=cursor, cursor_before=before, limit=1000)
+            page = await fetch(listed, "functions", query)
+            side = rows[:place] if before else rows[place + 1 :]
+            assert [item.id for item in page.items] == [row["$id"] for row in side if matches((wanted,), row)]
+            assert page.total == len([row for row in rows if matches((wanted,), row)])
+
+
 async def test_the_tie_break_follows_a_leading_date_only() -> None:
     def keys(*orders: Order) -> list[tuple[str, bool]]:
         return [(order.attribute, order.descending) for order in ordering(ListQuery(orders=orders))]

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Row, Select, and_, func, literal, or_, select, true, tuple_
 
-from hearth.model.queries import TOTAL_MAX, ListQuery, Order
+from hearth.model.queries import TOTAL_MAX, Filter, ListQuery, Order
 from hearth.ports import CursorNotFound, Page
 from hearth.store.sql.collections import Collection
 from hearth.store.sql.expressions import holds
@@ -33,9 +33,10 @@ async def page_of(
     Raises CursorNotFound when the cursor's document is not in `scope`, and refuses (`general_query_invalid`)
     what no database could take.
     """
-    matching = and_(scope, where(query.filters, collection.attributes), _found(collection, query.search))
+    found = _found(collection, query.search)
+    matching = shown = and_(scope, where(query.filters, collection.attributes), found)
     keys = [(_sortable(collection.attributes[order.attribute]), order.descending) for order in ordering(query)]
-    statement = select(*collection.table.columns).where(matching)
+    beyond: ColumnElement[bool] = true()
     if query.cursor:
         anchor = await session.one(
             select(*(column for column, _ in keys)).where(scope, collection.table.c.id == query.cursor)
@@ -43,7 +44,9 @@ async def page_of(
         if anchor is None:
             raise CursorNotFound(query.cursor)
         if not query.random:
-            statement = statement.where(_beyond(keys, anchor, before=query.cursor_before))
+            beyond = _beyond(keys, anchor, before=query.cursor_before)
+            shown = and_(scope, where(_not_implied(query, anchor[0]), collection.attributes), found)
+    statement = select(*collection.table.columns).where(shown, beyond)
     rows = await session.all(_paged(statement, keys, query))
     if query.cursor_before and not query.random:
         rows = rows[::-1]
@@ -96,6 +99,30 @@ def _beyond(keys: Sequence[tuple[ColumnElement[Any], bool]], anchor: Row[Any], *
         further = column < values[place] if down[place] else column > values[place]
         alternatives.append(and_(*equal, further))
     return or_(*alternatives)
+
+
+def _not_implied(query: ListQuery, anchor: Any) -> list[Filter]:
+    """The filters without those bounds of a leading date that the cursor implies.
+
+    An engine enters an index by one bound, and with two may choose the wider one: then it walks from there to the
+    cursor. `anchor` is the value of the leading key in the cursor's document.
+    """
+    leading = ordering(query)[0]
+    if leading.attribute not in _DATES:
+        return list(query.filters)
+    down = leading.descending != query.cursor_before
+    wide = "lessThanEqual" if down else "greaterThanEqual"
+    kept = []
+    for part in query.filters:
+        if part.attribute == leading.attribute and part.method in (wide, "between"):
+            bound = part.values[-1] if down else part.values[0]
+            if (bound >= anchor) if down else (bound <= anchor):
+                if part.method == "between":
+                    other = ("greaterThanEqual", part.values[0]) if down else ("lessThanEqual", part.values[1])
+                    kept.append(Filter(other[0], part.attribute, (other[1],)))
+                continue
+        kept.append(part)
+    return kept
 
 
 def _paged(statement: Select[Any], keys: Sequence[tuple[ColumnElement[Any], bool]], query: ListQuery) -> Select[Any]:

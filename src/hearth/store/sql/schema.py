@@ -200,6 +200,12 @@ executions = Table(
     Index(None, "project_id", "function_id", "sequence"),
     Index(None, "project_id", "function_id", "created_at", "sequence"),
     Index(None, "project_id", "function_id", "status", "sequence"),
+    # Filtered by what few or none have, and in either order, a list reads and counts no more than it shows.
+    Index("ix_executions_status_created_at", "project_id", "function_id", "status", "created_at", "sequence"),
+    Index("ix_executions_code_sequence", "project_id", "function_id", "response_status_code", "sequence"),
+    Index(
+        "ix_executions_code_created_at", "project_id", "function_id", "response_status_code", "created_at", "sequence"
+    ),
     sqlite_autoincrement=True,
 )
 
