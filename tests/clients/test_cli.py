@@ -24,6 +24,8 @@ pytestmark = [pytest.mark.clients, pytest.mark.slow, pytest.mark.sandbox]
 MODULES = Path(__file__).parent / "node" / "node_modules"
 PAYLOAD = incompressible(11_000_000, seed=11)
 CODE = "module.exports = async ({ req, res }) => res.text(`${process.env.GREETING ?? 'none'}:${req.bodyText}`);\n"
+VARS = [{"key": "GREETING", "value": "hello"}, {"key": "SECOND", "value": "two"}]
+VARIABLES = "".join(f"{it['key']}={it['value']}\n" for it in VARS)
 RUN_WAIT_S = 90
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -101,10 +103,10 @@ def test_the_cli_pushes_and_pulls(server: Server, node: str, tmp_path: Path, ver
     code = cli.project / "functions" / id
     code.mkdir(parents=True)
     (code / "main.js").write_text(CODE)
-    (code / ".env").write_text("GREETING=hello\nSECOND=two\n")
+    (code / ".env").write_text(VARIABLES)
     entry = function_entry(id, node)
     if cli.major < 8:  # it takes variables from its configuration, not from a file
-        entry["vars"] = [{"key": "GREETING", "value": "hello"}, {"key": "SECOND", "value": "two"}]
+        entry["vars"] = VARS
     cli.configure(server, [entry])
     assert "error" not in cli.log_in(server).lower()
 
@@ -115,6 +117,7 @@ def test_the_cli_pushes_and_pulls(server: Server, node: str, tmp_path: Path, ver
         assert execute(client, id, body="y")["responseBody"] == "hello:y"
         push_large(cli, client, id, code)
         pull(cli, server, id, code)
+        pull_variables(cli, id)
         assert client.delete(f"/functions/{id}").status_code == 204
 
 
@@ -172,3 +175,10 @@ def pull(cli: Cli, server: Server, id: str, pushed: Path) -> None:
     assert (pulled / "payload.bin").read_bytes() == PAYLOAD
     assert not (pulled / ".env").exists(), "ignored when it was pushed"
     assert pulled.name == pushed.name
+
+
+def pull_variables(cli: Cli, id: str) -> None:
+    """Asked for, the variables come back too, where the version keeps them."""
+    printed = cli.run("--all", "--force", "pull", "functions", "--with-variables")
+    entries = {it["$id"]: it for it in json.loads(cli.config.read_text())["functions"]}
+    assert sorted((cli.project / entries[id]["path"] / ".env").read_text().splitlines()) == VARIABLES.split(), printed

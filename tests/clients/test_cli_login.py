@@ -1,4 +1,4 @@
-"""The official CLI, unmodified, by somebody who has logged in: who he is, his organizations, a first push, logout.
+"""The official CLI, unmodified, by somebody who has logged in: who he is, his organizations, pushes, pull, logout.
 
 What each version does is recorded in the contract (clients 5.2-5.6).
 """
@@ -8,7 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.test_cli import CODE, Cli, function_entry
+from tests.clients.test_cli import (
+    CODE,
+    VARIABLES,
+    VARS,
+    Cli,
+    function_entry,
+    pull,
+    pull_variables,
+    push_large,
+    push_variables,
+)
 from tests.support.api import execute, ok
 from tests.support.server import Server
 
@@ -35,12 +45,21 @@ def test_the_cli_logs_in_and_acts_on_a_project(server: Server, node: str, tmp_pa
     code = cli.project / "functions" / id
     code.mkdir(parents=True)
     (code / "main.js").write_text(CODE)
-    cli.configure(server, [function_entry(id, node)])
+    (code / ".env").write_text(VARIABLES)
+    entry = function_entry(id, node)
+    if cli.major < 8:
+        entry["vars"] = VARS
+    cli.configure(server, [entry])
     printed = cli.push()
     with server.client() as client:
         function = ok(client.get(f"/functions/{id}"))
         assert function["deploymentId"] != "", printed
         assert execute(client, id, body="x")["responseBody"] == "none:x"
+        push_variables(cli, client, id)
+        assert execute(client, id, body="y")["responseBody"] == "hello:y"
+        push_large(cli, client, id, code)
+        pull(cli, server, id, code)
+        pull_variables(cli, id)
         assert client.delete(f"/functions/{id}").status_code == 204
 
     teams = json.loads(cli.run("--json", "teams", "list"))

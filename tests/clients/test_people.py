@@ -94,17 +94,22 @@ def check_people(seen: dict[str, Any], tag: str) -> None:
     assert seen["deleted"] == {"refused": "user_not_found", "code": 404}
 
 
-@pytest.mark.parametrize("version", ["27.0.0"])
+@pytest.mark.parametrize("version", ["9.0.3", "11.0.0", "13.4.1", "16.0.0", "19.0.0", "22.0.0", "27.0.0"])
 def test_people_of_the_python_sdk(server: Server, function: str, version: str) -> None:
     target: Path = ROOT / ".cache" / "clients" / "python" / version
     argv = [sys.executable, str(HERE / "python" / "people.py")]
-    seen = run_flow(argv, {"PYTHONPATH": str(target)}, request_for(server, function, "py"))
+    tag = f"py{version.partition('.')[0]}"
+    seen = run_flow(argv, {"PYTHONPATH": str(target)}, request_for(server, function, tag))
     assert seen["version"] == version
-    check_people(seen, "py")
+    check_people(seen, tag)
 
 
-def test_people_of_the_node_sdk(server: Server, function: str) -> None:
-    request = request_for(server, function, "js") | {"sdk": "node-appwrite-27"}
+@pytest.mark.parametrize("version", ["14.2.0", "17.0.0", "20.2.1", "23.0.0", "27.1.0"])
+def test_people_of_the_node_sdk(server: Server, function: str, version: str) -> None:
+    """Arguments by position up to 17, as one object since."""
+    major = version.partition(".")[0]
+    tag = f"js{major}"
+    request = request_for(server, function, tag) | {"sdk": f"node-appwrite-{major}", "objects": int(major) > 17}
     seen = run_flow(["node", str(HERE / "node" / "people.mjs")], {}, request)
-    assert seen["version"] == "27.1.0"
-    check_people(seen, "js")
+    assert seen["version"] == version
+    check_people(seen, tag)
