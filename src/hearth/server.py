@@ -120,6 +120,7 @@ def spawner_config(settings: Settings, uid: int, gid: int, packs: Packs) -> Spaw
         uid_first=first,
         uid_count=last - first + 1,
         weaken=tuple(sorted(settings.weakened)),
+        driver=settings.sandbox_driver,
     )
     return config if os.geteuid() == 0 else for_ordinary_user(config)
 

@@ -89,6 +89,7 @@ class Settings:
     code_cache_mb: int = _setting(20_480, "disk for unpacked code, MB", least=64)
     user: str = _setting("hearth", "user the server runs as when started by root; need not exist")
     uid_range: str = _setting(UID_RANGE_DEFAULT, "host uids given to sandboxes, one each")
+    sandbox_driver: str = _setting("ns", "how sandboxes are made: ns, or oci (runc)", choices=("ns", "oci"))
     weaken: str = _setting("", "comma list of isolation facilities to go on without")
 
     @property

@@ -13,17 +13,30 @@ import hearth
 from hearth.executor.sandbox.config import GateConfig, SpawnerConfig
 from hearth.executor.sandbox.launch import start_gate, start_spawner
 from hearth.executor.sandbox.ns import NsDriver
-from tests.sandbox import harness, modes
+from tests.sandbox import harness, modes, report
 from tests.sandbox.whole import Platform
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what is here. Whole servers run as root with `ns` only, unless the report of all drivers is asked for."""
+    left_out = [item for item in items if is_for_the_report_alone(item)]
+    if left_out and not os.environ.get(report.FILE_VARIABLE):
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.sandbox)
             item.add_marker(pytest.mark.slow)
             if os.geteuid() != 0:
                 item.add_marker(pytest.mark.skip(reason="facility root: needs root"))
+
+
+def is_for_the_report_alone(item: pytest.Item) -> bool:
+    """Whether a test of here takes a whole server in another mode than the first: minutes for each."""
+    names = getattr(item, "fixturenames", ())
+    mode = getattr(item, "callspec", None)
+    whole = Path(__file__).parent in item.path.parents and {"platform", "stopped"} & set(names)
+    return bool(whole) and mode is not None and mode.params.get("mode") != modes.NS_ROOT
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,8 @@ from tests.support.server import Server, server_folder
 
 NS_ROOT = "ns root"
 NS_USER = "ns user"
-ALL = (NS_ROOT, NS_USER)
+OCI = "oci runc"
+ALL = (NS_ROOT, NS_USER, OCI)
 FIRST_SUBORDINATE, SUBORDINATE = 700_000, 65_536
 
 SETTINGS = {
@@ -36,6 +37,8 @@ def why_not(mode: str) -> str:
         return "facility root: the tests start servers of their own and need root"
     if mode == NS_USER and shutil.which("newuidmap") is None:
         return "facility uidmap: newuidmap is not installed"
+    if mode == OCI and shutil.which("runc") is None:
+        return "facility runc: not installed"
     return ""
 
 
@@ -52,6 +55,7 @@ class Owner:
     """First host uid that sandboxes of driver-level tests may get."""
     name: str = ""
     """Empty for root."""
+    driver: str = "ns"
     groups: list[Path] = field(default_factory=list)
 
     @property
@@ -66,7 +70,7 @@ class Owner:
     def adapted(self, config: SpawnerConfig) -> SpawnerConfig:
         """The configuration as a server of this owner would have it."""
         if not self.name:
-            return config
+            return replace(config, driver=self.driver)
         ids = (self.first_uid, SUBORDINATE)
         changes = {"server_uid": 0, "server_gid": 0, "uid_first": 1, "uid_count": 500}
         return replace(config, outer_uids=ids, outer_gids=ids, **changes)
@@ -101,7 +105,8 @@ class Owner:
 def owner(mode: str) -> Iterator[Owner]:
     """The owner of a mode, made for the tests if need be."""
     if mode != NS_USER:
-        yield Owner(harness.SERVER_UID, harness.SERVER_UID, harness.FIRST_UID)
+        driver = "oci" if mode == OCI else "ns"
+        yield Owner(harness.SERVER_UID, harness.SERVER_UID, harness.FIRST_UID, driver=driver)
         return
     with ordinary_user() as made:
         yield made
@@ -150,7 +155,8 @@ def server(owner: Owner, settings: dict[str, str] | None = None) -> Iterator[Ser
     with server_folder() as folder:
         if owner.name:
             os.chown(folder, owner.uid, owner.gid)
-        made = Server(folder, SETTINGS | (settings or {}), owner.prefix, owner.groups)
+        chosen = {"HEARTH_SANDBOX_DRIVER": owner.driver}
+        made = Server(folder, SETTINGS | chosen | (settings or {}), owner.prefix, owner.groups)
         made.start()
         try:
             yield made

@@ -64,11 +64,13 @@ def canary(platform: Platform) -> Iterator[Path]:
     folder = platform.server.data_dir.parent / "canary"
     folder.mkdir(exist_ok=True)
     (folder / "file").write_text("untouched")
-    before = {path: path.stat().st_mtime_ns for path in (folder, folder / "file", Path("/etc"), Path("/etc/passwd"))}
+    before = {path: path.stat().st_mtime_ns for path in (folder, folder / "file")}
     yield folder
     assert (folder / "file").read_text() == "untouched"
     assert [path.name for path in folder.iterdir()] == ["file"]
     assert before == {path: path.stat().st_mtime_ns for path in before}
+    assert not Path("/etc/x").exists()
+    assert Path("/etc/passwd").stat().st_nlink == 1, "no hard link to it"
     platform.assert_healthy()
 
 

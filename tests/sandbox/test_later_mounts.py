@@ -261,6 +261,7 @@ def limits_of(box: NsSandbox) -> dict[str, float]:
     for name in ("memory", "cpu", "pids"):
         where = name if name in places else ""
         folder = Path(mounts[where] + places[where])
+        folder = folder.parent if folder.name.startswith("box-") else folder  # below it runc has made its own
         if name == "memory":
             found[name] = int((folder / ("memory.limit_in_bytes" if where else "memory.max")).read_text())
         elif name == "cpu" and where:

@@ -80,7 +80,7 @@ class Platform:
     def sandbox_processes(self) -> list[int]:
         """Live processes below the server that are not the server's own three."""
         found = footprint(self.server.pid).processes
-        helpers = ("hearth.executor.sandbox.", "hearth serve", "/hearth ")
+        helpers = ("hearth.executor.sandbox.", "hearth serve", "/hearth ", "runc ")
         return [one.pid for one in found if one.is_alive() and not any(word in f"{one.command} " for word in helpers)]
 
     def uids(self) -> set[int]:

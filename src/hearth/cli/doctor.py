@@ -20,6 +20,10 @@ from hearth.settings import Loaded, Settings
 from hearth.store.sql.address import AddressRefused
 from hearth.store.sql.inspection import inspect_database
 
+STRENGTHS = {
+    "ns": "driver ns: Linux namespaces, one kernel shared with this machine",
+    "oci": "driver oci: runc containers with the same limits, one kernel shared with this machine",
+}
 GREEN, YELLOW, RED = "green", "yellow", "red"
 #: Free space of the data folder's disk below which new builds and logs are in danger.
 DISK_RED_BYTES = 512 * 1024 * 1024
@@ -72,7 +76,7 @@ def _machine(settings: Settings) -> Iterator[Finding]:
             colour = RED if facility.mandatory or weakened else YELLOW
             detail = f"weakened by the operator: {facility.detail}" if weakened else facility.detail
             yield Finding("isolation", name, colour, detail, facility.fix)
-    yield Finding("isolation", "strength", GREEN, "driver ns: Linux namespaces, one kernel shared with this machine")
+    yield Finding("isolation", "strength", GREEN, STRENGTHS[settings.sandbox_driver])
     found = packs.all()
     for pack in found:
         yield Finding("runtimes", pack.id, GREEN, f"{pack.version}, {pack.level}, from {pack.provider}")

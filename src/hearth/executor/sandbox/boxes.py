@@ -30,6 +30,8 @@ class Box:
     deadline: float
     """Monotonic seconds by which it must have started."""
     starting: bool = True
+    launching: bool = False
+    """Whether `pid` is still that of the program that makes the sandbox (runc)."""
     entered: bool = False
     announced: bool = False
     """Whether the driver was told that it runs; then it is told of its end too."""

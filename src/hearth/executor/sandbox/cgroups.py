@@ -10,7 +10,7 @@ import errno
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hearth.executor.sandbox import syscalls
 from hearth.executor.sandbox.spec import Limits
@@ -53,6 +53,8 @@ class Group:
 
     folders: tuple[str, ...]
     oom_event_fd: int = -1
+    inner: tuple[str, ...] = ()
+    """Groups that runc made for it, below these and elsewhere; they are counted and go with it."""
 
 
 def read(path: str) -> str:
@@ -80,7 +82,7 @@ def _counter(path: str, key: str) -> int:
     return 0
 
 
-def hierarchies(mountinfo: str, own_groups: str) -> tuple[Hierarchy, ...]:
+def hierarchies(mountinfo: str, own_groups: str, every: bool = False) -> tuple[Hierarchy, ...]:
     """The cgroup file systems in the text of /proc/self/mountinfo, with our place by /proc/self/cgroup."""
     places: dict[str, str] = {}
     for line in own_groups.splitlines():
@@ -98,7 +100,9 @@ def hierarchies(mountinfo: str, own_groups: str) -> tuple[Hierarchy, ...]:
         if about[0] == "cgroup2":
             controllers, place = frozenset[str](), places.get("", "/")
         else:
-            controllers = frozenset(about[2].split(",")) & {*NEEDED, "cpuacct", "freezer"}
+            controllers = frozenset(about[2].split(","))
+            if not every:
+                controllers &= {*NEEDED, "cpuacct", "freezer"}
             if not controllers:
                 continue
             place = next((places[name] for name in sorted(controllers) if name in places), "/")
@@ -234,6 +238,15 @@ class Cgroups:
         parent = self._parents[self.unified.mount]
         return next((folder for folder in group.folders if os.path.dirname(folder) == parent), None)
 
+    def _unified_folders(self, group: Group) -> list[str]:
+        """The v2 group and those of runc's that are not below it."""
+        unified = self.unified_folder(group)
+        if unified is None or self.unified is None:
+            return []
+        mount = self.unified.mount + "/"
+        inner = [folder for folder in group.inner if folder.startswith(mount) and not folder.startswith(f"{unified}/")]
+        return [unified, *inner]
+
     def attach(self, group: Group, pid: int) -> None:
         """Move a process into every group but the v2 one, in which it was started."""
         unified = self.unified_folder(group)
@@ -244,11 +257,13 @@ class Cgroups:
     def kill(self, group: Group) -> None:
         """Kill every process of the group at once. Without cgroup.kill the pid namespace's end does the same."""
         unified = self.unified_folder(group)
-        if unified is not None:
+        for folder in self._unified_folders(group):
             with contextlib.suppress(OSError):
-                write(f"{unified}/cgroup.freeze", 0)
+                write(f"{folder}/cgroup.freeze", 0)
             with contextlib.suppress(OSError):
-                write(f"{unified}/cgroup.kill", 1)
+                write(f"{folder}/cgroup.kill", 1)
+        for folder in group.inner:
+            _kill_listed(folder)
         for folder in group.folders:  # a frozen process of v1 dies only once it is thawed
             if folder != unified and os.path.exists(f"{folder}/freezer.state"):
                 with contextlib.suppress(OSError):
@@ -256,10 +271,11 @@ class Cgroups:
 
     def freeze(self, group: Group, frozen: bool) -> None:
         """Stop or continue every process of the group. Raises CgroupError when no hierarchy can."""
-        unified = self.unified_folder(group)
+        unified = self._unified_folders(group)
         try:
-            if unified is not None and os.path.exists(f"{unified}/cgroup.freeze"):
-                write(f"{unified}/cgroup.freeze", int(frozen))
+            if unified and os.path.exists(f"{unified[0]}/cgroup.freeze"):
+                for folder in unified:
+                    write(f"{folder}/cgroup.freeze", int(frozen))
                 return
             for folder in group.folders:
                 if os.path.exists(f"{folder}/freezer.state"):
@@ -273,7 +289,7 @@ class Cgroups:
         """What the sandbox used; zeros for what the machine does not count."""
         kills = limits = peak = 0
         cpu_s = 0.0
-        for folder in group.folders:
+        for folder in (*group.folders, *group.inner):
             kills += _counter(f"{folder}/memory.oom_control", "oom_kill")
             kills += _counter(f"{folder}/memory.events", "oom_kill")
             limits += _counter(f"{folder}/pids.events", "max")
@@ -290,7 +306,7 @@ class Cgroups:
 
         The event descriptor is not closed: its holder does that, once.
         """
-        return not [folder for folder in group.folders if not _remove_folder(folder)]
+        return not [folder for folder in (*group.inner, *group.folders) if not _remove_folder(folder)]
 
     def close(self) -> None:
         """Delete the (empty) parent groups."""
@@ -368,15 +384,20 @@ def _end(folder: str, deadline: float) -> bool:
                 write(f"{folder}/cgroup.kill", 1)
         with contextlib.suppress(OSError):
             write(f"{folder}/freezer.state", "THAWED")
-        with contextlib.suppress(OSError, ValueError):
-            for pid in read(f"{folder}/cgroup.procs").split():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(int(pid), 9)
+        _kill_listed(folder)
         if _remove_folder(folder):
             return True
         if time.monotonic() > deadline:
             return False
         time.sleep(0.005)
+
+
+def _kill_listed(folder: str) -> None:
+    """Kill the processes of one group, one by one."""
+    with contextlib.suppress(OSError, ValueError):
+        for pid in read(f"{folder}/cgroup.procs").split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), 9)
 
 
 def _remove_folder(folder: str) -> bool:
@@ -387,6 +408,23 @@ def _remove_folder(folder: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def with_inner(group: Group, name: str, pid: int = 0) -> Group:
+    """The group of a sandbox, with the groups called `name` that runc has made for its first process.
+
+    They are where that process is now; without one they are looked for where they may be, in the group and beside it.
+    """
+    mounts, own = read("/proc/self/mountinfo"), read("/proc/self/cgroup")
+    found = [os.path.join(folder, name) for folder in group.folders]
+    found += [
+        os.path.join(place, name) for one in hierarchies(mounts, own, every=True) for place in (one.own, one.mount)
+    ]
+    with contextlib.suppress(OSError):
+        if pid:
+            found += [one.own for one in hierarchies(mounts, read(f"/proc/{pid}/cgroup"), every=True)]
+    inner = [folder for folder in found if os.path.basename(folder) == name and os.path.isdir(folder)]
+    return replace(group, inner=tuple(dict.fromkeys(inner)))
 
 
 def cgroup_folder_fd(folder: str) -> int:

@@ -40,6 +40,8 @@ class SpawnerConfig:
     """Empty for a server started by root. For one of an ordinary user: (first, count) of the subordinate uids that are
     1, 2, ... in the spawner's user namespace, to which all other ids here belong; 0 there is the user himself."""
     outer_gids: tuple[int, ...] = ()
+    driver: str = "ns"
+    """How sandboxes are made: `ns`, by the spawner itself, or `oci`, by runc."""
     use_disks: bool = True
     """Whether builds get disks of their own where the machine can make them; off in tests of what is done without."""
 

@@ -11,8 +11,9 @@ import resource
 import signal
 import socket
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from hearth.executor.sandbox import cgroups, netlink, root, syscalls, trees
 from hearth.executor.sandbox.messages import StartRequest
@@ -67,23 +68,22 @@ def run(plan: Plan, report: socket.socket) -> None:
     step = "enter"
     kept = report.fileno()
     try:
-        _restore_signals()
+        restore_signals()
         os.setsid()
         step = "mounts"
         _enter(plan, report)
         step = "network"
-        _network(plan, report)
+        network(plan, report)
         step = "cgroup"
         if report.recv(1) != GO:
             return  # the spawner gave up or died
         if plan.use_cgroups:
             cgroups.namespace()
         step = "descriptors"
-        kept = _arrange_descriptors(plan, report.fileno())
+        kept = arrange_descriptors(plan, report.fileno())
         step = "limits"
-        _limits(plan.request.spec.limits, plan.use_cgroups)
-        if not plan.use_cgroups:
-            syscalls.set_limit(resource.RLIMIT_DATA, data_limit(plan.request.spec.limits))
+        for kind, value in resource_limits(plan.request.spec.limits, plan.use_cgroups):
+            syscalls.set_limit(kind, value)
         step = "identity"
         ruleset = _landlock_rules(plan) if plan.landlock_abi else -1
         syscalls.become(plan.uid, plan.uid)
@@ -110,7 +110,7 @@ def run(plan: Plan, report: socket.socket) -> None:
         os._exit(127)
 
 
-def _restore_signals() -> None:
+def restore_signals() -> None:
     """Undo what the spawner and Python ignore: ignored signals would stay so across exec."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
@@ -136,7 +136,7 @@ def _enter(plan: Plan, report: socket.socket) -> None:
     _mask_proc(plan.template)
     for target, options in temporary_folders(spec.limits):
         syscalls.mount("tmpfs", target, "tmpfs", flags, f"{options},mode=1777")
-    _own_files(plan, report)
+    own_files(plan, report)
     for mount in plan.mounts:
         if mount.on_disk:
             root.attach_from_disk(mount, root.OWN_FOLDER, plan.server_uid)
@@ -164,15 +164,29 @@ def _cover(source: str, target: str) -> None:
     os.close(copy)
 
 
-def _own_files(plan: Plan, report: socket.socket) -> None:
-    """The files and mount points only this sandbox has, on a small tmpfs that is read-only when the program starts."""
-    own, uid = root.OWN_FOLDER, plan.uid
+def own_files(
+    plan: Plan,
+    report: socket.socket,
+    top: str = "",
+    own: str = root.OWN_FOLDER,
+    more: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """The files and mount points only this sandbox has, on a small tmpfs that is read-only when the program starts.
+
+    It is mounted at `own`, with the files `more` besides, and its parts shown where they belong in the root folder
+    that is at `top`; /proc/meminfo only if the root folder is this process's own.
+    """
+    uid = plan.uid
     flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
     syscalls.mount("tmpfs", own, "tmpfs", flags, "size=1m,nr_inodes=512,mode=755")
     _write(f"{own}/passwd", f"root:x:0:0:root:/:/bin/sh\nsandbox:x:{uid}:{uid}:sandbox:/tmp:/bin/sh\n")
     _write(f"{own}/group", f"root:x:0:\nsandbox:x:{uid}:\n")
     _write(f"{own}/meminfo", meminfo(plan.request.spec.limits.memory_bytes))
-    shown = [("passwd", "/etc/passwd"), ("group", "/etc/group"), ("meminfo", "/proc/meminfo")]
+    for name, content in more.items():
+        _write(f"{own}/{name}", content)
+    shown = [("passwd", "/etc/passwd"), ("group", "/etc/group")]
+    if not top:
+        shown.append(("meminfo", "/proc/meminfo"))
     if plan.use_gate:
         _write(f"{own}/resolv.conf", root.RESOLV_CONF)
         shown.append(("resolv.conf", "/etc/resolv.conf"))
@@ -195,8 +209,9 @@ def _own_files(plan: Plan, report: socket.socket) -> None:
         shown.append((name, folder))
     syscalls.mount_setattr(syscalls.AT_FDCWD, own, root.READ_ONLY)
     for name, target in shown:
-        _cover(f"{own}/{name}", target)
-    syscalls.umount(own)
+        _cover(f"{own}/{name}", top + target)
+    if not top:
+        syscalls.umount(own)
 
 
 def meminfo(limit_bytes: int) -> str:
@@ -224,7 +239,7 @@ def _write(path: str, content: str) -> None:
         file.write(content)
 
 
-def _network(plan: Plan, report: socket.socket) -> None:
+def network(plan: Plan, report: socket.socket) -> None:
     """Only `lo`; with the gate, its sockets too, sent to the spawner."""
     if not plan.use_gate:
         syscalls.loopback_up()
@@ -235,14 +250,20 @@ def _network(plan: Plan, report: socket.socket) -> None:
     dns.close()
 
 
-def _arrange_descriptors(plan: Plan, report: int) -> int:
-    """Put the program's descriptors in place and close every other; returns the report socket's new number."""
+def arrange_descriptors(plan: Plan, report: int, fill: bool = False) -> int:
+    """Put the program's descriptors in place and close every other; returns the report socket's new number.
+
+    With `fill` the numbers between them are /dev/null: runc passes on all up to the highest.
+    """
     spec = plan.request.spec
     output, *rest = plan.descriptors
     wanted = [(plan.null_fd, 0), (output, 1), (output, 2)]
     if spec.channel:
         wanted.append((rest.pop(0), 3))
     wanted += list(zip(rest, plan.request.numbers, strict=True))
+    if fill:
+        taken = {number for _, number in wanted}
+        wanted += [(plan.null_fd, number) for number in range(3, max(taken)) if number not in taken]
     parked = [(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, PARKED_DESCRIPTORS), number) for fd, number in wanted]
     kept = fcntl.fcntl(report, fcntl.F_DUPFD_CLOEXEC, PARKED_DESCRIPTORS)
     following = 0
@@ -268,17 +289,20 @@ def data_limit(limits: Limits) -> int:
     return limits.memory_bytes + DATA_EXTRA_BYTES
 
 
-def _limits(limits: Limits, use_cgroups: bool) -> None:
-    syscalls.set_limit(resource.RLIMIT_CORE, 0)
-    syscalls.set_limit(resource.RLIMIT_NOFILE, limits.open_files)
-    syscalls.set_limit(resource.RLIMIT_MEMLOCK, LOCKED_MEMORY_BYTES)
-    syscalls.set_limit(resource.RLIMIT_NICE, 0)
-    syscalls.set_limit(resource.RLIMIT_RTPRIO, 0)
-    syscalls.set_limit(resource.RLIMIT_MSGQUEUE, 819_200)
+def resource_limits(limits: Limits, use_cgroups: bool) -> Iterator[tuple[int, int]]:
+    """The resource limits (kind, value) of a sandbox's processes."""
+    yield resource.RLIMIT_CORE, 0
+    yield resource.RLIMIT_NOFILE, limits.open_files
+    yield resource.RLIMIT_MEMLOCK, LOCKED_MEMORY_BYTES
+    yield resource.RLIMIT_NICE, 0
+    yield resource.RLIMIT_RTPRIO, 0
+    yield resource.RLIMIT_MSGQUEUE, 819_200
     # a second line behind pids.max, which must be met first because it counts what it refused
-    syscalls.set_limit(resource.RLIMIT_NPROC, limits.pids * (2 if use_cgroups else 1))
+    yield resource.RLIMIT_NPROC, limits.pids * (2 if use_cgroups else 1)
     if limits.file_size_bytes is not None:
-        syscalls.set_limit(resource.RLIMIT_FSIZE, limits.file_size_bytes)
+        yield resource.RLIMIT_FSIZE, limits.file_size_bytes
+    if not use_cgroups:
+        yield resource.RLIMIT_DATA, data_limit(limits)
 
 
 def _landlock_rules(plan: Plan) -> int:

@@ -66,7 +66,7 @@ def build_template(in_user_namespace: bool = False) -> Template:
         try:
             os.close(reader)
             os.close(done_writer)
-            _assemble(in_user_namespace)
+            _become_template(in_user_namespace)
             os.write(writer, b"+")
             os.read(done_reader, 1)
         except BaseException as problem:  # noqa: BLE001 - the parent raises it again
@@ -94,10 +94,19 @@ def _copy_of(path: str, attributes: int, recursive: bool = False) -> int:
     return mount
 
 
-def _assemble(in_user_namespace: bool) -> None:
+def _become_template(in_user_namespace: bool) -> None:
     """In a process of its own: build the tree at STAGE and make it the root of this mount namespace."""
     syscalls.unshare(syscalls.CLONE_NEWNS)
     syscalls.mount("", "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
+    assemble(STAGE, in_user_namespace)
+    os.chdir(STAGE)
+    syscalls.pivot_root(".", ".")
+    syscalls.umount(".")
+    os.chdir("/")
+
+
+def assemble(stage: str, in_user_namespace: bool = False) -> None:
+    """Build the root folder of sandboxes at `stage`, in this (private) mount namespace. Raises OSError."""
     os.umask(0o022)
     copies = [("/usr", _copy_of("/usr", READ_ONLY, recursive=True))]
     copies += [(f"/dev/{name}", _copy_of(f"/dev/{name}", DEVICE)) for name in DEVICES]
@@ -113,30 +122,28 @@ def _assemble(in_user_namespace: bool) -> None:
     links = {f"/{name}": os.readlink(f"/{name}") for name in os.listdir("/") if _is_usr_link(f"/{name}")}
     empty = "tmpfs"
     flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
-    syscalls.mount(empty, STAGE, "tmpfs", flags, "size=8m,nr_inodes=4k,mode=755")
+    syscalls.mount(empty, stage, "tmpfs", flags, "size=8m,nr_inodes=4k,mode=755")
     for folder in ("/proc", "/tmp", "/mnt", "/opt", "/dev/shm", OWN_FOLDER, EMPTY_FOLDER, "/etc", "/usr"):  # noqa: S108
-        os.makedirs(STAGE + folder, 0o755, exist_ok=True)
-    os.symlink("/tmp", f"{STAGE}/var/tmp")  # noqa: S108
+        os.makedirs(stage + folder, 0o755, exist_ok=True)
+    for folder in ("/tmp", "/dev/shm"):  # noqa: S108 - runc gives what it mounts the mode of what was there
+        os.chmod(stage + folder, 0o1777)  # noqa: S103 - as /tmp is anywhere
+    os.symlink("/tmp", f"{stage}/var/tmp")  # noqa: S108
     for path, target in links.items():
-        os.symlink(target, STAGE + path)
+        os.symlink(target, stage + path)
     for path, content in files.items():
-        os.makedirs(os.path.dirname(STAGE + path), exist_ok=True)
-        with open(STAGE + path, "wb") as file:
+        os.makedirs(os.path.dirname(stage + path), exist_ok=True)
+        with open(stage + path, "wb") as file:
             file.write(content)
     for name, target in (("fd", "fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
-        os.symlink(f"/proc/self/{target}", f"{STAGE}/dev/{name}")
+        os.symlink(f"/proc/self/{target}", f"{stage}/dev/{name}")
     for path, mount in copies:
-        attach(mount, STAGE + path, folder=not path.startswith("/dev/"))
+        attach(mount, stage + path, folder=not path.startswith("/dev/"))
     for name in MASKED_BELOW_USR:
-        if os.path.isdir(f"{STAGE}/usr/{name}"):
-            attach(_copy_of(STAGE + EMPTY_FOLDER, READ_ONLY), f"{STAGE}/usr/{name}", folder=True)
+        if os.path.isdir(f"{stage}/usr/{name}"):
+            attach(_copy_of(stage + EMPTY_FOLDER, READ_ONLY), f"{stage}/usr/{name}", folder=True)
     if in_user_namespace:
-        attach(syscalls.open_tree("/proc", recursive=True), STAGE + OWN_FOLDER, folder=True)
-    syscalls.mount_setattr(syscalls.AT_FDCWD, STAGE, READ_ONLY)
-    os.chdir(STAGE)
-    syscalls.pivot_root(".", ".")
-    syscalls.umount(".")
-    os.chdir("/")
+        attach(syscalls.open_tree("/proc", recursive=True), stage + OWN_FOLDER, folder=True)
+    syscalls.mount_setattr(syscalls.AT_FDCWD, stage, READ_ONLY)
 
 
 def attach(mount: int, target: str, folder: bool) -> None:
@@ -271,11 +278,11 @@ class Bases:
         return opened
 
 
-def attach_from_disk(mount: OpenMount, stage: str, owner: int) -> None:
-    """In the sandbox's mount namespace: show the folder that is on a disk at the mount's target, and not the disk.
+def attach_from_disk(mount: OpenMount, stage: str, owner: int, target: str = "") -> None:
+    """In the sandbox's mount namespace: show the folder that is on a disk at the mount's target.
 
     The folder is made, as the uid `owner`'s, if it is missing; links on the disk, which only sandboxes have written,
-    are not followed.
+    are not followed. The disk itself is shown nowhere. `target` is where the mount's target is if not at its path.
     """
     syscalls.move_mount(mount.fd, stage)
     try:
@@ -290,7 +297,7 @@ def attach_from_disk(mount: OpenMount, stage: str, owner: int) -> None:
             os.close(top)
         copy = syscalls.open_tree("", folder)
         os.close(folder)
-        syscalls.move_mount(copy, mount.target)
+        syscalls.move_mount(copy, target or mount.target)
         os.close(copy)
     finally:
         syscalls.umount(stage)

@@ -16,15 +16,29 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
-from hearth.executor.sandbox import boxes, cgroups, facilities, inside, messages, netlink, root, syscalls, trees, userns
+from hearth.executor.sandbox import (
+    boxes,
+    cgroups,
+    facilities,
+    inside,
+    messages,
+    netlink,
+    oci_config,
+    root,
+    syscalls,
+    trees,
+    userns,
+)
 from hearth.executor.sandbox.boxes import Box
 from hearth.executor.sandbox.config import SpawnerConfig, spawner_config
 from hearth.executor.sandbox.disks import Disks
 from hearth.executor.sandbox.errands import Errands
 from hearth.executor.sandbox.later import Later, attach
 from hearth.executor.sandbox.messages import BadMessage
+from hearth.executor.sandbox.oci import LAUNCH_PIDS, Oci, start_guard
 from hearth.executor.sandbox.spares import Spares
 from hearth.executor.sandbox.spec import Network
 
@@ -55,6 +69,7 @@ class Spawner:
             self.cgroups = cgroups.Cgroups(config.group_name())
             self.cgroups.sweep()
             self.cgroups.prepare((os.getpid(), os.getppid()))
+        self.oci = Oci(config) if config.driver == "oci" else None  # first: what is opened later must be in its mounts
         self.bases = root.Bases(config)
         self.template = root.build_template(bool(config.outer_uids))
         self.seccomp = b"" if "seccomp" in config.weaken else facilities.seccomp_program()
@@ -90,6 +105,8 @@ class Spawner:
         if self.cgroups is not None:
             self.cgroups.sweep()
             self.cgroups.close()
+        if self.oci is not None:
+            self.oci.close()
 
     def _turn(self, timeout_s: float) -> None:
         for fd, _ in self.poll.poll(timeout_s):
@@ -236,7 +253,8 @@ class Spawner:
         try:
             if self.cgroups is not None:
                 limits = spec.limits
-                group = self.cgroups.create(spec.id, limits.memory_bytes, limits.cpus, limits.pids)
+                pids = limits.pids + (LAUNCH_PIDS if self.oci else 0)
+                group = self.cgroups.create(spec.id, limits.memory_bytes, limits.cpus, pids)
             plan = inside.Plan(
                 request=request,
                 uid=uid,
@@ -268,6 +286,7 @@ class Spawner:
         ours.setblocking(False)
         deadline = time.monotonic() + self.config.start_timeout_s
         box = Box(spec.id, message["seq"], uid, pid, pidfd, ours, group, spec.limits, spec.mount_point, deadline)
+        box.launching = self.oci is not None
         self.boxes[spec.id] = box
         self._watch(pidfd, lambda: self._on_exit(box))
         self._watch(ours.fileno(), lambda: self._on_report(box))
@@ -288,10 +307,10 @@ class Spawner:
         folder = self.cgroups.unified_folder(group) if self.cgroups is not None and group is not None else None
         group_fd = cgroups.cgroup_folder_fd(folder) if folder else -1
         try:
-            pid, pidfd = syscalls.clone(syscalls.CLONE_NEWPID, group_fd)
+            pid, pidfd = syscalls.clone(0 if self.oci else syscalls.CLONE_NEWPID, group_fd)
             if pid == 0:
                 os.close(ours.fileno())  # else the wait for the spawner's word would outlive the spawner
-                inside.run(plan, theirs)
+                (self.oci or inside).run(plan, theirs)
             return pid, pidfd
         finally:
             if group_fd >= 0:
@@ -316,7 +335,8 @@ class Spawner:
             elif not data:
                 self._unwatch(box.report.detach())
                 box.report = None
-                self._on_started(box)
+                if not box.launching:  # else this was only the start of runc
+                    self._on_started(box)
 
     def _on_started(self, box: Box) -> None:
         box.starting = False
@@ -329,6 +349,30 @@ class Spawner:
         else:
             box.problem = box.problem or "setup: the process ended"
             self._end(box)
+
+    def _on_launched(self, box: Box, status: int) -> bool:
+        """runc has ended: whether there is a sandbox now, whose first process is ours to wait for."""
+        assert self.oci is not None  # noqa: S101 - only then something is launched
+        self._on_report(box)
+        launcher = box.pidfd
+        box.launching = False
+        if status != 0 and box.entered:
+            box.problem = box.problem or self.oci.refused(box)
+        adopted = status == 0 and self.oci.adopt(box)
+        if box.group is not None:
+            box.group = cgroups.with_inner(box.group, oci_config.group_name(box.id), box.pid if adopted else 0)
+        if not adopted:
+            return False
+        self._unwatch(launcher)
+        self._watch(box.pidfd, lambda: self._on_exit(box))
+        if box.group is not None and self.cgroups is not None:
+            wide = replace(box.limits, pids=box.limits.pids + LAUNCH_PIDS)
+            try:
+                self.cgroups.retune(box.group, wide, box.limits)
+            except cgroups.CgroupError as problem:
+                box.problem = str(problem)
+        self._on_started(box)
+        return True
 
     # ------------------------------------------------------------------------------------------ end
 
@@ -349,7 +393,10 @@ class Spawner:
 
     def _on_exit(self, box: Box) -> None:
         """Collect the first process; by then no other process of its pid namespace is left."""
-        _, box.status = os.waitpid(box.pid, 0)
+        _, status = os.waitpid(box.pid, 0)
+        if box.launching and self._on_launched(box, status):
+            return
+        box.status = status
         self._on_report(box)
         self._unwatch(box.pidfd)
         if box.group is not None and self.cgroups is not None:
@@ -372,6 +419,8 @@ class Spawner:
             box.removals += 1
             if box.removals < boxes.REMOVALS_MAX:
                 return
+        if self.oci is not None:
+            self.oci.forget(box)
         del self.boxes[box.id]
         self.uids.give_back(box.uid)
         if box.announced:
@@ -437,6 +486,8 @@ def main() -> int:
         if config.outer_uids:
             userns.enter(config)
         lock = _lock(config)
+        if config.driver == "oci":
+            start_guard(config, lock)
         control.setblocking(False)
         spawner = Spawner(control, config)
     except (OSError, cgroups.CgroupError) as problem:
