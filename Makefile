@@ -29,7 +29,8 @@ check: setup-test ## format, lint, types, import rules and fast tests (under a m
 	@scripts/check $(T)
 
 test: check ## everything: `check`, then sandboxes, builds, official clients, crash tests
-	$(PYTEST) -m "slow or sandbox or network or clients" $(T)
+	$(PYTEST) -n 2 -m "slow and not (sandbox or network or clients)" $(T)
+	$(PYTEST) -m "sandbox or network or clients" $(T)
 
 isolation-report: setup-test ## the isolation cases on every driver of this machine, as a table: docs/isolation-report.md
 	PYTHONPATH=. HEARTH_ISOLATION_REPORT=$(CURDIR)/docs/isolation-report.md $(PYTEST) -q -p tests.sandbox.report \
