@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from hearth.runtimes.locations import CODE_INSIDE
 from tests.sandbox import modes, report
 from tests.sandbox.whole import HEALTHY, OTHER, PROBE_FILES, Platform
 from tests.support.api import create_function, execute, ok
@@ -198,6 +199,77 @@ def test_S5_a_changed_or_deleted_variable_is_gone_from_the_next_execution(platfo
     for _ in range(5):
         assert "COLOUR" not in platform.got("who", function="changing")["environment"]
     platform.assert_healthy()
+
+
+# ------------------------------------------------------------------------------------------------ S6
+
+
+def test_S6_a_prepared_sandbox_holds_no_secret_and_no_code_and_serves_one_function_only(platform: Platform) -> None:
+    """Sandboxes with a language running and nothing mounted are stems; the one with the secret is the control."""
+    platform.deploy(OTHER, {"main.py": HEALTHY})
+    platform.assert_healthy()
+    platform.got("who")
+    wait_for(lambda: stems(platform), 15, "a prepared sandbox")
+    filled = [pid for pid in platform.sandbox_processes() if CODE_INSIDE in readable(mounts_of(pid)).decode()]
+    assert any(holds(pid, platform.secret) for pid in filled), "control: the search finds it where it is"
+    prepared = stems(platform)
+    for pid in prepared:
+        root = Path(f"/proc/{pid}")
+        names = {item.partition(b"=")[0].decode() for item in readable(root / "environ").split(b"\0") if item}
+        assert names <= {"PATH", "HOME", "LANG", "LD_LIBRARY_PATH"}
+        assert not holds(pid, platform.secret)
+        assert list((root / f"root{CODE_INSIDE}").iterdir()) == list((root / "root/tmp").iterdir()) == []
+        sockets = [link for link in map(target_of, (root / "fd").iterdir()) if link.startswith("socket:")]
+        assert len(sockets) == 1, "the channel, and no connection"
+    uids = {os.stat(f"/proc/{pid}").st_uid for pid in prepared}
+    report.note({"prepared": len(prepared), "uids": sorted(uids)})
+    assert len(uids) == len(prepared), "each has an identity of its own"
+    platform.deploy(OTHER, {"main.py": HEALTHY})
+    platform.assert_healthy()
+    assert not any(holds(pid, platform.secret) for pid in stems(platform)), "none goes back to the stock after use"
+
+
+def mounts_of(pid: int) -> Path:
+    return Path(f"/proc/{pid}/mountinfo")
+
+
+def stems(platform: Platform) -> list[int]:
+    """The first processes of sandboxes that run a language's server and have been given no code."""
+    found = []
+    for pid in platform.sandbox_processes():
+        command = readable(Path(f"/proc/{pid}/cmdline"))
+        mounts = readable(mounts_of(pid)).decode()
+        if b"/shims/" in command and b"extract" not in command and mounts and CODE_INSIDE not in mounts:
+            found.append(pid)
+    return found
+
+
+def target_of(link: Path) -> str:
+    try:
+        return str(link.readlink())
+    except OSError:
+        return ""
+
+
+def holds(pid: int, text: str) -> bool:
+    """Whether a text is anywhere in the readable memory of a process."""
+    wanted = text.encode()
+    with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        for line in readable(Path(f"/proc/{pid}/maps")).decode().splitlines():
+            span, rights = line.split()[:2]
+            if rights[0] != "r" or line.endswith(("[vvar]", "[vsyscall]", "[vvar_vclock]")):
+                continue
+            start, end = (int(part, 16) for part in span.split("-"))
+            rest = b""
+            for at in range(start, end, 4 << 20):
+                try:
+                    data = rest + os.pread(memory.fileno(), min(4 << 20, end - at), at)
+                except OSError:
+                    break
+                if wanted in data:
+                    return True
+                rest = data[-len(wanted) :]
+    return False
 
 
 # ------------------------------------------------------------------------------------------------ S7, S8
