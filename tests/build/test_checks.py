@@ -63,7 +63,10 @@ def test_a_syntax_error_in_javascript_is_one_line_with_its_place(
     assert "\n" not in found
 
 
-def test_sparse_files_count_by_what_they_take_and_hard_links_once(tmp_path: Path) -> None:
+def test_sparse_files_count_by_what_they_take_and_hard_links_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk, "_deleted_but_open", lambda folders: 0)  # outside a sandbox those of others are seen
     with (tmp_path / "sparse").open("wb") as file:
         file.truncate(1 << 30)
     (tmp_path / "real").write_bytes(b"x" * 100_000)

@@ -178,5 +178,6 @@ def start_guard(config: SpawnerConfig, keep: int) -> None:
         poll.poll()
         if "cgroups" not in config.weaken:
             cgroups.Cgroups(config.group_name()).sweep()
+        shutil.rmtree(f"{PLACE}/{config.group_name()}", ignore_errors=True)
     finally:
         os._exit(0)
