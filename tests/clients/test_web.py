@@ -41,9 +41,6 @@ def functions(server: Server, node: str) -> None:
 def session(server: Server) -> str:
     """The secret of a session of a new user of the project."""
     with server.client() as client:
-        paths = ok(client.get("/openapi.json"))["paths"]
-        if "/v1/users/{userId}/sessions" not in paths:
-            pytest.skip("this server has no users")
         ok(client.post("/users", json={"userId": "webber", "email": "webber@example.com", "password": "long enough"}))
         return str(ok(client.post("/users/webber/sessions", json={}))["secret"])
 
