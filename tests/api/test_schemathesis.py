@@ -1,6 +1,6 @@
 """Anything the description allows, and much that it does not, sent to a real server by schemathesis.
 
-The server holds functions that run, so that more is reached than refusals. Bounded in time; the seed is fixed, so a
+The server holds functions that run, so that more is reached than refusals. Bounded in count; the seed is fixed, so a
 failure can be repeated, and is part of the printed report.
 """
 
@@ -26,8 +26,9 @@ COMMAND = Path(sys.executable).with_name("schemathesis")
 SEED = 20_261_124
 CODE = "def main(context):\n    return context.res.text('fine')\n"
 #: Left out: the contract answers an unknown method 404 `general_route_not_found`, not 405 (functions-api 1, check 2);
-#: and a request of right values may be refused for its meaning (ours: `described_values_are_accepted`).
-EXCLUDED = "unsupported_method,allow_header_conformance,positive_data_acceptance"
+#: and a request of right values may be refused for its meaning (ours: `described_values_are_accepted`), or because
+#: of something else that its body names (ours: `what_was_created_is_there`).
+EXCLUDED = "unsupported_method,allow_header_conformance,positive_data_acceptance,ensure_resource_availability"
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,9 @@ def fuzz(server: Server, known: dict[str, list[str]], folder: Path, document: di
     schema = folder / "document.json"
     schema.write_text(json.dumps(document))
     key = json.dumps(server.credentials["apiKey"])
-    (folder / "schemathesis.toml").write_text(f"[auth.openapi.Key]\napi_key = {key}\n")
+    (folder / "schemathesis.toml").write_text(
+        f"[auth.openapi.Key]\napi_key = {key}\n[phases.stateful.generation]\nmax-examples = 60\n"
+    )
     environment = {
         "SCHEMATHESIS_HOOKS": "tests.support.schemathesis_hooks",
         "PYTHONPATH": str(ROOT),
@@ -117,7 +120,7 @@ def test_the_server_does_what_its_description_says(server: Server, known: dict[s
         known,
         tmp_path,
         prepared(document),
-        *("--url", server.endpoint.removesuffix("/v1"), "--max-time", "95"),
+        *("--url", server.endpoint.removesuffix("/v1"), "--max-examples", "12"),
         *("--exclude-checks", EXCLUDED, "--header", "x-appwrite-response-format: 1.9.6"),
     )
 
@@ -136,7 +139,7 @@ def test_the_server_does_what_the_recorded_contract_says(
         known,
         tmp_path,
         prepared(document),
-        *("--url", server.endpoint, "--max-time", "35", "--phases", "coverage,fuzzing"),
+        *("--url", server.endpoint, "--max-examples", "12", "--phases", "coverage,fuzzing"),
         *("--checks", "not_a_server_error,response_schema_conformance"),
         *("--header", "x-appwrite-response-format: 1.8.0"),
     )

@@ -22,6 +22,7 @@ from hearth.runtimes.locations import SHIMS_FOLDER
 from hearth.store.files.local import LocalFiles
 from tests.support.git import GitServer, Repository, git_server, open_to_all
 from tests.support.server import server_folder
+from tests.support.uids import first_uid
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sandbox, pytest.mark.slow]
 
@@ -114,7 +115,7 @@ async def site(folder: Path) -> AsyncIterator[Site]:
                 server_uid=0,
                 server_gid=0,
                 read_only_bases=(str(SHIMS_FOLDER), str(folder / "mirror")),
-                uid_first=340_000,
+                uid_first=first_uid(40_000),
             )
         )
         keep = (sys.prefix, sys.base_prefix, str(Path(hearth.__file__).resolve().parents[1]))

@@ -25,6 +25,7 @@ from hearth.runtimes.packs import Packs
 from hearth.runtimes.registries import client_registries
 from hearth.store.files.local import LocalFiles
 from tests.support.archives import archive
+from tests.support.uids import first_uid
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sandbox, pytest.mark.slow]
 
@@ -107,7 +108,11 @@ async def site(tmp_path: Path, settings: BuildSettings) -> AsyncIterator[Site]:
     keep = (sys.prefix, sys.base_prefix, str(SHIMS.parents[2]))
     spawner = start_spawner(
         SpawnerConfig(
-            data_folder=str(data), server_uid=0, server_gid=0, read_only_bases=(str(SHIMS),), uid_first=330_000
+            data_folder=str(data),
+            server_uid=0,
+            server_gid=0,
+            read_only_bases=(str(SHIMS),),
+            uid_first=first_uid(30_000),
         )
     )
     gate = start_gate(GateConfig(uid=GATE_UID, gid=GATE_UID, keep=keep, registry_hosts=client_registries().hosts))

@@ -15,6 +15,7 @@ from hearth.executor.sandbox import syscalls
 from hearth.executor.sandbox.ns import NsDriver, NsSandbox
 from hearth.executor.sandbox.spec import Limits, Mount, Profile, SandboxExit, SandboxSpec
 from tests.sandbox import report
+from tests.support.uids import first_uid
 
 T = TypeVar("T")
 
@@ -22,7 +23,7 @@ PYTHON = "/usr/bin/python3"
 PROBE = Path(__file__).with_name("probe.py")
 PROBE_INSIDE = "/mnt/probe.py"
 LIMITS = Limits(memory_bytes=192 << 20, cpus=2.0)
-FIRST_UID, UIDS = 300_000, 500
+FIRST_UID, UIDS = first_uid(0), 500
 SERVER_UID = 61_000
 """The uid the server of these tests would run as; it owns what is in the data folder."""
 

@@ -9,9 +9,10 @@ from hearth.executor.sandbox.config import GateConfig, SpawnerConfig
 from hearth.executor.sandbox.launch import start_gate, start_spawner
 from hearth.executor.sandbox.ns import NsDriver
 from hearth.runtimes.locations import SHIMS_FOLDER
+from tests.support.uids import first_uid
 
 #: Away from the range of a server that may run on the same machine, and from that of the isolation tests.
-FIRST_UID = 410_000
+FIRST_UID = first_uid(110_000)
 GATE_UID = 61_300
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import schemathesis
 from hypothesis import strategies as st
+from schemathesis.specs.openapi.checks import ensure_resource_availability
 
 #: JSON object: name of a path parameter -> ids that exist on the server under test.
 KNOWN: dict[str, list[str]] = json.loads(os.environ.get("HEARTH_TEST_IDS", "{}"))
@@ -44,6 +45,13 @@ schemathesis.openapi.format(
     st.dictionaries(st.from_regex(r"[a-z][a-z0-9]{0,8}", fullmatch=True), st.text("abc 1"), max_size=3).map(json.dumps),
 )
 
+
+@schemathesis.serializer("application/gzip")
+def as_it_is(ctx: Any, value: Any) -> bytes:
+    """A source sent as the whole body: any bytes."""
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
 _REFUSED_PARAM = re.compile(r"Invalid `(\w+)` param")
 #: Resources whose schemas are exact, and what of them is refused for its meaning, beyond what a schema can say.
 _EXACT = ("functions", "deployments", "executions", "variables", "health")
@@ -77,6 +85,16 @@ def described_values_are_accepted(ctx: Any, response: Any, case: Any) -> None:
         return  # values that one answer hands to the next request are not made from its schema
     found = _REFUSED_PARAM.match(str(response.json().get("message", "")))
     assert found is None or found.group(1) in _BY_MEANING, response.json()["message"]
+
+
+@schemathesis.check
+def what_was_created_is_there(ctx: Any, response: Any, case: Any) -> bool | None:
+    """The stock check `ensure_resource_availability`, for requests without a body.
+
+    What a body names may be missing as well (a user to be made a member of a team that was just created), and a 404
+    about that says nothing about the created one.
+    """
+    return None if case.method.upper() not in ("GET", "DELETE") else ensure_resource_availability(ctx, response, case)
 
 
 @schemathesis.hook

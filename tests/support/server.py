@@ -19,6 +19,7 @@ from pathlib import Path
 import httpx
 
 from tests.support.leftovers import Footprint, footprint, mounts_below, processes_using
+from tests.support.uids import SERVER_RANGE
 
 HEARTH = Path(sys.executable).with_name("hearth")
 READY_WAIT_S = 60.0
@@ -62,7 +63,7 @@ class Server:
         self.log_path = folder / "server.log"
         self.port = free_port()
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("HEARTH_")}
-        self.environment |= {"HEARTH_ABUSE": "off", **(settings or {})}
+        self.environment |= {"HEARTH_ABUSE": "off", "HEARTH_UID_RANGE": SERVER_RANGE, **(settings or {})}
         self._process: subprocess.Popen[bytes] | None = None
         self._seen: list[Footprint] = []  # of the process that runs now
         self._ended: list[Footprint] = []  # of those before it
