@@ -2,9 +2,11 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
+import anyio
 import pytest
 from msgspec.structs import replace
 from sqlalchemy import text
@@ -18,8 +20,10 @@ from tests.support.many import copies
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 ROWS = 200_000
-#: Generous for a busy machine; reading all rows takes several times as long.
-FLAT_S = 0.1
+#: What a list may take of the time of reading all rows, measured in the same minute: a busy machine is no matter.
+FLAT_SHARE = 0.5
+#: Asked more often than an engine needs to go over to a plan made once for all values (PostgreSQL: after five times).
+TIMES = 10
 
 
 async def fill(store: SqlStore, rows: int) -> None:
@@ -65,20 +69,29 @@ QUERIES: dict[str, ListQuery] = {
 }
 
 
+async def best_time(work: Callable[[], Awaitable[object]], times: int) -> float:
+    """The best of the last half of many: a search through all rows is slow every time, a busy machine is not."""
+    taken = []
+    for _ in range(times):
+        began = time.perf_counter()
+        await work()
+        taken.append(time.perf_counter() - began)
+    return min(taken[times // 2 :])
+
+
 async def test_lists_stay_flat_with_200_000_rows(store: SqlStore) -> None:
     await fill(store, ROWS)
-    slow: dict[str, Any] = {}
-    async with store.view("p") as unit:
+    slow: dict[str, float] = {}
+    async with store.view("p") as unit, store._backend.reader.connect() as connection:
+        everything = text("SELECT count(*) FROM executions WHERE function_id = 'f' AND logs LIKE '%nobody wrote this%'")
+        whole = await best_time(lambda: connection.execute(everything), TIMES)
         for name, query in QUERIES.items():
-            times = []
-            for _ in range(5):
-                began = time.perf_counter()
-                page = await unit.executions.list("f", query, None)
-                times.append(time.perf_counter() - began)
+            page = await unit.executions.list("f", query, None)
             assert name.startswith("nothing has") or len(page.items) == 25
-            if min(times) > FLAT_S:  # the best: a search through all rows is slow every time, a busy machine is not
-                slow[name] = times
-        assert slow == {}
+            took = await best_time(partial(unit.executions.list, "f", query, None), TIMES)
+            if took > FLAT_SHARE * whole:
+                slow[name] = took
+        assert slow == {}, f"reading all rows takes {whole:.3f} s"
         # What a user may read among everybody's is searched for; it must stay bearable, not flat.
         began = time.perf_counter()
         page = await unit.executions.list("f", ListQuery(), ["any", "users", "user:u"])
@@ -132,6 +145,10 @@ async def test_the_log_of_sqlite_does_not_grow_without_end(tmp_path: Path, monke
         for number in range(3_000):
             await store.execution_log.record(execution(f"e{number}", logs="x" * 4_000))
             sizes.append((tmp_path / "hearth.db-wal").stat().st_size)
+            if number % 200 == 199:  # a disk that others keep busy gets the time that a checkpoint takes
+                with anyio.fail_after(30):
+                    while store._backend._commits >= 50:
+                        await anyio.sleep(0.01)
         # 3,000 records of 4 KB and their index pages would be over 50 MB.
         assert max(sizes) < 20_000_000
     assert not (tmp_path / "hearth.db-wal").exists()

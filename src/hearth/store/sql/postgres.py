@@ -63,6 +63,9 @@ def make_engine(url: URL, *, connections: int, read_only: bool = False) -> Async
             "server_settings": {
                 "application_name": "hearth",
                 "jit": "off",  # costs more than our short statements
+                # A plan for any value takes each status for as frequent as the others, and reads a whole function's
+                # executions to count the few that have a rare one.
+                "plan_cache_mode": "force_custom_plan",
                 # A server that was cut off must not hold locks for ever.
                 "idle_in_transaction_session_timeout": "60000",
                 "lock_timeout": "30000",
