@@ -151,3 +151,11 @@ WEBHOOKS = _collection(
     authUsername="auth_username",
     attempts="attempts",
 )
+
+INSTALLATIONS = _collection(
+    schema.installations,
+    search="search_words",
+    provider="provider",
+    organization="organization",
+    providerInstallationId="provider_installation_id",
+)

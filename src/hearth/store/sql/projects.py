@@ -9,14 +9,16 @@ from sqlalchemy import select, update
 
 from hearth.model.queries import ListQuery
 from hearth.model.resources import ApiKey, Platform, Project, Rule, Webhook
+from hearth.model.vcs import Installation
 from hearth.ports import Conflict, Page
 from hearth.store.sql import collections
 from hearth.store.sql.hosting import read_platform, read_rule
 from hearth.store.sql.pages import page_of
 from hearth.store.sql.rows import checked, reader, values_of
-from hearth.store.sql.schema import api_keys, deployments, platforms, projects, rules, webhooks
+from hearth.store.sql.schema import api_keys, deployments, installations, platforms, projects, rules, webhooks
 from hearth.store.sql.search import searchable
 from hearth.store.sql.session import Transactions
+from hearth.store.sql.vcs import read_installation
 from hearth.store.sql.webhooks import read_webhook
 
 _project = reader(Project)
@@ -75,6 +77,15 @@ class SqlProjects:
         async with self._transactions.view() as session:
             which = select(platforms).where(platforms.c.type == "web").order_by(platforms.c.sequence)
             return tuple(map(read_platform, await session.all(which)))
+
+    async def installations(self, provider: str, provider_installation_id: str = "") -> tuple[Installation, ...]:
+        """See the port."""
+        which = select(installations).where(installations.c.provider == provider)
+        if provider_installation_id:
+            which = which.where(installations.c.provider_installation_id == provider_installation_id)
+        async with self._transactions.view() as session:
+            rows = await session.all(which.order_by(installations.c.sequence))
+            return tuple(read_installation(session.cipher, row) for row in rows)
 
     async def webhooks(self) -> tuple[Webhook, ...]:
         """See the port."""

@@ -299,6 +299,64 @@ webhooks = Table(
     sqlite_autoincrement=True,
 )
 
+installations = Table(
+    "installations",
+    metadata,
+    _sequence(),
+    _text("id"),
+    _text("project_id"),
+    _moment("created_at"),
+    _moment("updated_at"),
+    _text("provider"),
+    _text("organization"),
+    _text("base_url"),
+    _text("provider_installation_id"),
+    Column("credentials", LargeBinary(), nullable=False),  # sealed, as are webhooks' secrets
+    Column("webhook_secret", LargeBinary(), nullable=False),  # sealed as well
+    _list("repositories"),
+    _text("created_by"),
+    # The words of organization, provider and host-side id, for the `search` parameter.
+    _text("search_words"),
+    UniqueConstraint("project_id", "id"),
+    Index(None, "provider", "provider_installation_id"),
+    sqlite_autoincrement=True,
+)
+
+repository_links = Table(
+    "repository_links",
+    metadata,
+    _sequence(),
+    _text("id"),
+    _text("project_id"),
+    _moment("created_at"),
+    _moment("updated_at"),
+    _text("function_id"),
+    _text("installation_id"),
+    _text("provider_repository_id"),
+    _list("pull_requests"),
+    _text("webhook_id"),
+    UniqueConstraint("project_id", "id"),
+    UniqueConstraint("project_id", "function_id"),
+    Index("ix_repository_links_of_a_repository", "project_id", "installation_id", "provider_repository_id"),
+    sqlite_autoincrement=True,
+)
+
+#: Where the branches of linked repositories stood when they were last acted on.
+repository_heads = Table(
+    "repository_heads",
+    metadata,
+    _sequence(),
+    _text("project_id"),
+    _text("installation_id"),
+    _text("provider_repository_id"),
+    _text("branch"),
+    _text("commit"),
+    UniqueConstraint(
+        "project_id", "installation_id", "provider_repository_id", "branch", name="uq_repository_heads_of_a_branch"
+    ),
+    sqlite_autoincrement=True,
+)
+
 #: What this database says about itself: `key_check` (see `keycheck`) and, on SQLite, `checkpoint` (see `sqlite`).
 facts = Table(
     "facts",

@@ -14,11 +14,13 @@ from hearth.ports import (
     ExecutionLog,
     Executions,
     Functions,
+    Installations,
     JobQueue,
     Keys,
     Memberships,
     Platforms,
     Projects,
+    RepositoryLinks,
     Rules,
     Sessions,
     Teams,
@@ -46,6 +48,7 @@ from hearth.store.sql.session import Cipher, Session, Transactions, translated
 from hearth.store.sql.sqlite import SqliteBackend
 from hearth.store.sql.teams import SqlMemberships, SqlTeams
 from hearth.store.sql.variables import SqlVariables
+from hearth.store.sql.vcs import SqlInstallations, SqlRepositoryLinks
 from hearth.store.sql.webhooks import SqlWebhooks
 
 INTENTS_FILE = "intents.log"
@@ -69,6 +72,8 @@ class SqlUnit:
         self.rules: Rules = SqlRules(session)
         self.platforms: Platforms = SqlPlatforms(session)
         self.webhooks: Webhooks = SqlWebhooks(session)
+        self.installations: Installations = SqlInstallations(session)
+        self.repository_links: RepositoryLinks = SqlRepositoryLinks(session)
         self.jobs: JobQueue = SqlJobs(session)
 
 

@@ -1,0 +1,1 @@
+"""Git hosts, one module each: what `hearth.ports.GitHost` asks for, at that kind of host."""
