@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Row, Select, and_, func, literal, or_, select, true, tuple_
+from sqlalchemy import ColumnElement, Row, Select, TextClause, and_, func, literal, or_, select, true, tuple_
 
 from hearth.model.queries import TOTAL_MAX, Filter, ListQuery, Order
 from hearth.ports import CursorNotFound, Page
@@ -27,14 +27,17 @@ async def page_of(
     scope: ColumnElement[bool],
     query: ListQuery,
     read: Callable[[Row[Any]], T],
+    implied: Sequence[TextClause] = (),
 ) -> Page[T]:
     """One page of the rows of `scope` that `query` asks for, and how many its filters match.
+
+    `implied` is what follows from the filters, in words that an index understands.
 
     Raises CursorNotFound when the cursor's document is not in `scope`, and refuses (`general_query_invalid`)
     what no database could take.
     """
     found = _found(collection, query.search)
-    matching = shown = and_(scope, where(query.filters, collection.attributes), found)
+    matching = shown = and_(scope, where(query.filters, collection.attributes), found, *implied)
     keys = [(_sortable(collection.attributes[order.attribute]), order.descending) for order in ordering(query)]
     beyond: ColumnElement[bool] = true()
     if query.cursor:
@@ -45,7 +48,7 @@ async def page_of(
             raise CursorNotFound(query.cursor)
         if not query.random:
             beyond = _beyond(keys, anchor, before=query.cursor_before)
-            shown = and_(scope, where(_not_implied(query, anchor[0]), collection.attributes), found)
+            shown = and_(scope, where(_not_implied(query, anchor[0]), collection.attributes), found, *implied)
     statement = select(*collection.table.columns).where(shown, beyond)
     rows = await session.all(_paged(statement, keys, query))
     if query.cursor_before and not query.random:
