@@ -341,6 +341,10 @@ def api_settings(settings: Settings) -> ApiSettings:
         region=settings.region,
         domain_target=api_domains(settings).target,
         source_max_bytes=settings.source_size_limit,
+        body_memory_max_bytes=settings.body_memory_mb * MIB,
+        uploads_at_once=settings.uploads_at_once,
+        allowed_origins=settings.origins,
+        trusted_proxies=settings.proxies,
     )
 
 

@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import ipaddress
 import os
 import tomllib
 import urllib.parse
@@ -45,6 +46,11 @@ def _setting(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def _words(text: str) -> list[str]:
+    """The parts of a comma list."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The settings of one server. Names are the flags' and, upper case with `HEARTH_`, the environment's."""
@@ -59,6 +65,12 @@ class Settings:
     functions_domain: str = _setting("functions.localhost", "any host below it is a function's domain")
     domain_target: str = _setting("", "comma list of names or addresses other domains must lead to")
     api_domain: str = _setting("", "comma list of the API's own names, which no project may take as a domain")
+    allowed_origins: str = _setting("", "comma list of host names whose web pages may call the API of every project")
+    trusted_proxies: str = _setting(
+        "127.0.0.1,::1", "comma list of addresses that may name the client they forward for"
+    )
+    body_memory_mb: int = _setting(512, "memory all request bodies together may take, MB", least=64)
+    uploads_at_once: int = _setting(64, "uploads being received at the same time", least=1)
     abuse: str = _setting("on", "rate limits of the contract", choices=("on", "off"))
     function_creations_per_day: int = _setting(0, "functions a project may create in 24 h, 0 = no limit", least=0)
     templates_url: str = _setting("https://github.com", "base of template repositories; also a file:/// folder")
@@ -105,7 +117,17 @@ class Settings:
     @property
     def weakened(self) -> frozenset[str]:
         """The facilities named by `weaken`."""
-        return frozenset(name.strip() for name in self.weaken.split(",") if name.strip())
+        return frozenset(_words(self.weaken))
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """The host names of `allowed_origins`."""
+        return frozenset(_words(self.allowed_origins.lower()))
+
+    @property
+    def proxies(self) -> frozenset[str]:
+        """The addresses of `trusted_proxies`, in the form peers are named."""
+        return frozenset(str(ipaddress.ip_address(address)) for address in _words(self.trusted_proxies))
 
     @property
     def uids(self) -> tuple[int, int]:
@@ -222,6 +244,15 @@ def _check(settings: Settings, problems: list[str]) -> None:
         problems.append("files_url: only the data folder is supported by this version; leave it empty")
     if settings.nats_url:
         problems.append("nats_url: this version runs on one machine only; leave it empty")
+    problems.extend(
+        f"allowed_origins: host names only, without scheme, port and path, not {origin!r}"
+        for origin in sorted(settings.origins)
+        if "/" in origin or ":" in origin
+    )
+    try:
+        _ = settings.proxies
+    except ValueError as error:
+        problems.append(f"trusted_proxies: {error}")
     try:
         first, last = settings.uids
     except ValueError:

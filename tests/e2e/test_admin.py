@@ -3,6 +3,7 @@
 import subprocess
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.support.api import create_function, deploy, execute, ok
@@ -71,3 +72,24 @@ def test_wrong_use_and_a_missing_server_are_said_in_a_line() -> None:
         alone = admin(server.data_dir, "maintenance")
         assert (alone.returncode, "No server works" in alone.stderr) == (1, True)
         server.start()
+
+
+def test_an_added_person_logs_in_to_the_console_and_sees_the_project() -> None:
+    with running_server() as server:
+        made = admin(server.data_dir, "create-user", "--email", "Second@example.org", "--role", "developer")
+        assert made.returncode == 0, made.stderr
+        password = made.stdout.split("password: ")[1].strip()
+        again = admin(server.data_dir, "create-user", "--email", "second@example.org")
+        assert (again.returncode, "logs in as second@example.org already" in again.stderr) == (1, True)
+        short = admin(server.data_dir, "create-user", "--email", "third@example.org", "--role", "king")
+        assert (short.returncode, "--role must be one of" in short.stderr) == (2, True)
+        console = {"x-appwrite-project": "console"}
+        with httpx.Client(base_url=server.endpoint) as browser:
+            session = browser.post(
+                "/account/sessions/email",
+                json={"email": "second@example.org", "password": password},
+                headers=console,
+            )
+            assert session.status_code == 201, session.text
+            seen = browser.get("/projects", headers=console).json()
+            assert [project["$id"] for project in seen["projects"]] == ["default"]

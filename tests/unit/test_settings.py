@@ -48,6 +48,8 @@ def test_a_config_file_that_is_not_toml_is_named(tmp_path: Path) -> None:
         ({"uid_range": "5-9"}, "uid_range"),
         ({"uid_range": "many"}, "uid_range"),
         ({"files_url": "s3://bucket"}, "files_url"),
+        ({"allowed_origins": "https://example.org"}, "allowed_origins"),
+        ({"trusted_proxies": "10.0.0.1,proxy"}, "trusted_proxies"),
         ({"nats_url": "nats://x"}, "nats_url"),
     ],
 )

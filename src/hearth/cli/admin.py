@@ -43,29 +43,29 @@ RESOURCE_TYPES = ("deployments", "executions", "functions", "variables")
 
 def maintenance(settings: Settings) -> int:
     """Have the running server remove, now, what is past its retention; wait until it has."""
-    return _run(settings, _maintenance)
+    return run_on_store(settings, _maintenance)
 
 
 def time_travel(settings: Settings, project_id: str, resource_type: str, resource_id: str, created_at: str) -> int:
     """Move the creation date of one resource, so that retention can be tried."""
     if resource_type not in RESOURCE_TYPES:
-        return _say(f"--resource-type must be one of {', '.join(RESOURCE_TYPES)}, not {resource_type}.", 2)
+        return say(f"--resource-type must be one of {', '.join(RESOURCE_TYPES)}, not {resource_type}.", 2)
     try:
         moment = times.truncate(times.parse(created_at))
     except ValueError:
-        return _say(f"--created-at must be an ISO 8601 date, not {created_at}.", 2)
+        return say(f"--created-at must be an ISO 8601 date, not {created_at}.", 2)
 
     async def move(store: Store) -> int:
         async with store.begin(project_id) as unit:
             if not await _set_created_at(unit, resource_type, resource_id, moment):
-                return _say(f"Project {project_id} has no such resource: {resource_type} {resource_id}.", EXIT_FAILED)
+                return say(f"Project {project_id} has no such resource: {resource_type} {resource_id}.", EXIT_FAILED)
         print(f"{resource_type} {resource_id}: created at {times.to_wire(moment)}")
         return 0
 
-    return _run(settings, move)
+    return run_on_store(settings, move)
 
 
-def _run(settings: Settings, work: Work) -> int:
+def run_on_store(settings: Settings, work: Work) -> int:
     try:
         identity = server_identity(settings)
         if not settings.data_dir.is_dir():
@@ -74,11 +74,11 @@ def _run(settings: Settings, work: Work) -> int:
             drop_privileges(*identity, kept_paths(settings))
         return asyncio.run(_with_store(settings, work))
     except NotAllowed as error:
-        return _say("\n".join(error.lines), EXIT_NOT_ALLOWED)
+        return say("\n".join(error.lines), EXIT_NOT_ALLOWED)
     except (KeyFileRefused, WrongKey, AddressRefused) as error:
-        return _say(str(error), EXIT_NOT_ALLOWED)
+        return say(str(error), EXIT_NOT_ALLOWED)
     except PlatformFault as error:
-        return _say(str(error), EXIT_FAILED)
+        return say(str(error), EXIT_FAILED)
 
 
 async def _with_store(settings: Settings, work: Work) -> int:
@@ -108,12 +108,12 @@ async def _maintenance(store: Store) -> int:
                 return 0
             waited = time.monotonic() - begun
             if found.status is JobStatus.DEAD:
-                return _say(f"The sweep failed: {found.error}", EXIT_FAILED)
+                return say(f"The sweep failed: {found.error}", EXIT_FAILED)
             if found.status is JobStatus.QUEUED and found.attempts == 0 and waited > PICKED_UP_WITHIN_S:
                 await store.jobs.cancel_of(job.kind, job.resource_id)
-                return _say("No server works on this data folder. Start it: it sweeps at its start.", EXIT_FAILED)
+                return say("No server works on this data folder. Start it: it sweeps at its start.", EXIT_FAILED)
             if waited > SWEEP_WAIT_S:
-                return _say(f"The sweep goes on in the server; waited {SWEEP_WAIT_S:g} s for it.", EXIT_FAILED)
+                return say(f"The sweep goes on in the server; waited {SWEEP_WAIT_S:g} s for it.", EXIT_FAILED)
             await asyncio.sleep(_POLL_S)
 
 
@@ -127,6 +127,6 @@ async def _set_created_at(unit: Unit, resource_type: str, resource_id: str, mome
     return await unit.variables.update(resource_id, created_at=moment) is not None
 
 
-def _say(text: str, code: int) -> int:
+def say(text: str, code: int) -> int:
     print(f"hearth: {text}", file=sys.stderr)
     return code

@@ -138,6 +138,38 @@ def maintenance(*, config: Config = None, flags: SettingFlags = None) -> int:
 
 
 @admin_app.command
+def create_user(
+    *,
+    email: str,
+    name: str = "",
+    role: str = "owner",
+    organization: str = "",
+    password_stdin: bool = False,
+    config: Config = None,
+    flags: SettingFlags = None,
+) -> int:
+    """Add somebody who may log in to the console, as a member of an organization; prints a password made for him.
+
+    Parameters
+    ----------
+    email:
+        his address, by which he logs in
+    name:
+        his name
+    role:
+        owner, developer or admin
+    organization:
+        id of the organization; left out, the one of the project `default`
+    password_stdin:
+        read the password from standard input instead of making one
+    """
+    from hearth.cli.people import create_user as run
+
+    password = sys.stdin.readline().rstrip("\n") if password_stdin else None
+    return run(_load(flags, config).settings, email, name, role, organization, password)
+
+
+@admin_app.command
 def time_travel(
     *,
     project_id: str,
