@@ -5,6 +5,8 @@ SHELL := /bin/bash
 
 HEARTH := .venv/bin/hearth
 PYTEST := .venv/bin/pytest
+# Tests that count what is on the machine (processes, mounts, control groups), or fill it: nothing may run beside them.
+ALONE := tests/sandbox tests/executor
 # Extra arguments for pytest, e.g. `make check T="-k pool"`.
 T ?=
 
@@ -29,8 +31,8 @@ check: setup-test ## format, lint, types, import rules and fast tests (under a m
 	@scripts/check $(T)
 
 test: check ## everything: `check`, then sandboxes, builds, official clients, crash tests
-	$(PYTEST) -n 2 -m "slow and not (sandbox or network or clients)" $(T)
-	$(PYTEST) -m "sandbox or network or clients" $(T)
+	$(PYTEST) -n 2 --dist loadfile -m "slow or sandbox or network or clients" $(ALONE:%=--ignore=%) $(T)
+	$(PYTEST) -m "slow or sandbox or network or clients" $(ALONE) $(T)
 
 isolation-report: setup-test ## the isolation cases on every driver of this machine, as a table: docs/isolation-report.md
 	PYTHONPATH=. HEARTH_ISOLATION_REPORT=$(CURDIR)/docs/isolation-report.md $(PYTEST) -q -p tests.sandbox.report \
