@@ -29,6 +29,7 @@ from hearth.model.resources import (
 from hearth.model.running import BuildRequest, BuildResult, InstanceTemplate, Invocation, Result
 from hearth.model.sources import Fetched, FetchRequest
 from hearth.model.statuses import DeploymentStatus, ExecutionStatus
+from hearth.model.streaming import HearLog, LogLines
 from hearth.model.vcs import (
     Branch,
     CloneSource,
@@ -554,6 +555,16 @@ class Executor(Protocol):
         came free within `wait_s`, Unavailable when none could be started. If cancelled, the instance is
         stopped, not reused.
         """
+
+    def follow_logs(self, function_id: str, hear: HearLog) -> Sequence[LogLines]:
+        """Let `hear` be told of each line that executions of a function log, as it comes.
+
+        Returns the lines of those that run now, from the first one of each on. All lines of an execution have been
+        told when its result is there, and they are the result's.
+        """
+
+    def unfollow_logs(self, function_id: str, hear: HearLog) -> None:
+        """Tell `hear` nothing more. Fine to call twice."""
 
     async def prepare(self, template: InstanceTemplate) -> None:
         """Make a deployment's code present, so that the first invocation need not wait for it."""

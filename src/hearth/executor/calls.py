@@ -3,12 +3,14 @@
 import asyncio
 import re
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from hearth.executor.actions import Member, Waiter
 from hearth.executor.logs import NATIVE_NOTICE, LogTail
 from hearth.executor.sandbox.spec import SandboxExit
 from hearth.model.resources import Header
 from hearth.model.running import Invocation, Outcome, Result
+from hearth.model.streaming import StreamReceiver
 
 TIMED_OUT = "Execution timed out."
 #: Response headers between a runtime and its executor; they never leave it (contract: functions-api 10.3).
@@ -41,18 +43,29 @@ class Ticket(Waiter):
     call_id: int = 0
 
 
+class Followed(Protocol):
+    """Whoever is told of a call's log as it grows (`live.CallLog`)."""
+
+    def advance(self, call: "Call", *, is_over: bool = False) -> None: ...
+
+
 class Call:
     """One request that an instance has accepted."""
 
     __slots__ = (
         "body",
+        "consumed",
         "deadline",
         "errors",
+        "followed",
         "has_native",
         "headers",
         "id",
         "is_cold",
+        "is_streamed",
         "logs",
+        "outstanding",
+        "receiver",
         "size",
         "started",
         "status",
@@ -74,6 +87,14 @@ class Call:
         self.body: list[bytes] = []
         self.size = 0
         self.timed_out = False
+        self.followed: Followed | None = None
+        self.receiver: StreamReceiver | None = None
+        """Who gets the body as it comes, once that has begun."""
+        self.is_streamed = False
+        self.outstanding = 0
+        """Bytes of a streamed body that the shim has sent beyond what it was told is consumed."""
+        self.consumed = 0
+        """Bytes consumed that the shim has not been told of."""
 
     def log(self, stream: str, text: bytes) -> None:
         """Take text of a log frame."""
@@ -83,10 +104,13 @@ class Call:
             self.errors.add_line(text)
         elif stream == "native":
             self.native(text)
+            return
         else:
             if self.logs is None:
                 self.logs = LogTail()
             self.logs.add_line(text)
+        if self.followed is not None:
+            self.followed.advance(self)
 
     def native(self, text: bytes) -> None:
         """Take output that did not come through context.log: announced once (contract: runtime-contract 4)."""
@@ -96,12 +120,19 @@ class Call:
             self.has_native = True
             self.logs.add_line(NATIVE_NOTICE)
         self.logs.add(text)
+        if self.followed is not None:
+            self.followed.advance(self)
 
-    def complete(self, now: float) -> Result:
-        """The result of an answer that has arrived whole."""
+    def complete(self, now: float, *, broken: bool = False) -> Result:
+        """The result of an answer that has arrived whole, or (`broken`) of a streamed one that the shim gave up."""
         invocation = self.ticket.invocation
+        if broken:
+            self.status, self.headers, self.body = 500, {}, []
         body = self.body
-        headers = self._checked_headers()
+        # The head of a streamed answer has been checked when it came.
+        headers = self.checked_headers() if self.receiver is None else ()
+        if self.followed is not None:
+            self.followed.advance(self, is_over=True)
         return Result(
             Outcome.TIMED_OUT if self.timed_out else Outcome.COMPLETED,
             self.status,
@@ -112,14 +143,19 @@ class Call:
             now - self.started,
             self.started - self.ticket.submitted,
             self.is_cold,
+            broken,
         )
 
     def failed(self, outcome: Outcome, reason: str, now: float, last_output: str = "", status: int = 500) -> Result:
         """The result of a run that never answered: what it logged so far, then `reason`, then what was output last."""
-        errors = self.errors or LogTail()
+        if self.errors is None:
+            self.errors = LogTail()
+        errors = self.errors
         errors.add_line(f"{reason}\n".encode())
         if last_output:
             errors.add_line(last_output.encode())
+        if self.followed is not None:
+            self.followed.advance(self, is_over=True)
         is_logged = self.ticket.invocation.logging
         return Result(
             outcome,
@@ -129,9 +165,10 @@ class Call:
             duration_s=now - self.started,
             queued_s=self.started - self.ticket.submitted,
             cold=self.is_cold,
+            broken=self.is_streamed,
         )
 
-    def _checked_headers(self) -> tuple[Header, ...]:
+    def checked_headers(self) -> tuple[Header, ...]:
         """The headers that may leave the executor; each dropped one is an error line."""
         checked: list[Header] = []
         size = 0

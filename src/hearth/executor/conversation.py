@@ -10,8 +10,10 @@ from typing import Protocol, cast
 from hearth.executor.actions import Member
 from hearth.executor.calls import TIMED_OUT, Call, Ended, Ticket
 from hearth.executor.limits import ExecutorLimits
+from hearth.executor.live import LiveLogs
 from hearth.executor.protocol import (
     BODY_PIECE_BYTES,
+    AckFrame,
     AssignFrame,
     BodyFrame,
     CancelFrame,
@@ -54,7 +56,12 @@ class Conversation(asyncio.Protocol):
     """Speaks to one shim. Given to the event loop as the protocol of the channel."""
 
     def __init__(
-        self, member: Member, limits: ExecutorLimits, monotonic: Callable[[], float], listener: Listener
+        self,
+        member: Member,
+        limits: ExecutorLimits,
+        monotonic: Callable[[], float],
+        live: LiveLogs,
+        listener: Listener,
     ) -> None:
         self.calls: dict[int, Call] = {}
         """Requests that run, by id."""
@@ -69,11 +76,14 @@ class Conversation(asyncio.Protocol):
         self._member = member
         self._limits = limits
         self._monotonic = monotonic
+        self._live = live
         self._listener = listener
         self._reader = FrameReader(self._on_frame)
         self._transport: asyncio.Transport | None = None
         self._abandoned: set[int] = set()
         """Requests nobody waits for: what the shim still says about them is no fault."""
+        self._stopping: dict[int, asyncio.TimerHandle] = {}
+        """Streamed responses nobody reads any more, until the shim has stopped them; the timer is its patience."""
         self._last_id = 0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
@@ -90,7 +100,13 @@ class Conversation(asyncio.Protocol):
 
     def assign(self, template: InstanceTemplate) -> None:
         """Give the shim its deployment; the only frame with secrets, sent once."""
-        frame = AssignFrame(template.environment, template.entrypoint, CODE_INSIDE, self._limits.concurrency)
+        frame = AssignFrame(
+            template.environment,
+            template.entrypoint,
+            CODE_INSIDE,
+            self._limits.concurrency,
+            self._limits.stream_window_bytes,
+        )
         cast("asyncio.Transport", self._transport).write(encode(frame))
 
     def take_over(self, transport: asyncio.Transport) -> None:
@@ -129,6 +145,7 @@ class Conversation(asyncio.Protocol):
         if self._member.slots > 1:
             deadline += self._limits.blocked_grace_s
         call = Call(id, ticket, now, deadline, ticket.had_to_wait and self._member.served == 1)
+        self._live.attach(call, self._member.template.function_id)
         ticket.call_id = id
         self.calls[id] = call
         try:
@@ -151,13 +168,15 @@ class Conversation(asyncio.Protocol):
 
     def native_output(self, data: bytes) -> None:
         """Output of the process or its children belongs to the one execution that runs, if there is one."""
-        if len(self.calls) == 1:
+        if len(self.calls) == 1 and not self._stopping:
             next(iter(self.calls.values())).native(data)
 
     def end(self, ended: Ended, last_output: str) -> None:
         """Answer what still runs with why it ended, and let go of the channel."""
         if self._timer is not None:
             self._timer.cancel()
+        for patience in self._stopping.values():
+            patience.cancel()
         now = self._monotonic()
         for call in self.calls.values():
             _answer(call, call.failed(ended.outcome, ended.reason, now, last_output))
@@ -176,6 +195,40 @@ class Conversation(asyncio.Protocol):
         if self.is_open:
             cast("asyncio.Transport", self._transport).write(encode(CancelFrame(call.id)))
         self._listener.on_released(False)
+
+    def consumed(self, call: Call, size: int) -> None:
+        """Whoever reads a streamed response has taken `size` bytes more. The shim is told now and then."""
+        call.consumed += size
+        if call.consumed * 4 < self._limits.stream_window_bytes or call.id not in self.calls or not self.is_open:
+            return
+        cast("asyncio.Transport", self._transport).write(encode(AckFrame(call.id, call.consumed)))
+        call.outstanding -= call.consumed
+        call.consumed = 0
+
+    def abort(self, call: Call, reason: str) -> None:
+        """Nobody reads a streamed response any more: the shim is to stop it, or else its instance ends."""
+        if self.calls.pop(call.id, None) is None:
+            return
+        _answer(call, call.failed(Outcome.CANCELED, reason, self._monotonic(), status=call.status))
+        if not self.is_open:
+            self._listener.on_released(False)
+            return
+        cast("asyncio.Transport", self._transport).write(encode(CancelFrame(call.id)))
+        self._stopping[call.id] = self._loop.call_later(self._limits.cancel_grace_s, self._on_unstopped, call.id)
+
+    def _on_stopped(self, id: int) -> None:
+        """The shim has stopped a request: its place is free again."""
+        self._stopping.pop(id).cancel()
+        self._listener.on_released(True)
+
+    def _on_unstopped(self, id: int) -> None:
+        """A request that was to stop goes on: its instance ends, as soon as no other request is in it."""
+        del self._stopping[id]
+        self._abandoned.add(id)
+        if self.calls:
+            self._listener.on_released(False)
+        else:
+            self._listener.on_broken("did not stop", None)
 
     def _finish(self, call: Call, result: Result, healthy: bool) -> None:
         if self.calls.pop(call.id, None) is None:
@@ -239,7 +292,12 @@ class Conversation(asyncio.Protocol):
             if call is not None:
                 if not call.status:
                     raise ProtocolError("a body before its response")
-                self._on_body(call, body, piece.more)
+                if piece.broken:
+                    self._on_broken_stream(call, piece.timed_out)
+                else:
+                    self._on_body(call, body, piece.more)
+            elif not piece.more and piece.id in self._stopping:
+                self._on_stopped(piece.id)
         else:
             self._on_start_frame(frame)
 
@@ -265,30 +323,72 @@ class Conversation(asyncio.Protocol):
         call.status = frame.status
         call.headers = frame.headers
         call.timed_out = frame.timed_out
+        if frame.stream:
+            call.is_streamed = True
+            receiver = call.ticket.invocation.receiver
+            if receiver is not None:
+                headers = call.checked_headers()
+                call.receiver = receiver
+                receiver.on_begin(call.status, headers, _StreamControl(self, call))
+                if call.id not in self.calls:
+                    return  # the receiver did not want it
         self._on_body(call, body, frame.more)
 
     def _on_body(self, call: Call, body: bytes, more: bool) -> None:
         call.size += len(body)
-        limit = self._limits.max_response_bytes
+        limits = self._limits
+        limit = limits.max_response_bytes if call.receiver is None else limits.max_stream_bytes
         now = self._monotonic()
-        if call.size > limit:
-            reason = f"The response body is larger than the limit of {limit} bytes."
+        if call.size > limit and (limit or call.receiver is None):
+            what = "response body" if call.receiver is None else "streamed response body"
+            reason = f"The {what} is larger than the limit of {limit} bytes."
             del self.calls[call.id]
             _answer(call, call.failed(Outcome.COMPLETED, reason, now))
             self._give_up(call, "response too large")
             return
         if body:
-            call.body.append(body)
+            if call.is_streamed:
+                call.outstanding += len(body)
+                if call.outstanding > limits.stream_window_bytes:
+                    raise ProtocolError("more of a streamed response than was asked for")
+            if call.receiver is not None:
+                call.receiver.on_body(body)
+            else:
+                call.body.append(body)
+                if call.is_streamed:
+                    self.consumed(call, len(body))
         if not more:
             if len(self.calls) == 1:
                 self._listener.read_output()  # what its child processes wrote before they ended is there by now
             self._finish(call, call.complete(now), not call.timed_out)
 
+    def _on_broken_stream(self, call: Call, timed_out: bool) -> None:
+        if not call.is_streamed:
+            raise ProtocolError("a broken body that is no stream")
+        call.timed_out = timed_out
+        self._finish(call, call.complete(self._monotonic(), broken=True), not timed_out)
+
     def _call(self, id: int) -> Call | None:
         call = self.calls.get(id)
-        if call is None and id not in self._abandoned:
+        if call is None and id not in self._abandoned and id not in self._stopping:
             raise ProtocolError("a reply to a request that is not running")
         return call
+
+
+class _StreamControl:
+    """What the receiver of one streamed response says back (`model.streaming.StreamControl`)."""
+
+    __slots__ = ("_call", "_conversation")
+
+    def __init__(self, conversation: Conversation, call: Call) -> None:
+        self._conversation = conversation
+        self._call = call
+
+    def consumed(self, size: int) -> None:
+        self._conversation.consumed(self._call, size)
+
+    def abort(self, reason: str) -> None:
+        self._conversation.abort(self._call, reason)
 
 
 def _write_long(transport: asyncio.Transport, frame: RequestFrame, body: bytes) -> None:

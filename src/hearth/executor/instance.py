@@ -6,17 +6,18 @@ Which request comes here is decided by the pool.
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import structlog
 
 from hearth.executor.actions import Member
-from hearth.executor.calls import Ended, Ticket, reason_of
+from hearth.executor.calls import Call, Ended, Ticket, reason_of
 from hearth.executor.code_cache import CodeCache
 from hearth.executor.conversation import Conversation
 from hearth.executor.limits import ExecutorLimits
+from hearth.executor.live import LiveLogs
 from hearth.executor.logs import decode
 from hearth.executor.run_specs import code_mount, instance_spec, run_limits
 from hearth.executor.sandbox.spec import Driver, Sandbox, SandboxExit, SandboxFailed
@@ -69,6 +70,7 @@ class Surroundings:
     stems: StemKeeper
     limits: ExecutorLimits
     monotonic: Callable[[], float]
+    live: LiveLogs = field(default_factory=LiveLogs)
 
 
 class Instance:
@@ -79,7 +81,7 @@ class Instance:
         self._around = surroundings
         self._owner = owner
         self._loop = asyncio.get_running_loop()
-        self._conversation = Conversation(member, surroundings.limits, surroundings.monotonic, self)
+        self._conversation = Conversation(member, surroundings.limits, surroundings.monotonic, surroundings.live, self)
         self._sandbox: Sandbox | None = None
         self._stem: StartedStem | None = None
         """A stem that is being made into this instance."""
@@ -97,6 +99,11 @@ class Instance:
 
     def __repr__(self) -> str:
         return f"<Instance {self.member.id} {self.member.state}, {len(self._conversation.calls)} running>"
+
+    @property
+    def calls(self) -> Iterable[Call]:
+        """The requests that run in it."""
+        return self._conversation.calls.values()
 
     # -------------------------------------------------------------------------------------------- its life
 

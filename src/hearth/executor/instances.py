@@ -9,6 +9,7 @@ from hearth.executor.calls import Ended, Ticket, failed_before_running
 from hearth.executor.instance import DELETED, STOPPED, Instance, Surroundings
 from hearth.executor.pool import Pool
 from hearth.model.refusals import Busy, Unavailable
+from hearth.model.streaming import HearLog, LogLines
 
 log = structlog.get_logger(__name__)
 
@@ -52,6 +53,15 @@ class Instances:
     def remove(self, deployment_id: str) -> None:
         """End the instances of a deployment now, with what runs in them; what waits for it fails."""
         self._act(self.pool.remove(deployment_id, DELETED, self._monotonic()))
+
+    def follow_logs(self, function_id: str, hear: HearLog) -> list[LogLines]:
+        """See `ports.Executor.follow_logs`."""
+        instances = [each for each in self._by_id.values() if each.member.template.function_id == function_id]
+        return self._around.live.follow(function_id, hear, [call for each in instances for call in each.calls])
+
+    def unfollow_logs(self, function_id: str, hear: HearLog) -> None:
+        """See `ports.Executor.unfollow_logs`."""
+        self._around.live.unfollow(function_id, hear)
 
     async def close(self, grace_s: float) -> None:
         """Refuse new requests, let running ones end for `grace_s` seconds, then end everything."""

@@ -82,6 +82,12 @@ class ExecutorLimits:
     """Requests at once in one instance, where the language allows it (Node, async Python)."""
     max_request_bytes: int = 20 * MIB  # contract: runtime-contract 9
     max_response_bytes: int = 20 * MIB
+    max_stream_bytes: int = 1_000_000_000
+    """Of a streamed response that is passed on as it comes; 0 = no limit."""
+    stream_window_bytes: int = 256 * 1024
+    """Of one streamed response, how much may be sent before the reader has taken it. At least 4 pieces."""
+    cancel_grace_s: float = 1.0
+    """How long a function whose streamed response nobody reads any more has to stop, before its instance is ended."""
     start_timeout_s: float = 15.0
     """From the start of a sandbox until its language server reports."""
     load_timeout_s: float = 30.0

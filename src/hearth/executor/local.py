@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Sequence
 
 from hearth.executor.calls import Ticket
 from hearth.executor.code_cache import CodeCache
@@ -12,6 +13,7 @@ from hearth.executor.sandbox.spec import Driver, SandboxFailed
 from hearth.executor.stem_keeper import StemKeeper
 from hearth.model.refusals import PlatformFault, Unavailable
 from hearth.model.running import InstanceTemplate, Invocation, Outcome, Result
+from hearth.model.streaming import HearLog, LogLines
 from hearth.ports import Clock, FileNotStored, Files
 from hearth.runtimes.packs import Packs
 
@@ -71,6 +73,14 @@ class LocalExecutor:
     async def invoke(self, invocation: Invocation) -> Result:
         """Run one request in an instance and return what the function did (see `ports.Executor.invoke`)."""
         return await self.submit(invocation)
+
+    def follow_logs(self, function_id: str, hear: HearLog) -> Sequence[LogLines]:
+        """Let `hear` be told of each line of a function's executions (see `ports.Executor.follow_logs`)."""
+        return self._instances.follow_logs(function_id, hear)
+
+    def unfollow_logs(self, function_id: str, hear: HearLog) -> None:
+        """Tell `hear` nothing more. Fine to call twice."""
+        self._instances.unfollow_logs(function_id, hear)
 
     async def prepare(self, template: InstanceTemplate) -> None:
         """Unpack a deployment's code and have a stem cell for it. Raises Unavailable when the code is not to be had."""

@@ -12,24 +12,38 @@ NATIVE_NOTICE = b"Native logs detected. Use context.log() or context.error() for
 class LogTail:
     """The end of one log stream, as UTF-8 bytes of any cut."""
 
-    __slots__ = ("_data", "_is_cut")
+    __slots__ = ("_cut_bytes", "_cut_lines", "_data")
 
     def __init__(self) -> None:
         self._data = bytearray()
-        self._is_cut = False
+        self._cut_bytes = 0
+        self._cut_lines = 0
 
     def add(self, text: bytes) -> None:
         """Append a piece of text."""
         self._data += text
         if len(self._data) > _KEPT_BYTES + _SLACK_BYTES:
-            del self._data[: len(self._data) - _KEPT_BYTES]
-            self._is_cut = True
+            cut = len(self._data) - _KEPT_BYTES
+            self._cut_lines += self._data.count(b"\n", 0, cut)
+            self._cut_bytes += cut
+            del self._data[:cut]
 
     def add_line(self, text: bytes) -> None:
         """Append whole lines; they start on a line of their own."""
         if self._data and self._data[-1] != 10:
             self._data += b"\n"
         self.add(text)
+
+    def end(self, *, whole_lines: bool) -> int:
+        """The position (bytes since the beginning) after the text so far, or after its last whole line."""
+        return self._cut_bytes + (self._data.rfind(b"\n") + 1 if whole_lines else len(self._data))
+
+    def lines(self, start: int, stop: int) -> tuple[int, tuple[str, ...]]:
+        """The lines between two positions, as they are in the final text, and the number of the first of them."""
+        begin = max(0, start - self._cut_bytes)
+        text = decode(self._data[begin : max(0, stop - self._cut_bytes)])
+        first = 1 + self._cut_lines + self._data.count(b"\n", 0, begin)
+        return first, tuple(text.removesuffix("\n").split("\n")) if text else ()
 
     def text(self, kind: str) -> str:
         """The final text, ending in a newline unless empty. `kind` is `Logs` or `Errors`, for the warning line."""
@@ -38,7 +52,7 @@ class LogTail:
         if self._data[-1] != 10:
             self._data += b"\n"
         text = decode(self._data)
-        if not self._is_cut and len(text) <= LOG_MAX_CHARS:
+        if not self._cut_bytes and len(text) <= LOG_MAX_CHARS:
             return text
         warning = f"[WARNING] {kind} truncated. The output exceeded {LOG_MAX_CHARS} characters.\n"
         return warning + text[-(LOG_MAX_CHARS - len(warning)) :]

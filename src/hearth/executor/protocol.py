@@ -28,6 +28,8 @@ class AssignFrame(msgspec.Struct, tag_field="type", tag="assign", gc=False):
     entrypoint: str
     code: str
     concurrency: int
+    window: int
+    """Bytes of a streamed body that may be sent before an `ack`."""
 
 
 class RequestFrame(msgspec.Struct, tag_field="type", tag="request", gc=False):
@@ -42,17 +44,28 @@ class RequestFrame(msgspec.Struct, tag_field="type", tag="request", gc=False):
     more: bool
 
 
-class BodyFrame(msgspec.Struct, tag_field="type", tag="body", gc=False):
+class BodyFrame(msgspec.Struct, tag_field="type", tag="body", gc=False, omit_defaults=True):
     """Both directions: a further piece of a body; the last one has `more` false."""
 
     id: int
     more: bool
+    broken: bool = False
+    """From a shim, with the last piece of a streamed response: it did not come to its end."""
+    timed_out: bool = False
+    """The shim gave up waiting for the rest, as in `response`."""
 
 
 class CancelFrame(msgspec.Struct, tag_field="type", tag="cancel", gc=False):
     """host -> shim: nobody waits for this request any more. It is not answered."""
 
     id: int
+
+
+class AckFrame(msgspec.Struct, tag_field="type", tag="ack", gc=False):
+    """host -> shim: `size` bytes more of a streamed response have been taken by whoever reads it."""
+
+    id: int
+    size: int
 
 
 class ReadyFrame(msgspec.Struct, tag_field="type", tag="ready", gc=False):
@@ -90,10 +103,12 @@ class ResponseFrame(msgspec.Struct, tag_field="type", tag="response", gc=False):
     more: bool
     timed_out: bool = False
     """The shim gave up waiting for the handler, which may still be running."""
+    stream: bool = False
+    """The handler streams the body: its pieces are sent as they come, within the window."""
 
 
 FromShim = ReadyFrame | LoadedFrame | LoadFailedFrame | LogFrame | ResponseFrame | BodyFrame
-FromHost = AssignFrame | RequestFrame | BodyFrame | CancelFrame
+FromHost = AssignFrame | RequestFrame | BodyFrame | CancelFrame | AckFrame
 
 _encode_header = msgspec.json.Encoder().encode
 _decode_from_shim: Callable[[bytes | memoryview], FromShim] = msgspec.json.Decoder(FromShim).decode

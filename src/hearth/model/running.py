@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from hearth.model.resources import Header
+from hearth.model.streaming import StreamReceiver
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,8 @@ class InstanceTemplate:
 class Invocation:
     """One request for a function: which instance may serve it, and what it is to be given.
 
-    `timeout_s` counts from the moment an instance accepts; `wait_s` bounds the wait for an instance.
+    `timeout_s` counts from the moment an instance accepts; `wait_s` bounds the wait for an instance. `receiver` takes
+    the response if the function streams it; without one a streamed response is collected like any other.
     """
 
     execution_id: str
@@ -68,6 +70,7 @@ class Invocation:
     timeout_s: float
     wait_s: float
     logging: bool = True
+    receiver: StreamReceiver | None = None
 
 
 class Outcome(StrEnum):
@@ -81,6 +84,8 @@ class Outcome(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     CRASHED = "crashed"
     """The process ended by itself or by a signal while it had the request."""
+    CANCELED = "canceled"
+    """Whoever read the streamed response left; the function was stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,7 @@ class Result:
     """What came back from one run. `headers` are the function's own, names lower-case, in order.
 
     `duration_s` counts from the moment an instance accepted; `queued_s` is the wait before. `logs` and
-    `errors` are whole texts with a newline after each line.
+    `errors` are whole texts with a newline after each line. The body is empty where a receiver took it.
     """
 
     outcome: Outcome
@@ -100,6 +105,8 @@ class Result:
     duration_s: float = 0.0
     queued_s: float = 0.0
     cold: bool = False
+    broken: bool = False
+    """A response that the function streamed did not come to its end, for whatever reason."""
 
 
 @dataclass(frozen=True, slots=True)

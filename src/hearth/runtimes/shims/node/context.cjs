@@ -8,13 +8,20 @@ class Request {
   #frame;
   #body;
   #enforced;
+  #signal;
   #headers = null;
   #address = null;
 
-  constructor(frame, body, enforced) {
+  constructor(frame, body, enforced, signal) {
     this.#frame = frame;
     this.#body = body;
     this.#enforced = enforced;
+    this.#signal = signal;
+  }
+
+  /** An AbortSignal that fires when the execution is canceled or times out; undefined where Node has none. */
+  get signal() {
+    return this.#signal();
   }
 
   get bodyBinary() {
@@ -129,6 +136,7 @@ const response = Object.freeze({
     statusCode,
     headers: { ...headers, 'content-type': 'application/json' },
   }),
+  stream: (source, statusCode = 200, headers = {}) => ({ stream: source, statusCode, headers }),
   empty: () => ({ body: Buffer.alloc(0), statusCode: 204, headers: {} }),
   redirect: (url, statusCode = 301, headers = {}) => ({
     body: Buffer.alloc(0),

@@ -6,15 +6,17 @@ const channel = require('./channel.cjs');
 const { Request, response, responseHeaders, toBytes } = require('./context.cjs');
 const { load, LoadFailed } = require('./load.cjs');
 const logging = require('./logging.cjs');
+const { Outflow, iterate, sourceOf } = require('./stream.cjs');
 
 const RETURN_MISSING = 'Return statement missing. return context.res.empty() if no response is expected.';
 const RETURN_INVALID = 'Return value invalid. Return the result of one of the context.res methods.';
 const TIMED_OUT = 'Execution timed out.';
 const NO_BYTES = Buffer.alloc(0);
 const EMPTY_500 = { body: NO_BYTES, statusCode: 500, headers: {} };
-// The first lines of an execution leave at once, so that a handler that then blocks or dies has been heard; a flood
-// is gathered into larger frames.
+// The first lines of an execution leave at once, so that a handler that then blocks or dies has been heard, and so does
+// a line after a pause; a flood is gathered into larger frames.
 const DIRECT_LINES = 32;
+const PAUSE_MS = 50;
 const BATCH_BYTES = 16 * 1024;
 const LOG_FRAME_BYTES = 512 * 1024;
 
@@ -22,6 +24,7 @@ const exitProcess = process.exit.bind(process);
 const running = new Map();
 let handler = null;
 let enforcedHeaders = {};
+let streamWindow = 0;
 
 /** One request from its first frame to its response. */
 class Execution {
@@ -31,6 +34,9 @@ class Execution {
     this.parts = [];
     this.isOpen = true;
     this.lines = 0;
+    this.flushedAt = 0;
+    this.outflow = null;
+    this.aborter = null;
     this.pending = [];
     this.pendingBytes = 0;
     this.flushSoon = null;
@@ -44,6 +50,7 @@ class Execution {
     else this.pending.push({ stream, text });
     this.pendingBytes += text.length;
     if (++this.lines <= DIRECT_LINES || this.pendingBytes >= BATCH_BYTES) this.flush();
+    else if (Date.now() - this.flushedAt >= PAUSE_MS) this.flush();
     else if (this.flushSoon === null) this.flushSoon = setImmediate(() => this.flush());
   }
 
@@ -68,7 +75,9 @@ class Execution {
 
   flush() {
     const bytes = this.takePending();
-    if (bytes !== null) channel.sendRaw(bytes);
+    if (bytes === null) return;
+    channel.sendRaw(bytes);
+    if (this.lines > DIRECT_LINES) this.flushedAt = Date.now();
   }
 
   error(text) {
@@ -79,7 +88,7 @@ class Execution {
     const seconds = this.frame.timeout;
     this.timer = setTimeout(() => this.timeOut(), seconds * 1000);
     const context = {
-      req: new Request(this.frame, joined(this.parts), enforcedHeaders),
+      req: new Request(this.frame, joined(this.parts), enforcedHeaders, () => this.signal()),
       res: response,
       log: (...values) => this.write('log', `${logging.line(values)}\n`),
       error: (...values) => this.write('error', `${logging.line(values)}\n`),
@@ -108,7 +117,26 @@ class Execution {
 
   timeOut() {
     this.error(TIMED_OUT);
-    this.answer(EMPTY_500, true);
+    this.aborter?.abort();
+    if (this.outflow === null) this.answer(EMPTY_500, true);
+    else this.endStream({ broken: true, timed_out: true });
+  }
+
+  /** Made only for those who ask for it. */
+  signal() {
+    if (this.aborter === null && typeof AbortController !== 'undefined') {
+      this.aborter = new AbortController();
+      if (!this.isOpen) this.aborter.abort();
+    }
+    return this.aborter?.signal;
+  }
+
+  /** Nobody waits for this any more. */
+  cancel() {
+    if (!this.isOpen) return;
+    this.close();
+    this.aborter?.abort();
+    this.outflow?.stop();
   }
 
   finish(output) {
@@ -134,12 +162,43 @@ class Execution {
     if (!Number.isInteger(status) || status < 100 || status > 999) {
       throw new RangeError(`Invalid status code: ${output.statusCode}`);
     }
-    const body = toBytes(output.body);
     const headers = responseHeaders(output.headers);
+    const source = sourceOf(output);
+    if (source !== undefined) {
+      logging.executions.run(this, () => this.beginStream(status, headers, source));
+      return;
+    }
+    const body = toBytes(output.body);
     this.close();
     const header = { type: 'response', id: this.id, status, headers, more: false };
     if (isTimeout) header.timed_out = true;
     channel.sendResponse(header, body, this.takePending());
+  }
+
+  /** Answer with the head, then with the pieces that `source` gives. Throws if it cannot give any. */
+  beginStream(status, headers, source) {
+    const outflow = new Outflow(this.id, streamWindow, iterate(source), () => this.flush());
+    this.outflow = outflow;
+    this.flush();
+    channel.send({ type: 'response', id: this.id, status, headers, more: true, stream: true });
+    outflow.run().then(
+      () => this.endStream({}),
+      (problem) => {
+        this.error(logging.textOf(problem));
+        this.endStream({ broken: true });
+      },
+    );
+  }
+
+  /** The last frame of a streamed response, also of one that was canceled: its source has stopped. */
+  endStream(how) {
+    const outflow = this.outflow;
+    if (outflow === null) return;
+    this.outflow = null;
+    if (outflow.isOpen && how.timed_out) outflow.stop();
+    this.flush();
+    this.close();
+    channel.send({ type: 'body', id: this.id, more: false, ...how });
   }
 
   close() {
@@ -183,6 +242,7 @@ function reportFatal(text) {
 
 async function assign(frame) {
   Object.assign(process.env, frame.environment);
+  streamWindow = frame.window;
   try {
     const enforced = JSON.parse(process.env.OPEN_RUNTIMES_HEADERS || '{}');
     for (const [name, value] of Object.entries(enforced)) enforcedHeaders[name.toLowerCase()] = `${value}`;
@@ -207,7 +267,9 @@ function onFrame(frame, body) {
     execution.parts.push(body);
     if (!frame.more) execution.begin();
   } else if (frame.type === 'cancel') {
-    running.get(frame.id)?.close();
+    running.get(frame.id)?.cancel();
+  } else if (frame.type === 'ack') {
+    running.get(frame.id)?.outflow?.acknowledge(frame.size);
   } else if (frame.type === 'assign') {
     reportReady();
     assign(frame);

@@ -127,6 +127,9 @@ class Response:
         typed = {**(headers or {}), "content-type": "application/json"}
         return {"body": _compact(obj).encode(), "statusCode": statusCode, "headers": typed}
 
+    def stream(self, source: Any, statusCode: int = 200, headers: Mapping[str, Any] | None = None) -> Output:
+        return {"stream": source, "statusCode": statusCode, "headers": headers or {}}
+
     def empty(self) -> Output:
         return {"body": b"", "statusCode": 204, "headers": {}}
 

@@ -7,9 +7,11 @@ Standard library only, Python >= 3.9. The helper modules carry a prefix so that 
 
 from __future__ import annotations
 
+import _thread
 import contextvars
 import os
 import sys
+import time
 from types import ModuleType
 
 TYPE_CHECKING = False  # `typing` costs milliseconds at start-up
@@ -27,10 +29,12 @@ if _FOLDER not in sys.path:
 if TYPE_CHECKING:
     from hearth.runtimes.shims.python import hearth_channel as channel
     from hearth.runtimes.shims.python import hearth_output as output
+    from hearth.runtimes.shims.python import hearth_stream as stream
     from hearth.runtimes.shims.python.hearth_context import Request, Response, response_headers, to_bytes
 else:
     import hearth_channel as channel
     import hearth_output as output
+    import hearth_stream as stream
     from hearth_context import Request, Response, response_headers, to_bytes
 
 sys.path.remove(_FOLDER)
@@ -40,24 +44,26 @@ RETURN_INVALID = "Return value invalid. Return the result of one of the context.
 SIGNATURE_INVALID = "Function signature invalid. Did you forget to export a 'main' function?"
 TIMED_OUT = "Execution timed out."
 LOAD_ERROR_MAX_CHARS = 100_000
-CO_COROUTINE = 0x80  # inspect.CO_COROUTINE
+CO_ASYNC = 0x80 | 0x200  # inspect.CO_COROUTINE, inspect.CO_ASYNC_GENERATOR
 #: Needed for loading code, for `async def` handlers, and for telling what went wrong.
 WARM_MODULES = ("importlib.util", "inspect", "site", "traceback", "asyncio")
-# The first lines of an execution leave at once, so that a handler that then blocks or dies has been heard; a flood
-# is gathered into larger frames.
+# The first lines of an execution leave at once, so that a handler that then blocks or dies has been heard, and so does
+# a line after a pause; a flood is gathered into larger frames, which a thread sends where no further line does.
 DIRECT_LINES = 32
+PAUSE_S = 0.05
 BATCH_BYTES = 16 * 1024
 LOG_FRAME_BYTES = 512 * 1024
 
 _current: contextvars.ContextVar[Execution | None] = contextvars.ContextVar("execution", default=None)
 _running: dict[int, Execution] = {}
 _response = Response()
+_stream_window = 0
 
 
 class Execution:
     """One request from its first frame to its response."""
 
-    __slots__ = ("_lines", "_pending", "_stream", "frame", "id", "is_open", "parts", "task")
+    __slots__ = ("_flushed_at", "_lines", "_pending", "_stream", "frame", "id", "is_open", "outflow", "parts", "task")
 
     def __init__(self, frame: channel.Header, body: bytes) -> None:
         self.frame = frame
@@ -68,6 +74,8 @@ class Execution:
         self._stream = ""
         self._pending = b""
         self._lines = 0
+        self._flushed_at = 0.0
+        self.outflow: stream.Outflow | None = None
 
     def write(self, stream: str, data: bytes) -> None:
         """Add `data` (whole lines, or any piece of native output) to one of the log streams."""
@@ -79,9 +87,12 @@ class Execution:
             self._stream = stream
             self._pending = self._pending + data if self._pending else data
             if len(self._pending) < BATCH_BYTES:
-                if not data.endswith(b"\n") or self._lines >= DIRECT_LINES:
+                if not data.endswith(b"\n"):
                     return
                 self._lines += 1
+                if self._lines > DIRECT_LINES and time.monotonic() - self._flushed_at < PAUSE_S:
+                    _flush_soon()
+                    return
             self.flush()
 
     def native(self, data: bytes) -> None:
@@ -101,9 +112,12 @@ class Execution:
         return b"".join([channel.frame(header, data[at : at + LOG_FRAME_BYTES]) for at in pieces])
 
     def flush(self) -> None:
-        pending = self.take_pending()
-        if pending:
-            channel.write(pending)
+        with channel.lock:
+            pending = self.take_pending()
+            if pending:
+                channel.write(pending)
+                if self._lines >= DIRECT_LINES:
+                    self._flushed_at = time.monotonic()
 
     def context(self) -> Context:
         parts = self.parts
@@ -120,9 +134,7 @@ class Execution:
             self.answer(500, {}, b"")
         else:
             try:
-                status = int(result.get("statusCode", 200))
-                if not 100 <= status <= 999:
-                    raise ValueError(f"Invalid status code: {status}")
+                status = valid_status(result.get("statusCode", 200))
                 headers = response_headers(result.get("headers"))
                 body = to_bytes(result.get("body", b""))
             except Exception as problem:
@@ -130,14 +142,44 @@ class Execution:
             else:
                 self.answer(status, headers, body)
 
+    def begin_stream(self, result: Any, source: Any) -> tuple[stream.Outflow, Any, Any]:
+        """Answer with the head; returns what carries the pieces, and where they come from (plain or async).
+
+        Raises for a result that cannot be sent.
+        """
+        status, headers = 200, response_headers(None)
+        if isinstance(result, dict):
+            status = valid_status(result.get("statusCode", 200))
+            headers = response_headers(result.get("headers"))
+        plain, later = stream.iterate(source)
+        outflow = stream.Outflow(self.id, _stream_window, self.flush)
+        outflow.begin(status, headers)
+        self.outflow = outflow
+        return outflow, plain, later
+
+    def end_stream(self, broken: bool = False, timed_out: bool = False) -> None:
+        """The last frame of a streamed response."""
+        with channel.lock:
+            outflow, self.outflow = self.outflow, None
+            if outflow is not None:
+                outflow.end(broken, timed_out)
+                outflow.stop()
+                self.close()
+
     def fail(self, problem: BaseException) -> None:
         """Answer for a handler that raised."""
         self.error(output.describe(problem))
-        self.answer(500, {}, b"")
+        if self.outflow is not None:
+            self.end_stream(broken=True)
+        else:
+            self.answer(500, {}, b"")
 
     def time_out(self) -> None:
         self.error(TIMED_OUT)
-        self.answer(500, {}, b"", timed_out=True)
+        if self.outflow is not None:
+            self.end_stream(broken=True, timed_out=True)
+        else:
+            self.answer(500, {}, b"", timed_out=True)
 
     def answer(self, status: int, headers: Any, body: bytes, timed_out: bool = False) -> None:
         with channel.lock:
@@ -152,6 +194,39 @@ class Execution:
     def close(self) -> None:
         self.is_open = False
         _running.pop(self.id, None)
+
+
+def valid_status(given: Any) -> int:
+    """The status code of an answer. Raises ValueError for what is none."""
+    status = int(given)
+    if not 100 <= status <= 999:
+        raise ValueError(f"Invalid status code: {status}")
+    return status
+
+
+_flusher: Any | None = None
+"""Locked while no flush is asked for; None until one is: most instances never need the thread."""
+
+
+def _flush_soon() -> None:
+    """Let what is gathered leave within PAUSE_S, whatever the handler does meanwhile."""
+    global _flusher
+    if _flusher is None:
+        _flusher = _thread.allocate_lock()
+        _flusher.acquire()
+        _thread.start_new_thread(_flush_late, (_flusher,))
+    if _flusher.locked():
+        _flusher.release()
+
+
+def _flush_late(asked: Any) -> None:
+    while True:
+        asked.acquire()
+        time.sleep(PAUSE_S)
+        with channel.lock:
+            waiting = list(_running.values())
+        for execution in waiting:
+            execution.flush()
 
 
 class Context:
@@ -261,6 +336,8 @@ def _extend_path(code: str, entry_folder: str) -> None:
 
 def assign(frame: channel.Header) -> Handler | None:
     """Take the one deployment of this instance; None if its code could not be loaded."""
+    global _stream_window
+    _stream_window = frame["window"]
     os.environ.update(frame["environment"])
     sys.argv = [os.path.join(frame["code"], frame["entrypoint"])]
     try:
@@ -316,8 +393,12 @@ def receive(frame: channel.Header, body: bytes) -> Execution | None:
         return None if frame["more"] else waiting
     if kind == "cancel":
         waiting.close()
+        if waiting.outflow is not None:
+            waiting.outflow.stop()
         if waiting.task is not None:
             waiting.task.cancel()
+    elif kind == "ack" and waiting.outflow is not None:
+        waiting.outflow.acknowledge(frame["size"])
     return None
 
 
@@ -335,12 +416,51 @@ def serve_plain(reader: channel.Reader, handler: Handler) -> None:
             result = handler(execution.context())
             if result is not None and not isinstance(result, dict) and hasattr(result, "__await__"):
                 result = _run_awaitable(result)
+            source = None if result is None else stream.source_of(result)
+            if source is not None and execution.is_open:
+                _stream_plain(reader, execution, result, source)
+                continue
         except Exception as problem:
             execution.fail(problem)
         except BaseException as problem:
             exit_from_handler(execution, problem)
         else:
             execution.finish(result)
+
+
+def _stream_plain(reader: channel.Reader, execution: Execution, result: Any, source: Any) -> None:
+    """Send what `source` gives; while there is no room, this thread reads what the host says."""
+    outflow, plain, later = execution.begin_stream(result, source)
+
+    def listen(wait: bool) -> None:
+        if wait or stream.has_arrived():
+            reader.read()
+        received = reader.take()
+        while received is not None:
+            receive(*received)
+            received = reader.take()
+
+    if plain is not None:
+        stream.run_plain(outflow, plain, listen)
+    else:
+        _run_awaitable(_relay(outflow, later, listen))
+    execution.end_stream()
+
+
+async def _relay(outflow: stream.Outflow, source: Any, listen: Callable[[bool], None]) -> None:
+    """An async source of a plain handler, which has the event loop for itself: waiting for the host may block it."""
+    try:
+        async for value in source:
+            for piece in stream.pieces(value):
+                listen(False)
+                while outflow.is_open and outflow.room < len(piece):
+                    listen(True)
+                if not outflow.is_open:
+                    return
+                outflow.send(piece)
+    finally:
+        if hasattr(source, "aclose"):
+            await source.aclose()
 
 
 def _run_awaitable(awaitable: Awaitable[Any]) -> Any:
@@ -364,9 +484,21 @@ def serve_async(reader: channel.Reader, handler: Handler) -> None:
         _current.set(execution)
         timer = loop.call_later(execution.frame["timeout"], time_out, execution)
         try:
-            execution.finish(await handler(execution.context()))
+            result = handler(execution.context())
+            if hasattr(result, "__await__"):
+                result = await result
+            source = None if result is None else stream.source_of(result)
+            if source is None:
+                execution.finish(result)
+            elif execution.is_open:
+                outflow, plain, later = execution.begin_stream(result, source)
+                await stream.run_async(outflow, plain, later, loop.create_future)
+                execution.end_stream()
         except asyncio.CancelledError as problem:
-            execution.fail(problem)  # no effect when the host or the timer has closed the execution
+            if execution.is_open:
+                execution.fail(problem)
+            else:
+                execution.end_stream()  # canceled by the host, which waits for the end of a streamed response
         except Exception as problem:
             execution.fail(problem)
         except BaseException as problem:
@@ -407,17 +539,20 @@ def on_buffered(reader: channel.Reader, loop: Any, run: Callable[[Execution], An
 
 
 def is_async(handler: Handler) -> bool:
-    """Whether calling it gives a coroutine. `inspect` knows best, but takes 8 ms to import just for this."""
+    """Whether calling it gives a coroutine or an async generator. `inspect` knows best, but takes 8 ms to import."""
     if "inspect" in sys.modules or "functools" in sys.modules:  # marks and partials cannot be there without
         import inspect
 
-        return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
-    return _has_coroutine_code(handler) or _has_coroutine_code(type(handler).__call__)
+        for function in (handler, type(handler).__call__):
+            if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+                return True
+        return False
+    return _has_async_code(handler) or _has_async_code(type(handler).__call__)
 
 
-def _has_coroutine_code(function: Any) -> bool:
+def _has_async_code(function: Any) -> bool:
     function = getattr(function, "__func__", function)
-    return bool(getattr(getattr(function, "__code__", None), "co_flags", 0) & CO_COROUTINE)
+    return bool(getattr(getattr(function, "__code__", None), "co_flags", 0) & CO_ASYNC)
 
 
 def _warm_up() -> None:
@@ -447,6 +582,8 @@ def _is_assigned() -> bool:
 
 def _after_fork() -> None:
     """A forked child is not the instance: its output goes to the real stdout, and it cannot answer requests."""
+    global _flusher
+    _flusher = None
     _running.clear()
     _current.set(None)
     os.close(channel.CHANNEL)
