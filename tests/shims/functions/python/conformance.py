@@ -24,6 +24,79 @@ def headers(context):
     )
 
 
+closed = 0
+
+
+def stream(context):
+    def pieces():
+        context.log("streaming")
+        yield "first,"
+        time.sleep(0.001)
+        yield b"second,"
+        yield bytearray([226, 130, 172])
+
+    return context.res.stream(pieces(), 202, {"X-Kind": "pieces", "content-type": "text/event-stream"})
+
+
+def stream_function(context):
+    def pieces():
+        yield "called"
+
+    return context.res.stream(pieces)
+
+
+def stream_itself():
+    yield "it"
+    yield "self"
+
+
+def stream_async(context):
+    async def pieces():
+        yield "from a "
+        yield "plain handler"
+
+    return context.res.stream(pieces())
+
+
+def stream_throw(context):
+    def pieces():
+        yield "before"
+        raise Exception("midway")
+
+    return context.res.stream(pieces())
+
+
+def stream_endless(context):
+    def pieces():
+        global closed
+        try:
+            while True:
+                context.log("piece")
+                yield b"\7" * 100000
+        finally:
+            closed += 1
+
+    return context.res.stream(pieces())
+
+
+def stream_stuck(context):
+    def pieces():
+        yield "begun"
+        time.sleep(60)
+
+    return context.res.stream(pieces())
+
+
+def stream_flood(context):
+    def pieces():
+        yield "begun"
+        for at in range(100):
+            context.log(f"line {at}")
+        time.sleep(60)
+
+    return context.res.stream(pieces())
+
+
 def nothing(context):
     context.res.text("built, not returned")
 
@@ -184,6 +257,18 @@ ACTIONS = {
     "child": child,
     "count": count,
     "flood": flood,
+    "stream": stream,
+    "streamFunction": stream_function,
+    "streamItself": lambda c: stream_itself(),
+    "streamPlain": lambda c: c.res.stream(["a", "b", "c"]),
+    "streamText": lambda c: c.res.stream("whole"),
+    "streamAsync": stream_async,
+    "streamThrow": stream_throw,
+    "streamNothing": lambda c: c.res.stream(5),
+    "streamEndless": stream_endless,
+    "streamStuck": stream_stuck,
+    "closed": lambda c: c.res.text(str(closed)),
+    "streamFlood": stream_flood,
     "pid": lambda c: c.res.text(str(os.getpid())),
 }
 
