@@ -29,6 +29,7 @@ from hearth.control.git_deployments import GitDeployments
 from hearth.control.hosting import compose_hosting
 from hearth.control.jobs import JobKind
 from hearth.control.people import people_control
+from hearth.control.queued import QueuedExecutions
 from hearth.control.repairs import Repairs
 from hearth.control.retention import Retention
 from hearth.control.rules import Domains, RuleBook
@@ -44,6 +45,7 @@ from hearth.executor.local import LocalExecutor
 from hearth.executor.sandbox.egress_policy import parse_allow_list
 from hearth.executor.sandbox.spec import Driver
 from hearth.jobs.deliveries import Deliveries
+from hearth.jobs.dispatcher import Dispatcher
 from hearth.jobs.handlers import Handlers
 from hearth.jobs.maintenance import Maintenance
 from hearth.jobs.reaper import Reaper
@@ -119,6 +121,7 @@ class Application:
         await self._executor.start()
         self._reaper.start()
         self._worker.start()
+        self._dispatcher.start()
         self._maintenance.start()
 
     @property
@@ -135,8 +138,10 @@ class Application:
         await self._maintenance.close()
         await self._reaper.close()
         self._worker.pause()
+        self._dispatcher.pause()
         await self._executor.close(self._settings.grace)
         await self._executions.drain()
+        await self._dispatcher.close()
         await self._worker.close()
         await self._deliveries.close()
         await self._poster.close()
@@ -210,6 +215,15 @@ class Application:
             uploads=uploads,
             builds=builds,
         )
+        queued = QueuedExecutions(
+            store=store,
+            clock=clock,
+            events=events,
+            executor=executor,
+            runnables=runnables,
+            mint_key=tokens.mint,
+            mint_user_jwt=tokens.mint_user_jwt,
+        )
         self._executions = executions = ExecutionsControl(
             store=store,
             clock=clock,
@@ -218,6 +232,7 @@ class Application:
             runnables=runnables,
             mint_key=tokens.mint,
             mint_user_jwt=tokens.mint_user_jwt,
+            queued=queued,
         )
         identify = Identify(store, tokens, clock, people)
         self._hosting = hosting = compose_hosting(
@@ -280,31 +295,42 @@ class Application:
             store=store,
             files=files,
             builds=builds,
-            executions=executions,
+            queued=queued,
             deliveries=deliveries,
             retention=retention,
         )
         node = os.uname().nodename
-        self._reaper = Reaper(store=store, clock=clock, handlers=handlers, node=node)
-        self._worker = Worker(
+        self._dispatcher = dispatcher = Dispatcher(
+            store=store,
+            clock=clock,
+            owner=f"{node}/{uuid.uuid4().hex}",
+            queued=queued,
+            places=settings.async_concurrency,
+        )
+        self._worker = worker = Worker(
             store=store,
             clock=clock,
             owner=f"{node}/{uuid.uuid4().hex}",
             handlers={
                 JobKind.BUILD: handlers.build,
-                JobKind.EXECUTE: handlers.execute,
                 JobKind.PURGE: handlers.purge,
                 JobKind.WEBHOOK: handlers.webhook,
                 JobKind.SWEEP: handlers.sweep,
             },
             concurrency={
                 JobKind.BUILD: settings.build_concurrency,
-                JobKind.EXECUTE: settings.async_concurrency,
                 JobKind.PURGE: PURGE_CONCURRENCY,
                 JobKind.WEBHOOK: WEBHOOK_CONCURRENCY,
                 JobKind.SWEEP: 1,
             },
             on_dead=handlers.dead,
+        )
+        self._reaper = Reaper(
+            store=store,
+            clock=clock,
+            handlers=handlers,
+            node=node,
+            is_held=lambda job_id: dispatcher.holds(job_id) or worker.holds(job_id),
         )
         self._maintenance = Maintenance(repairs=self._repairs, retention=retention)
         self.asgi = app = create_app(control, identify, settings=api_settings(settings), clock=clock)

@@ -449,6 +449,60 @@ class ExecutionLog(Protocol):
     async def close(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """An asynchronous execution on its way into the database, with the job that will carry it out.
+
+    A job that is `claimed` already is started by its owner after the commit; a `queued` one waits to be claimed.
+    """
+
+    execution: Execution
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEnded:
+    """What one attempt at a queued execution came to; stored only while `owner` still holds the job.
+
+    `execution` is the record as it is to be from now on: final, or waiting again if the job is queued again for
+    `retry_at`. `attempts` are those that count by then; `error` is kept with a job that is queued again.
+    """
+
+    execution: Execution
+    job_id: str
+    owner: str
+    retry_at: datetime | None = None
+    attempts: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A job that was taken, and its execution (now `processing`); None if the execution was deleted or has ended."""
+
+    job: Job
+    execution: Execution | None
+
+
+class ExecutionQueue(Protocol):
+    """Asynchronous executions and their jobs: two rows, one commit, grouped as the execution log groups its own."""
+
+    def accept(self, execution: Execution, job: Job) -> "asyncio.Future[Execution]":
+        """Store both; the future is done once they are committed. Conflict(`id`) if one of them is there already."""
+
+    def end(self, ended: AttemptEnded) -> "asyncio.Future[bool]":
+        """Store the end of an attempt; False (and nothing stored) when somebody else has taken the job away."""
+
+    async def claim(self, owner: str, kinds: Iterable[str], limit: int, lease_s: float) -> tuple[Claimed, ...]:
+        """Take up to `limit` due jobs, oldest due first; their executions are `processing` with the same commit."""
+
+    async def claim_one(self, job_id: str, owner: str, lease_s: float) -> Claimed | None:
+        """Take this queued job, due or not; None when it is not to be had any more."""
+
+    async def renew(self, owner: str, lease_s: float) -> frozenset[str]:
+        """Extend the leases of everything `owner` holds; returns the ids of those jobs."""
+
+
 class Store(Protocol):
     """The database. `begin` and `view` give a `Unit` bound to a project."""
 
@@ -456,6 +510,7 @@ class Store(Protocol):
     jobs: JobQueue
     """The queue outside a unit: each call is its own transaction (for workers and the reaper)."""
     execution_log: ExecutionLog
+    execution_queue: ExecutionQueue
 
     def begin(self, project_id: str) -> AbstractAsyncContextManager[Unit]:
         """One read-write transaction: committed on a clean exit, rolled back on an exception or cancellation."""
@@ -465,6 +520,9 @@ class Store(Protocol):
 
     async def wait_for_jobs(self, timeout_s: float) -> None:
         """Return when jobs may have been added (a commit here, a notice from another process) or after `timeout_s`."""
+
+    def on_jobs(self, listener: Callable[[], None]) -> None:
+        """Call `listener` whenever jobs may have been added, here or by another process; it must not block."""
 
     async def ping(self) -> None:
         """Raise if the database does not answer."""

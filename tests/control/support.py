@@ -13,6 +13,7 @@ from hearth.control.environment import Environment
 from hearth.control.events import EventBus
 from hearth.control.executions import ExecutionsControl
 from hearth.control.jobs import JobKind, build_job
+from hearth.control.queued import QueuedExecutions
 from hearth.control.repairs import Repairs
 from hearth.control.retention import Retention
 from hearth.control.rules import Domains, RuleBook
@@ -23,6 +24,7 @@ from hearth.control.starting import DeploymentStarter
 from hearth.control.uploads import Uploads, upload_key
 from hearth.control.views import ControlLimits
 from hearth.jobs.deliveries import Deliveries
+from hearth.jobs.dispatcher import Dispatcher
 from hearth.jobs.handlers import Handlers
 from hearth.jobs.reaper import Reaper
 from hearth.jobs.worker import Worker
@@ -153,13 +155,15 @@ class World:
             limits=self.limits,
             **common,
         )
-        self.executions = ExecutionsControl(
-            executor=executor,
-            runnables=self.runnables,
-            mint_key=lambda *_: "key",
-            mint_user_jwt=lambda *claims: "/".join(map(str, claims)),
+        running: dict[str, Any] = {
+            "executor": executor,
+            "runnables": self.runnables,
+            "mint_key": lambda *_: "key",
+            "mint_user_jwt": lambda *claims: "/".join(map(str, claims)),
             **common,
-        )
+        }
+        self.queued = QueuedExecutions(**running)
+        self.executions = ExecutionsControl(queued=self.queued, **running)
         self.repairs = Repairs(
             store=store,
             clock=clock,
@@ -172,14 +176,17 @@ class World:
             store=store,
             files=files,
             builds=self.builds,
-            executions=self.executions,
+            queued=self.queued,
             deliveries=cast(Deliveries, None),
             retention=cast(Retention, None),
         )
-        self.reaper = Reaper(store=store, clock=clock, handlers=self.handlers, node=NODE)
+        self.held: set[str] = set()
+        self.reaper = Reaper(
+            store=store, clock=clock, handlers=self.handlers, node=NODE, is_held=lambda job_id: job_id in self.held
+        )
 
     def worker(self, owner: str = f"{NODE}/w") -> Worker:
-        handlers = {JobKind.BUILD: self.handlers.build, JobKind.EXECUTE: self.handlers.execute}
+        handlers = {JobKind.BUILD: self.handlers.build}
         return Worker(
             store=self.store,
             clock=self.clock,
@@ -188,6 +195,9 @@ class World:
             concurrency=dict.fromkeys(handlers, 2),
             on_dead=self.handlers.dead,
         )
+
+    def dispatcher(self, places: int = 2, owner: str = f"{NODE}/d") -> Dispatcher:
+        return Dispatcher(store=self.store, clock=self.clock, owner=owner, queued=self.queued, places=places)
 
     async def deploy(self, id: str, **fields: Any) -> Deployment:
         """Insert a deployment whose source is complete, with its build job."""

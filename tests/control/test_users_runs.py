@@ -34,7 +34,7 @@ async def ready(here: World) -> None:
 async def in_background(here: World, actor: Actor) -> Execution:
     """Queue a run and let a worker do it; the final record."""
     view = await here.executions.create("p", actor, "f", headers={}, is_async=True)
-    worker = here.worker()
+    worker = here.dispatcher()
     worker.start()
     async with asyncio.timeout(WAIT_S):
         while True:

@@ -53,7 +53,7 @@ async def test_records_of_one_tick_are_committed_together_and_in_order(
 
     async def write(records):  # type: ignore[no-untyped-def]
         sizes.append(len(records))
-        await later(records)
+        return await later(records)
 
     monkeypatch.setattr(writer, "write_now", write_now)
     monkeypatch.setattr(writer, "write", write)

@@ -1,4 +1,4 @@
-"""The hot lane: a synchronous execution asked for with a project's API key, without the detour through ASGI.
+"""The hot lane: an execution asked for with a project's API key, without the detour through ASGI.
 
 It takes only requests in which there is nothing to refuse and nothing special to do; about everything else it says
 None before anything has happened, and the request goes the ordinary way (`pipeline`), which has every check, error
@@ -42,7 +42,7 @@ _HARMLESS = frozenset(
 
 
 class _Fields(msgspec.Struct):
-    """The body of a plain synchronous execution; anything else does not decode."""
+    """The body of a plain execution; anything else does not decode."""
 
     body: str = ""
     is_async: bool = msgspec.field(default=False, name="async")
@@ -109,19 +109,25 @@ class HotLane:
             method=fields.method,
             headers=fields.headers,
             client_ip=peer,
+            is_async=fields.is_async,
         )
         if running is None:
             return False
         version = parse_version(headers.get(b"x-appwrite-response-format", b"").decode("latin-1"))
 
         def answered(ended: "asyncio.Future[ExecutionView]") -> None:
-            done(*self._answer(ended, actor, version, project_id))
+            done(*self._answer(ended, actor, version, project_id, 202 if fields.is_async else 201))
 
         running.add_done_callback(answered)
         return True
 
     def _answer(
-        self, ended: "asyncio.Future[ExecutionView]", actor: Actor, version: Version | None, project_id: str
+        self,
+        ended: "asyncio.Future[ExecutionView]",
+        actor: Actor,
+        version: Version | None,
+        project_id: str,
+        success: int,
     ) -> tuple[int, bytes]:
         error = ended.exception()
         answer = None
@@ -133,7 +139,7 @@ class HotLane:
                 error = not_text(view.execution.id)
             else:
                 payload = shape(version, "execution", wire.created_execution(view, actor, text))
-                answer = json_answer(201, payload)
+                answer = json_answer(success, payload)
         if answer is None:
             answer = _refused(error, project_id)
         head = b"".join([b"%b: %b\r\n" % header for header in answer.headers])
@@ -159,8 +165,6 @@ def _read(body: bytes) -> _Fields | None:
     """The fields of a body in which everything is as it should be."""
     try:
         fields = _decode(body) if body else _Fields()
-        if fields.is_async:
-            return None
         _path.check(fields.path)
         if fields.headers:
             check_headers(fields.headers)

@@ -5,13 +5,9 @@ ends and is recorded. No transaction is open while user code runs.
 """
 
 import asyncio
-import base64
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
-
-import structlog
 
 from hearth.control.functions import require_function
 from hearth.control.invocations import (
@@ -23,26 +19,23 @@ from hearth.control.invocations import (
     fail,
     finish,
     open_execution,
-    reader_of,
     require_execute,
     require_runnable,
     require_visitable,
     shown_response_headers,
-    stored_request_headers,
 )
-from hearth.control.jobs import JobKind, execute_job
+from hearth.control.jobs import JobKind
+from hearth.control.queued import QueuedExecutions
 from hearth.control.runnables import Runnable, Runnables
 from hearth.control.views import KEY_GRACE_S, SYNC_WAIT_S, ExecutionView
 from hearth.model.actor import Actor, ActorKind
 from hearth.model.ids import unique_id
 from hearth.model.queries import ListQuery
-from hearth.model.refusals import Busy, PlatformFault, Refusal
+from hearth.model.refusals import PlatformFault, Refusal
 from hearth.model.resources import Execution
 from hearth.model.running import InstanceTemplate, Result
-from hearth.model.statuses import EXECUTION_FINAL, ExecutionStatus, Trigger
+from hearth.model.statuses import EXECUTION_FINAL, ExecutionStatus
 from hearth.ports import Clock, Events, Executor, Page, Store, Unit
-
-log = structlog.get_logger(__name__)
 
 _SYNC_TIMEOUT_REASON = f"Synchronous function execution timed out after {SYNC_WAIT_S:g} seconds.\nError Code: 408"
 _INTERNAL_REASON = "The platform failed while it ran this execution. The server log has the details."
@@ -61,6 +54,7 @@ class ExecutionsControl:
         runnables: Runnables,
         mint_key: MintKey,
         mint_user_jwt: MintUserJwt,
+        queued: QueuedExecutions,
     ) -> None:
         self._store = store
         self._log = store.execution_log
@@ -70,6 +64,7 @@ class ExecutionsControl:
         self._runnables = runnables
         self._mint_key = mint_key
         self._mint_user_jwt = mint_user_jwt
+        self._queued = queued
         self._runs: set[_SyncRun] = set()
         self._idle = asyncio.Event()
 
@@ -110,7 +105,7 @@ class ExecutionsControl:
             client_ip=client_ip,
         )
         if is_async:
-            return await self._enqueue(runnable, request, scheduled_at)
+            return await asyncio.shield(self._queued.accept(runnable, request, scheduled_at))
         if user_id and actor.session_id:
             lifetime_s = runnable.function.timeout_s + KEY_GRACE_S
             user_jwt = self._mint_user_jwt(project_id, actor.real_user_id, actor.session_id, lifetime_s)
@@ -128,6 +123,7 @@ class ExecutionsControl:
         method: str,
         headers: Mapping[str, str],
         client_ip: str,
+        is_async: bool = False,
     ) -> "asyncio.Future[ExecutionView] | None":
         """`create` for a key, at once, where everything is in memory and nothing is to be refused; None otherwise.
 
@@ -137,6 +133,8 @@ class ExecutionsControl:
         if runnable is None or runnable.template is None or actor.kind is not ActorKind.KEY:
             return None
         request = RunRequest(method=method, path=path, headers=headers, body=body, client_ip=client_ip)
+        if is_async:
+            return self._queued.accept(runnable, request)
         return self._run_now(runnable, runnable.template, request)
 
     async def visit(
@@ -192,23 +190,6 @@ class ExecutionsControl:
             await unit.executions.delete(execution_id)
         self._events.emit(project_id, f"functions.{function_id}.executions.{execution_id}.delete", execution)
 
-    async def run_stored(self, project_id: str, execution_id: str, payload: Mapping[str, Any]) -> None:
-        """Carry out an asynchronous execution: what its job stored is replayed. For workers.
-
-        Every failure ends in the record; only a cancellation (the server stops) is passed on, after the
-        execution was recorded as failed, because user code runs at most once.
-        """
-        function_id = payload["functionId"]
-        async with self._store.begin(project_id) as unit:
-            execution = await unit.executions.move(execution_id, ExecutionStatus.PROCESSING)
-        if execution is None:
-            return  # deleted, or ended by the reaper
-        final = fail(execution, "The server was stopped while the execution was running.", self._clock.now())
-        try:
-            final = await self._replay(project_id, function_id, execution, payload)
-        finally:
-            await asyncio.shield(self._store_final(final))
-
     async def interrupted(self, execution: Execution, reason: str) -> None:
         """Record a run that a killed server had begun as failed, with the reason. Called at start."""
         await self._log.record(fail(execution, reason, self._clock.now()))
@@ -249,104 +230,7 @@ class ExecutionsControl:
 
     def emit(self, execution: Execution, action: str) -> None:
         """Say what happened to an execution."""
-        name = f"functions.{execution.function_id}.executions.{execution.id}.{action}"
-        self._events.emit(execution.project_id, name, execution, user_id=reader_of(execution))
-
-    async def _enqueue(self, runnable: Runnable, request: RunRequest, scheduled_at: datetime | None) -> ExecutionView:
-        """Store the record and its job in one transaction (architecture: the paths)."""
-        function = runnable.function
-        now = self._clock.now()
-        id = unique_id()
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        if request.client_ip:
-            headers["x-appwrite-client-ip"] = request.client_ip
-        execution = Execution(
-            id=id,
-            project_id=function.project_id,
-            function_id=function.id,
-            deployment_id=runnable.deployment.id if runnable.deployment else "",
-            created_at=now,
-            updated_at=now,
-            trigger=Trigger.SCHEDULE if scheduled_at else Trigger.HTTP,
-            status=ExecutionStatus.SCHEDULED if scheduled_at else ExecutionStatus.WAITING,
-            request_method=request.method,
-            request_path=request.path,
-            request_headers=stored_request_headers(headers),
-            permissions=(f'read("user:{request.user_id}")',) if request.user_id else (),
-            scheduled_at=scheduled_at,
-        )
-        payload = {
-            "functionId": function.id,
-            "method": request.method,
-            "path": request.path,
-            "headers": dict(request.headers),
-            "body": base64.b64encode(request.body).decode(),
-            "userId": request.user_id,
-            "realUserId": request.real_user_id,
-            "clientIp": request.client_ip,
-            "trigger": execution.trigger,
-        }
-        job = execute_job(function.project_id, id, payload, now, scheduled_at or now, function.timeout_s)
-        async with self._store.begin(function.project_id) as unit:
-            execution = await unit.executions.insert(execution)
-            await unit.jobs.enqueue(job)
-        self.emit(execution, "create")
-        return ExecutionView(execution)
-
-    async def _replay(
-        self, project_id: str, function_id: str, execution: Execution, payload: Mapping[str, Any]
-    ) -> Execution:
-        trigger = Trigger(payload["trigger"])
-        real_user_id = payload.get("realUserId", payload["userId"])  # not written before there were users
-        request = RunRequest(
-            method=payload["method"],
-            path=payload["path"],
-            headers=payload["headers"],
-            body=base64.b64decode(payload["body"]),
-            trigger=trigger,
-            user_id=payload["userId"],
-            real_user_id=real_user_id,
-            client_ip=payload["clientIp"],
-            event="",
-        )
-        try:
-            found = await self._runnables.get(project_id, function_id)
-            runnable, template = require_runnable(found, privileged=True)
-        except Refusal as refusal:
-            # Failures before the start carry their reason and no deployment (contract: functions-api 10.2).
-            return fail(execution, refusal.message, self._clock.now(), status_code=0)
-        if real_user_id:
-            # By now the caller's session may be over, so the token stands for the user alone (contract: 12.2).
-            lifetime_s = runnable.function.timeout_s + KEY_GRACE_S
-            request = replace(request, user_jwt=self._mint_user_jwt(project_id, real_user_id, "", lifetime_s))
-        headers = compose_headers(execution.id, runnable, request, self._mint_key)
-        invocation = compose(execution.id, runnable, template, request, headers, is_async=True)
-        try:
-            result = await self._executor.invoke(invocation)
-        except Busy as busy:
-            return fail(execution, f"{busy} (limit: {busy.limit})", self._clock.now())
-        except PlatformFault as fault:
-            log.exception("execution failed for a reason of ours", execution_id=execution.id, function_id=function_id)
-            return fail(execution, str(fault), self._clock.now())
-        return finish(execution, result, logging=runnable.function.logging, now=self._clock.now())
-
-    async def _store_final(self, final: Execution) -> None:
-        async with self._store.begin(final.project_id) as unit:
-            stored = await unit.executions.move(
-                final.id,
-                final.status,
-                response_status_code=final.response_status_code,
-                response_headers=final.response_headers,
-                logs=final.logs,
-                errors=final.errors,
-                duration_s=final.duration_s,
-            )
-        if stored is not None:
-            self.emit(stored, "update")
-
-    async def fail_in(self, unit: Unit, execution_id: str, reason: str) -> None:
-        """End an asynchronous execution whose job was lost, in the reaper's transaction."""
-        await unit.executions.move(execution_id, ExecutionStatus.FAILED, errors=reason, response_status_code=500)
+        self._queued.emit(execution, action)
 
 
 class _SyncRun:

@@ -3,8 +3,8 @@
 import structlog
 
 from hearth.control.builds import Builds
-from hearth.control.executions import ExecutionsControl
 from hearth.control.jobs import JobKind
+from hearth.control.queued import QueuedExecutions
 from hearth.control.retention import Retention
 from hearth.control.uploads import upload_key
 from hearth.jobs.deliveries import Deliveries
@@ -26,24 +26,20 @@ class Handlers:
         store: Store,
         files: Files,
         builds: Builds,
-        executions: ExecutionsControl,
+        queued: QueuedExecutions,
         deliveries: Deliveries,
         retention: Retention,
     ) -> None:
         self._store = store
         self._files = files
         self._builds = builds
-        self._executions = executions
+        self._queued = queued
         self._deliveries = deliveries
         self._retention = retention
 
     async def build(self, job: Job) -> None:
         """Build the deployment `resource_id`."""
         await self._builds.run(job.project_id, job.payload["functionId"], job.resource_id)
-
-    async def execute(self, job: Job) -> None:
-        """Carry out the asynchronous execution `resource_id`."""
-        await self._executions.run_stored(job.project_id, job.resource_id, job.payload)
 
     async def webhook(self, job: Job) -> None:
         """Tell a webhook of one event."""
@@ -83,7 +79,7 @@ class Handlers:
         if job.kind == JobKind.BUILD:
             await self._builds.fail_in(unit, job.payload["functionId"], job.resource_id, reason)
         elif job.kind == JobKind.EXECUTE:
-            await self._executions.fail_in(unit, job.resource_id, reason)
+            await self._queued.fail_in(unit, job.resource_id, reason)
         elif job.kind == JobKind.WEBHOOK:
             await self._deliveries.give_up_in(unit, job, reason)
         else:

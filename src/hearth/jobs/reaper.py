@@ -5,6 +5,7 @@ taken up here, together with its resource, in one transaction.
 """
 
 import asyncio
+from collections.abc import Callable
 from datetime import datetime
 
 import structlog
@@ -28,11 +29,15 @@ _TOO_LATE = "This waited past its deadline without being done."
 class Reaper:
     """`at_start` before anything is claimed, then `start` for the rest of the process's life."""
 
-    def __init__(self, *, store: Store, clock: Clock, handlers: Handlers, node: str) -> None:
+    def __init__(
+        self, *, store: Store, clock: Clock, handlers: Handlers, node: str, is_held: Callable[[str], bool]
+    ) -> None:
+        """`is_held` tells of a job's id whether this process is at work on it now: such a job is not lost."""
         self._store = store
         self._clock = clock
         self._handlers = handlers
         self._node = node
+        self._is_held = is_held
         self._loop: asyncio.Task[None] | None = None
 
     async def at_start(self) -> None:

@@ -81,6 +81,10 @@ class Worker:
         if tasks:
             await asyncio.wait(tasks)
 
+    def holds(self, job_id: str) -> bool:
+        """Whether this worker is at work on a job now."""
+        return job_id in self._running
+
     def _free(self) -> dict[str, int]:
         busy = [kind for kind, _ in self._running.values()]
         return {kind: most - busy.count(kind) for kind, most in self._concurrency.items()}

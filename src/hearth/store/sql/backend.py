@@ -7,20 +7,23 @@ from typing import Protocol
 from sqlalchemy import Insert, Table
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from hearth.model.resources import Execution
+from hearth.store.sql.writes import Entry
 
 
 class RecordWriter(Protocol):
-    """Writes batches of finished executions, each batch in one transaction."""
+    """Writes groups of entries, each group in one transaction.
 
-    def write_now(self, records: Sequence[Execution]) -> bool:
-        """Commit at once, on the event loop, if that needs no waiting at all; False, and nothing done, if it would.
+    For each entry it says whether it took effect: the end of an attempt has none where the job was taken away.
+    """
 
-        Raises Conflict if one of them is stored already and PlatformFault if the database fails; nothing of the
-        batch is written then.
+    def write_now(self, entries: Sequence[Entry]) -> list[bool] | None:
+        """Commit at once, on the event loop, if that needs no waiting at all; None, and nothing done, if it would.
+
+        Raises Conflict if something to be inserted is stored already and PlatformFault if the database fails;
+        nothing of the group is written then.
         """
 
-    async def write(self, records: Sequence[Execution]) -> None:
+    async def write(self, entries: Sequence[Entry]) -> list[bool]:
         """Commit off the event loop, waiting for other writers. Raises as `write_now`."""
 
 

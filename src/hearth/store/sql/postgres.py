@@ -7,21 +7,22 @@ from typing import Any
 
 import asyncpg
 import structlog
-from sqlalchemy import Table, insert, text
+from sqlalchemy import Table, text, update
 from sqlalchemy.dialects.postgresql import dml as postgres_dml
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.ext.compiler import compiles
 
-from hearth.model.resources import Execution
-from hearth.ports import Conflict
+from hearth.model.statuses import JobStatus
+from hearth.ports import AttemptEnded, Conflict
 from hearth.store.settling import settled
-from hearth.store.sql import expressions
+from hearth.store.sql import expressions, writes
 from hearth.store.sql.backend import RecordWriter
 from hearth.store.sql.rows import values_of
-from hearth.store.sql.schema import executions
+from hearth.store.sql.schema import jobs
 from hearth.store.sql.session import translated
+from hearth.store.sql.writes import Entry
 
 _WRITERS = 8
 _READERS = 8
@@ -143,24 +144,56 @@ class PostgresBackend:
 
 
 class PostgresRecords:
-    """Writes execution records with one multi-row INSERT a batch."""
+    """Writes a group with one statement of each kind."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._statement = insert(executions)
 
-    def write_now(self, records: Sequence[Execution]) -> bool:
+    def write_now(self, entries: Sequence[Entry]) -> list[bool] | None:
         """See `RecordWriter`: there is always a round trip to wait for."""
-        return False
+        return None
 
-    async def write(self, records: Sequence[Execution]) -> None:
+    async def write(self, entries: Sequence[Entry]) -> list[bool]:
         """See `RecordWriter`."""
         with translated("record executions"):
-            await settled(self._write([values_of(record) for record in records]))
+            return await settled(self._write(entries))
 
-    async def _write(self, rows: list[dict[str, Any]]) -> None:
+    async def _write(self, entries: Sequence[Entry]) -> list[bool]:
         try:
             async with self._engine.begin() as connection:
-                await connection.execute(self._statement, rows)
+                if inserted := [values_of(record) for record in writes.executions_of(entries)]:
+                    await connection.execute(writes.INSERT_EXECUTION, inserted)
+                if queued := writes.jobs_of(entries):
+                    await connection.execute(writes.INSERT_JOB, queued)
+                applied = [True] * len(entries)
+                if ended := writes.ended_of(entries):
+                    held = await _release(connection, [one for _, one in ended])
+                    for place, one in ended:
+                        applied[place] = one.job_id in held
+                    if kept := [writes.end_values(one) for _, one in ended if one.job_id in held]:
+                        await connection.execute(writes.END_EXECUTION, kept)
+                if writes.queues_jobs(entries):
+                    await connection.execute(text(f"NOTIFY {_CHANNEL}"))
+                return applied
         except IntegrityError as error:
             raise Conflict("id") from error
+
+
+async def _release(connection: AsyncConnection, ended: Sequence[AttemptEnded]) -> set[str]:
+    """Finish these jobs or queue them again; returns the ids of those that were still held."""
+    held: set[str] = set()
+    done: dict[str, list[str]] = {}
+    for one in ended:
+        if one.retry_at is None:
+            done.setdefault(one.owner, []).append(one.job_id)
+        elif (await connection.execute(writes.REQUEUE_JOB, writes.job_values(one))).rowcount:
+            held.add(one.job_id)
+    for owner, ids in done.items():
+        finish = (
+            update(jobs)
+            .where(jobs.c.id.in_(ids), jobs.c.status == JobStatus.CLAIMED.value, jobs.c.owner == owner)
+            .values(status=JobStatus.DONE.value, leased_until=None, error="", payload={})
+            .returning(jobs.c.id)
+        )
+        held.update(row.id for row in await connection.execute(finish))
+    return held

@@ -8,13 +8,13 @@ import asyncio
 import contextlib
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import structlog
-from sqlalchemy import Table, event, insert
+from sqlalchemy import Insert, Table, Update, event
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.dialects.sqlite import dml as sqlite_dml
 from sqlalchemy.engine import Dialect
@@ -23,13 +23,13 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from hearth.model.refusals import PlatformFault
-from hearth.model.resources import Execution
-from hearth.ports import Conflict
+from hearth.ports import AttemptEnded, Conflict
 from hearth.store.settling import settled
-from hearth.store.sql import expressions
+from hearth.store.sql import expressions, writes
 from hearth.store.sql.backend import RecordWriter
-from hearth.store.sql.schema import executions
+from hearth.store.sql.schema import executions, jobs
 from hearth.store.sql.session import within
+from hearth.store.sql.writes import Entry
 
 _BUSY_TIMEOUT_MS = 10_000  # waits for another process only: inside this one writers queue up before
 _READERS = 4
@@ -177,7 +177,7 @@ def _restart_log(path: Path) -> None:
 
 
 class SqliteRecords:
-    """Writes execution records through a connection of its own, on the event loop where that cannot block.
+    """Writes groups of entries through a connection of its own, on the event loop where that cannot block.
 
     A commit into the log of WAL mode is a copy in memory, without fsync: some microseconds a row, where a hop
     to a thread costs hundreds. It is done inline only while no other writer of this process is at work and
@@ -190,27 +190,27 @@ class SqliteRecords:
         self._committed = committed
         self._connection: sqlite3.Connection | None = None
         self._wait_ms = 0
-        columns = [column for column in executions.columns if column.name != "sequence"]
-        dialect = sqlite_dialect.dialect()
-        self._sql = str(insert(executions).compile(dialect=dialect, column_keys=[column.name for column in columns]))
-        self._read = attrgetter(*(column.name for column in columns))
-        binds = [_binder(column.type, dialect) for column in columns]
-        self._binds = [(place, bind) for place, bind in enumerate(binds) if bind is not None]
+        columns = [column.name for column in executions.columns if column.name != "sequence"]
+        self._read = attrgetter(*columns)
+        self._insert_execution = Prepared(writes.INSERT_EXECUTION, columns)
+        self._insert_job = Prepared(writes.INSERT_JOB, [each.name for each in jobs.columns if each.name != "sequence"])
+        self._finish_job = Prepared(writes.FINISH_JOB)
+        self._requeue_job = Prepared(writes.REQUEUE_JOB)
+        self._end_execution = Prepared(writes.END_EXECUTION)
 
-    def write_now(self, records: Sequence[Execution]) -> bool:
+    def write_now(self, entries: Sequence[Entry]) -> list[bool] | None:
         """See `RecordWriter`."""
-        if self._write_places.locked() or sum(map(_weight, records)) > _INLINE_BYTES:
-            return False
+        if self._write_places.locked() or sum(map(writes.weight, entries)) > _INLINE_BYTES:
+            return None
         try:
-            self._commit(records)
+            return self._commit(entries)
         except _Locked:
-            return False
-        return True
+            return None
 
-    async def write(self, records: Sequence[Execution]) -> None:
+    async def write(self, entries: Sequence[Entry]) -> list[bool]:
         """See `RecordWriter`."""
         async with within(self._write_places):
-            await settled(asyncio.to_thread(self._commit, records, _BUSY_TIMEOUT_MS))
+            return await settled(asyncio.to_thread(self._commit, entries, _BUSY_TIMEOUT_MS))
 
     def close(self) -> None:
         """Disconnect."""
@@ -218,8 +218,9 @@ class SqliteRecords:
             self._connection.close()
             self._connection = None
 
-    def _commit(self, records: Sequence[Execution], wait_ms: int = 0) -> None:
-        rows = [self._row(record) for record in records]
+    def _commit(self, entries: Sequence[Entry], wait_ms: int = 0) -> list[bool]:
+        inserted = [self._insert_execution.row(self._read(record)) for record in writes.executions_of(entries)]
+        queued = [self._insert_job.named(values) for values in writes.jobs_of(entries)]
         connection = None
         try:
             connection = self._connected()
@@ -227,7 +228,13 @@ class SqliteRecords:
                 connection.execute(f"PRAGMA busy_timeout={wait_ms}")
                 self._wait_ms = wait_ms
             connection.execute("BEGIN IMMEDIATE")
-            connection.executemany(self._sql, rows)
+            if inserted:
+                connection.executemany(self._insert_execution.sql, inserted)
+            if queued:
+                connection.executemany(self._insert_job.sql, queued)
+            applied = [True] * len(entries)
+            for place, ended in writes.ended_of(entries):
+                applied[place] = self._end(connection, ended)
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             if connection is not None and connection.in_transaction:
@@ -238,12 +245,14 @@ class SqliteRecords:
                 raise _Locked from error
             raise PlatformFault(f"The database failed to record executions: {error}") from error
         self._committed()
+        return applied
 
-    def _row(self, record: Execution) -> list[Any]:
-        values = list(self._read(record))
-        for place, bind in self._binds:
-            values[place] = bind(values[place])
-        return values
+    def _end(self, connection: sqlite3.Connection, ended: AttemptEnded) -> bool:
+        job = self._finish_job if ended.retry_at is None else self._requeue_job
+        if connection.execute(job.sql, job.named(writes.job_values(ended))).rowcount == 0:
+            return False
+        connection.execute(self._end_execution.sql, self._end_execution.named(writes.end_values(ended)))
+        return True
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -252,6 +261,32 @@ class SqliteRecords:
                 connection.execute(pragma)
             self._connection = connection
         return self._connection
+
+
+class Prepared:
+    """A statement compiled once, and what its values go through on their way to the driver."""
+
+    def __init__(self, statement: Insert | Update, columns: Sequence[str] | None = None) -> None:
+        dialect = sqlite_dialect.dialect()
+        compiled = statement.compile(dialect=dialect, column_keys=columns)
+        self.sql = str(compiled)
+        self._names = tuple(compiled.positiontup or ())
+        self._fixed = {
+            name: value for name, value in compiled.construct_params(_check=False).items() if value is not None
+        }
+        binds = [_binder(compiled.binds[name].type, dialect) for name in self._names]
+        self._binds = [(place, bind) for place, bind in enumerate(binds) if bind is not None]
+
+    def named(self, values: Mapping[str, Any]) -> list[Any]:
+        """The driver's values, given some by name; those that the statement fixes need not be given."""
+        return self.row([values[name] if name in values else self._fixed.get(name) for name in self._names])
+
+    def row(self, given: Iterable[Any]) -> list[Any]:
+        """The driver's values, given all of them in the statement's order."""
+        values = list(given)
+        for place, bind in self._binds:
+            values[place] = bind(values[place])
+        return values
 
 
 def _binder(kind: TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any] | None:
@@ -264,7 +299,3 @@ def _binder(kind: TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any] | N
 
 class _Locked(Exception):
     """Another process is writing at this moment."""
-
-
-def _weight(record: Execution) -> int:
-    return len(record.logs) + len(record.errors) + 512

@@ -2,16 +2,18 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from sqlalchemy import text
 
+from hearth.model.resources import Execution
 from hearth.ports import (
     Clock,
     Deployments,
     ExecutionLog,
+    ExecutionQueue,
     Executions,
     Functions,
     Installations,
@@ -36,6 +38,7 @@ from hearth.store.sql.backend import Backend
 from hearth.store.sql.deployments import SqlDeployments
 from hearth.store.sql.executions import SqlExecutions
 from hearth.store.sql.functions import SqlFunctions, SqlKeys
+from hearth.store.sql.groups import Groups
 from hearth.store.sql.hosting import SqlPlatforms, SqlRules
 from hearth.store.sql.jobs import SharedJobs, SqlJobs
 from hearth.store.sql.keycheck import check_key, key_was_used
@@ -44,12 +47,14 @@ from hearth.store.sql.migrating import make_engine, migrate
 from hearth.store.sql.people import SqlSessions, SqlTokens, SqlUsers
 from hearth.store.sql.postgres import PostgresBackend
 from hearth.store.sql.projects import SqlProjects
+from hearth.store.sql.queue import SqlExecutionQueue
 from hearth.store.sql.session import Cipher, Session, Transactions, translated
 from hearth.store.sql.sqlite import SqliteBackend
 from hearth.store.sql.teams import SqlMemberships, SqlTeams
 from hearth.store.sql.variables import SqlVariables
 from hearth.store.sql.vcs import SqlInstallations, SqlRepositoryLinks
 from hearth.store.sql.webhooks import SqlWebhooks
+from hearth.store.sql.writes import Entry, queues_jobs
 
 INTENTS_FILE = "intents.log"
 
@@ -87,16 +92,20 @@ class SqlStore:
     def __init__(self, backend: Backend, clock: Clock, cipher: Cipher, intents: IntentFile) -> None:
         self._backend = backend
         self._jobs_queued = asyncio.Event()
-        self._transactions = Transactions(backend, clock, cipher, self._jobs_queued.set)
+        self._intents = intents
+        self._job_listeners: list[Callable[[], None]] = [self._jobs_queued.set]
+        self._transactions = Transactions(backend, clock, cipher, self._jobs_may_wait)
         self.projects: Projects = SqlProjects(self._transactions)
         self.jobs: JobQueue = SharedJobs(self._transactions)
-        self.execution_log: ExecutionLog = SqlExecutionLog(backend.records, intents, self._transactions)
+        self._groups = Groups(backend.records, self._written)
+        self.execution_log: ExecutionLog = SqlExecutionLog(self._groups, intents, self._transactions)
+        self.execution_queue: ExecutionQueue = SqlExecutionQueue(self._groups, self._transactions)
 
     async def start(self) -> None:
         """Check the key and start the background work. Raises WrongKey."""
         async with self._transactions.begin() as session:
             await check_key(session)
-        await self._backend.start(self._jobs_queued.set)
+        await self._backend.start(self._jobs_may_wait)
 
     @asynccontextmanager
     async def begin(self, project_id: str) -> AsyncIterator[Unit]:
@@ -120,6 +129,10 @@ class SqlStore:
                 await self._jobs_queued.wait()
         self._jobs_queued.clear()
 
+    def on_jobs(self, listener: Callable[[], None]) -> None:
+        """See the port."""
+        self._job_listeners.append(listener)
+
     async def ping(self) -> None:
         """Raises PlatformFault if the database does not answer."""
         async with self._transactions.view() as session:
@@ -129,6 +142,15 @@ class SqlStore:
         """Commit what the log holds and disconnect. No unit may be open any more."""
         await self.execution_log.close()
         await self._backend.close()
+
+    def _jobs_may_wait(self) -> None:
+        for listener in self._job_listeners:
+            listener()
+
+    def _written(self, entries: Sequence[Entry]) -> None:
+        self._intents.settle((entry.project_id, entry.id) for entry in entries if isinstance(entry, Execution))
+        if queues_jobs(entries):
+            self._jobs_may_wait()
 
 
 async def open_store(url: str, *, data_dir: Path, secret: Cipher, clock: Clock) -> SqlStore:

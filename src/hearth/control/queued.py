@@ -1,0 +1,276 @@
+"""Asynchronous executions: accepted with a durable job, carried out by whoever holds it (contract: functions-api 10.2).
+
+The rows are the truth. Memory only makes it fast: where a place is free, an execution is stored as taken by this
+server and starts right after that commit, without a look at the queue.
+"""
+
+import asyncio
+import base64
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Protocol
+
+import msgspec
+import structlog
+
+from hearth.control.invocations import (
+    MintKey,
+    MintUserJwt,
+    RunRequest,
+    compose,
+    compose_headers,
+    fail,
+    finish,
+    reader_of,
+    require_runnable,
+    stored_request_headers,
+)
+from hearth.control.jobs import execute_job
+from hearth.control.runnables import Runnable, Runnables
+from hearth.control.views import KEY_GRACE_S, ExecutionView
+from hearth.model.ids import unique_id
+from hearth.model.refusals import Busy, PlatformFault, Refusal, Unavailable
+from hearth.model.resources import Execution, Job
+from hearth.model.statuses import EXECUTION_FINAL, ExecutionStatus, JobStatus, Trigger
+from hearth.ports import AttemptEnded, Claimed, Clock, Events, Executor, Store, Unit
+
+log = structlog.get_logger(__name__)
+
+#: How long the end of a run waits before it is given to a database again that would not take it.
+_END_RETRY_S = 0.1
+_END_RETRY_MAX_S = 2.0
+
+_STOPPED = "The server was stopped while the execution was running."
+
+
+class Dispatch(Protocol):
+    """Who carries out queued executions on this server (`hearth.jobs.dispatcher`)."""
+
+    def reserve(self, job: Job) -> Job | None:
+        """The job as taken by this server, if a place is free and nothing waits for one; `begin` or `unreserve` it."""
+
+    def begin(self, claimed: Claimed) -> None:
+        """Carry out what was reserved; it is committed."""
+
+    def unreserve(self) -> None:
+        """What was reserved could not be stored."""
+
+    def is_open(self) -> bool:
+        """Whether anything is still to be started here."""
+
+
+class _NotStarted(Exception):
+    """The server stops, and user code has not begun to run."""
+
+
+class QueuedExecutions:
+    """Accepts asynchronous executions and carries them out."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        events: Events,
+        executor: Executor,
+        runnables: Runnables,
+        mint_key: MintKey,
+        mint_user_jwt: MintUserJwt,
+    ) -> None:
+        self._store = store
+        self._queue = store.execution_queue
+        self._clock = clock
+        self._events = events
+        self._executor = executor
+        self._runnables = runnables
+        self._mint_key = mint_key
+        self._mint_user_jwt = mint_user_jwt
+        self._dispatch: Dispatch | None = None
+
+    def attach(self, dispatch: Dispatch) -> None:
+        """Let `dispatch` start what finds a free place. Without one everything goes through the queue."""
+        self._dispatch = dispatch
+
+    def accept(
+        self, runnable: Runnable, request: RunRequest, scheduled_at: datetime | None = None, *, id: str = ""
+    ) -> "asyncio.Future[ExecutionView]":
+        """Store the record and its job with one commit; the future is done after it, whether or not anybody waits.
+
+        The future gets Conflict(`id`) if an execution of that `id` exists, PlatformFault if the database fails.
+        """
+        execution, job = self._opened(runnable, request, scheduled_at, id or unique_id())
+        dispatch = self._dispatch
+        taken = None if dispatch is None or scheduled_at is not None else dispatch.reserve(job)
+        stored = execution if taken is None else msgspec.structs.replace(execution, status=ExecutionStatus.PROCESSING)
+        answer: asyncio.Future[ExecutionView] = asyncio.get_running_loop().create_future()
+
+        def committed(writing: "asyncio.Future[Execution]") -> None:
+            error = writing.exception()
+            if error is None:
+                self.emit(execution, "create")
+            if taken is not None and dispatch is not None:
+                if error is None:
+                    dispatch.begin(Claimed(taken, stored))
+                else:
+                    dispatch.unreserve()
+            if answer.done():
+                return  # whoever asked has left
+            if error is not None:
+                answer.set_exception(error)
+            else:
+                answer.set_result(ExecutionView(execution))
+
+        self._queue.accept(stored, taken or job).add_done_callback(committed)
+        return answer
+
+    async def run(self, claimed: Claimed) -> None:
+        """Carry out one attempt and store how it ended. For the dispatcher.
+
+        Every failure ends in the record. If cancelled (the server stops, or the lease was lost), the execution is
+        recorded as failed all the same, because user code runs at most once.
+        """
+        job, execution = claimed.job, claimed.execution
+        if execution is None:  # deleted, or ended by the reaper
+            await self._store.jobs.finish(job.id, job.owner)
+            return
+        final = fail(execution, _STOPPED, self._clock.now())
+        try:
+            final = await self._replay(job, execution)
+        except _NotStarted:
+            await self.give_back(claimed)
+            return
+        except BaseException:
+            await self._end(AttemptEnded(final, job.id, job.owner))
+            raise
+        await self._end(AttemptEnded(final, job.id, job.owner))
+
+    async def give_back(self, claimed: Claimed) -> None:
+        """Queue a job again that was taken and not begun; the attempt does not count."""
+        job, execution = claimed.job, claimed.execution
+        if execution is None:
+            await self._store.jobs.finish(job.id, job.owner)
+            return
+        now = self._clock.now()
+        waiting = msgspec.structs.replace(execution, status=ExecutionStatus.WAITING, updated_at=now)
+        await self._end(
+            AttemptEnded(waiting, job.id, job.owner, retry_at=now, attempts=job.attempts - 1, error=job.error)
+        )
+
+    async def fail_in(self, unit: Unit, execution_id: str, reason: str) -> None:
+        """End an execution whose job was lost, in the reaper's transaction."""
+        await unit.executions.move(execution_id, ExecutionStatus.FAILED, errors=reason, response_status_code=500)
+
+    def emit(self, execution: Execution, action: str) -> None:
+        """Say what happened to an execution."""
+        name = f"functions.{execution.function_id}.executions.{execution.id}.{action}"
+        self._events.emit(execution.project_id, name, execution, user_id=reader_of(execution))
+
+    def _opened(
+        self, runnable: Runnable, request: RunRequest, scheduled_at: datetime | None, id: str
+    ) -> tuple[Execution, Job]:
+        function = runnable.function
+        now = self._clock.now()
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        if request.client_ip:
+            headers["x-appwrite-client-ip"] = request.client_ip
+        execution = Execution(
+            id=id,
+            project_id=function.project_id,
+            function_id=function.id,
+            deployment_id=runnable.deployment.id if runnable.deployment else "",
+            created_at=now,
+            updated_at=now,
+            trigger=Trigger.SCHEDULE if scheduled_at else Trigger.HTTP,
+            status=ExecutionStatus.SCHEDULED if scheduled_at else ExecutionStatus.WAITING,
+            request_method=request.method,
+            request_path=request.path,
+            request_headers=stored_request_headers(headers),
+            permissions=(f'read("user:{request.user_id}")',) if request.user_id else (),
+            scheduled_at=scheduled_at,
+        )
+        payload = stored_request(request, function.id, execution.trigger)
+        return execution, execute_job(
+            function.project_id, id, payload, now, scheduled_at or now, float(function.timeout_s)
+        )
+
+    async def _replay(self, job: Job, execution: Execution) -> Execution:
+        request = replayed_request(job.payload)
+        try:
+            found = await self._runnables.get(job.project_id, execution.function_id)
+            runnable, template = require_runnable(found, privileged=True)
+        except Refusal as refusal:
+            # Failures before the start carry their reason and no deployment (contract: functions-api 10.2).
+            return fail(execution, refusal.message, self._clock.now(), status_code=0)
+        if request.real_user_id:
+            # By now the caller's session may be over, so the token stands for the user alone (contract: 12.2).
+            lifetime_s = runnable.function.timeout_s + KEY_GRACE_S
+            user_jwt = self._mint_user_jwt(job.project_id, request.real_user_id, "", lifetime_s)
+            request = replace(request, user_jwt=user_jwt)
+        headers = compose_headers(execution.id, runnable, request, self._mint_key)
+        invocation = compose(execution.id, runnable, template, request, headers, is_async=True)
+        try:
+            result = await self._executor.invoke(invocation)
+        except Busy as busy:
+            return fail(execution, f"{busy} (limit: {busy.limit})", self._clock.now())
+        except PlatformFault as fault:
+            if isinstance(fault, Unavailable) and self._dispatch is not None and not self._dispatch.is_open():
+                raise _NotStarted from fault
+            log.exception("execution failed for a reason of ours", execution_id=execution.id)
+            return fail(execution, str(fault), self._clock.now())
+        return finish(execution, result, logging=runnable.function.logging, now=self._clock.now())
+
+    async def _end(self, ended: AttemptEnded) -> None:
+        """Store the end of an attempt, as often as it takes: what has happened must not be forgotten.
+
+        Cancelling this leaves the job to the reaper, which ends it when the lease is over.
+        """
+        pause_s = _END_RETRY_S
+        while True:
+            try:
+                stored = await asyncio.shield(self._queue.end(ended))
+            except PlatformFault as fault:
+                log.warning("the end of an execution was not stored yet", job_id=ended.job_id, error=str(fault))
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, _END_RETRY_MAX_S)
+                continue
+            if stored and ended.execution.status in EXECUTION_FINAL:
+                self.emit(ended.execution, "update")
+            elif not stored:
+                log.warning("an execution's end came too late: its job was taken away", job_id=ended.job_id)
+            return
+
+
+def stored_request(request: RunRequest, function_id: str, trigger: Trigger) -> dict[str, Any]:
+    """What a job keeps of a request, to be run later."""
+    return {
+        "functionId": function_id,
+        "method": request.method,
+        "path": request.path,
+        "headers": dict(request.headers),
+        "body": base64.b64encode(request.body).decode(),
+        "userId": request.user_id,
+        "realUserId": request.real_user_id,
+        "clientIp": request.client_ip,
+        "trigger": trigger,
+    }
+
+
+def replayed_request(payload: Mapping[str, Any]) -> RunRequest:
+    """The request that a job kept."""
+    return RunRequest(
+        method=payload["method"],
+        path=payload["path"],
+        headers=payload["headers"],
+        body=base64.b64decode(payload["body"]),
+        trigger=Trigger(payload["trigger"]),
+        user_id=payload["userId"],
+        real_user_id=payload.get("realUserId", payload["userId"]),  # not written before there were users
+        client_ip=payload["clientIp"],
+        event="",
+    )
+
+
+def taken(job: Job, owner: str, leased_until: datetime) -> Job:
+    """A new job as one that `owner` has claimed for the first time."""
+    return replace(job, status=JobStatus.CLAIMED, owner=owner, leased_until=leased_until, attempts=1)

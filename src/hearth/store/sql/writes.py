@@ -1,0 +1,123 @@
+"""What is committed in groups, as statements of both databases: records, accepted executions, ended attempts."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Insert, Select, Update, bindparam, insert, or_, select, update
+
+from hearth.model.resources import Execution
+from hearth.model.statuses import EXECUTION_FINAL, ExecutionStatus, JobStatus
+from hearth.ports import Accepted, AttemptEnded
+from hearth.store.sql.rows import values_of
+from hearth.store.sql.schema import executions, jobs
+
+#: One entry of a group.
+Entry = Execution | Accepted | AttemptEnded
+
+_OPEN = sorted(set(ExecutionStatus) - EXECUTION_FINAL)
+#: What the end of an attempt may change of its execution.
+_ENDING = (
+    "status",
+    "updated_at",
+    "deployment_id",
+    "request_headers",
+    "response_status_code",
+    "response_headers",
+    "logs",
+    "errors",
+    "duration_s",
+)
+
+INSERT_EXECUTION: Insert = insert(executions)
+INSERT_JOB: Insert = insert(jobs)
+
+#: Ends a job for good, provided it is still held by its owner; what it carried is not needed any more.
+FINISH_JOB: Update = (
+    update(jobs)
+    .where(
+        jobs.c.id == bindparam("b_id"), jobs.c.status == JobStatus.CLAIMED.value, jobs.c.owner == bindparam("b_owner")
+    )
+    .values(status=JobStatus.DONE.value, leased_until=None, error="", payload={})
+)
+#: Queues a job again, provided it is still held by its owner.
+REQUEUE_JOB: Update = (
+    update(jobs)
+    .where(
+        jobs.c.id == bindparam("b_id"), jobs.c.status == JobStatus.CLAIMED.value, jobs.c.owner == bindparam("b_owner")
+    )
+    .values(
+        status=JobStatus.QUEUED.value,
+        owner="",
+        leased_until=None,
+        error=bindparam("b_error", type_=jobs.c.error.type),
+        due_at=bindparam("b_due_at", type_=jobs.c.due_at.type),
+        attempts=bindparam("b_attempts", type_=jobs.c.attempts.type),
+    )
+)
+#: Writes how an execution stands after an attempt, unless it has ended already.
+END_EXECUTION: Update = (
+    update(executions)
+    .where(
+        executions.c.project_id == bindparam("b_project_id"),
+        executions.c.id == bindparam("b_id"),
+        or_(*(executions.c.status == status.value for status in _OPEN)),
+    )
+    .values({name: bindparam(f"b_{name}", type_=executions.c[name].type) for name in _ENDING})
+)
+
+
+def job_values(ended: AttemptEnded) -> dict[str, Any]:
+    """The parameters of FINISH_JOB or REQUEUE_JOB, whichever `ended.retry_at` asks for."""
+    values: dict[str, Any] = {"b_id": ended.job_id, "b_owner": ended.owner}
+    if ended.retry_at is not None:
+        values |= {"b_error": ended.error, "b_due_at": ended.retry_at, "b_attempts": ended.attempts}
+    return values
+
+
+def end_values(ended: AttemptEnded) -> dict[str, Any]:
+    """The parameters of END_EXECUTION."""
+    execution = ended.execution
+    values: dict[str, Any] = {f"b_{name}": getattr(execution, name) for name in _ENDING}
+    return values | {"b_project_id": execution.project_id, "b_id": execution.id}
+
+
+def executions_of(entries: Iterable[Entry]) -> list[Execution]:
+    """Every execution that a group inserts."""
+    return [
+        entry.execution if isinstance(entry, Accepted) else entry
+        for entry in entries
+        if not isinstance(entry, AttemptEnded)
+    ]
+
+
+def jobs_of(entries: Iterable[Entry]) -> list[dict[str, Any]]:
+    """The columns of every job that a group inserts."""
+    return [values_of(entry.job) for entry in entries if isinstance(entry, Accepted)]
+
+
+def ended_of(entries: Sequence[Entry]) -> list[tuple[int, AttemptEnded]]:
+    """Every attempt that a group ends, with its place in the group."""
+    return [(place, entry) for place, entry in enumerate(entries) if isinstance(entry, AttemptEnded)]
+
+
+def weight(entry: Entry) -> int:
+    """About how many bytes an entry writes."""
+    if isinstance(entry, Accepted):
+        body = entry.job.payload.get("body", "")
+        return 1_024 + (len(body) if isinstance(body, str) else 0)
+    execution = entry if isinstance(entry, Execution) else entry.execution
+    return len(execution.logs) + len(execution.errors) + 512
+
+
+def queues_jobs(entries: Iterable[Entry]) -> bool:
+    """Whether a group leaves a job for whoever is free to take it."""
+    return any(
+        (entry.retry_at is not None) if isinstance(entry, AttemptEnded) else entry.job.status is JobStatus.QUEUED
+        for entry in entries
+        if not isinstance(entry, Execution)
+    )
+
+
+def recorded(keys: Sequence[str], project_id: str) -> Select[Any]:
+    """Which of these executions of a project are stored."""
+    return select(executions.c.id).where(executions.c.project_id == project_id, executions.c.id.in_(keys))
