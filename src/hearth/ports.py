@@ -359,7 +359,16 @@ class JobQueue(Protocol):
         """End jobs of a resource that are not final, as `dead` with error `canceled`; returns how many."""
 
     async def expired(self, limit: int) -> tuple[Job, ...]:
-        """Claimed jobs whose lease has run out, and any unfinished job past its deadline."""
+        """Claimed jobs whose lease has run out, and any unfinished job past its deadline.
+
+        A lease that ends further ahead than any lease may be is of a clock that was set back: it has run out too.
+        """
+
+    async def bring_forward(self, due_before: datetime) -> int:
+        """Make every queued job due now that is due later than now and not after `due_before`; returns how many.
+
+        For a clock that was set back: what was due by the old one must not wait for its time to come again.
+        """
 
     async def reclaim(self, id: str, error: str, retry_at: datetime | None) -> bool:
         """The reaper's `fail`: whoever the owner was, provided the lease is (still) over or the deadline past."""

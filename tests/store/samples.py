@@ -26,15 +26,21 @@ class FakeClock:
 
     def __init__(self) -> None:
         self.moment = NOW
+        self.stepped_s = 0.0
 
     def now(self) -> datetime:
         return self.moment
 
     def monotonic(self) -> float:
-        return self.moment.timestamp()
+        return self.moment.timestamp() - self.stepped_s
 
     def move(self, seconds: float) -> None:
         self.moment += timedelta(seconds=seconds)
+
+    def step(self, seconds: float) -> None:
+        """Set the wall clock by so much, as an administrator does; the monotonic clock knows nothing of it."""
+        self.move(seconds)
+        self.stepped_s += seconds
 
 
 def project(id: str = "p") -> Project:

@@ -6,12 +6,12 @@ taken up here, together with its resource, in one transaction.
 
 import asyncio
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
 from hearth.jobs.handlers import Handlers
-from hearth.jobs.worker import retry_at
+from hearth.jobs.worker import LEASE_S, retry_at
 from hearth.model.resources import Job
 from hearth.model.statuses import JobStatus
 from hearth.ports import Clock, Store
@@ -20,6 +20,8 @@ log = structlog.get_logger(__name__)
 
 INTERVAL_S = 5.0
 _BATCH = 100
+#: The wall clock was set, rather than slewed, if it went by so much more or less than the monotonic one.
+CLOCK_STEP_S = 2.0
 
 _STOPPED = "The server was stopped while it worked on this."
 _LEASE_OVER = "The worker that had this was lost."
@@ -39,6 +41,8 @@ class Reaper:
         self._node = node
         self._is_held = is_held
         self._loop: asyncio.Task[None] | None = None
+        self._seen: tuple[datetime, float] | None = None
+        self._patient_until = float("-inf")
 
     async def at_start(self) -> None:
         """Take back what the previous server of this data folder held: nobody else can be working on it."""
@@ -48,12 +52,34 @@ class Reaper:
         await self.sweep()
 
     async def sweep(self) -> int:
-        """One round; returns how many jobs were taken up."""
-        expired = await self._store.jobs.expired(_BATCH)
-        for job in expired:
+        """One round; returns how many jobs were taken up.
+
+        Leases and due times are of the wall clock. After it was set, the living get one lease period to renew before
+        anything counts as lost, and what was due by the clock as it was is due by the clock as it is.
+        """
+        await self._look_at_clock()
+        if self._clock.monotonic() < self._patient_until:
+            return 0
+        taken = 0
+        for job in await self._store.jobs.expired(_BATCH):
+            if self._is_held(job.id):
+                continue  # a renewal is late, or the database was away: its holder is alive
             late = self._clock.now() >= job.deadline_at
             await self._give_up(job, _TOO_LATE if late else _LEASE_OVER, ours=False)
-        return len(expired)
+            taken += 1
+        return taken
+
+    async def _look_at_clock(self) -> None:
+        now, monotonic = self._clock.now(), self._clock.monotonic()
+        if self._seen is not None:
+            expected = self._seen[0] + timedelta(seconds=monotonic - self._seen[1])
+            step_s = (now - expected).total_seconds()
+            if abs(step_s) > CLOCK_STEP_S:
+                log.warning("the clock was set; lost work is looked for again after one lease", step_s=round(step_s, 3))
+                self._patient_until = monotonic + LEASE_S
+                if step_s < 0:
+                    await self._store.jobs.bring_forward(expected)
+        self._seen = now, monotonic
 
     def start(self) -> None:
         """Begin the loop."""

@@ -17,6 +17,8 @@ from hearth.store.sql.session import Session
 from hearth.store.sql.types import Moment, Words
 
 _job = reader(Job)
+#: No lease is longer, seconds; one that seems to be was given before the clock was set back.
+LEASE_MAX_S = 60.0
 _OPEN = [JobStatus.QUEUED, JobStatus.CLAIMED]
 _ENDED = [JobStatus.DONE, JobStatus.DEAD]
 
@@ -38,7 +40,10 @@ class SqlJobs:
     def _over(self) -> ColumnElement[bool]:
         """Claimed beyond its lease, or not ended beyond its deadline."""
         now = self._session.clock.now()
-        lease_over = and_(jobs.c.status == JobStatus.CLAIMED, jobs.c.leased_until <= now)
+        too_far = now + timedelta(seconds=LEASE_MAX_S)
+        lease_over = and_(
+            jobs.c.status == JobStatus.CLAIMED, or_(jobs.c.leased_until <= now, jobs.c.leased_until > too_far)
+        )
         return or_(lease_over, and_(jobs.c.status.in_(_OPEN), jobs.c.deadline_at <= now))
 
     async def enqueue(self, job: Job) -> Job:
@@ -129,6 +134,13 @@ class SqlJobs:
     async def reclaim(self, id: str, error: str, retry_at: datetime | None) -> bool:
         """See the port. Past its deadline a job is ended whatever `retry_at` says."""
         return await self._ended(and_(self._open(id), self._over()), error, retry_at)
+
+    async def bring_forward(self, due_before: datetime) -> int:
+        """See the port."""
+        now = self._session.clock.now()
+        late = and_(self._visible, jobs.c.status == JobStatus.QUEUED, jobs.c.due_at > now, jobs.c.due_at <= due_before)
+        self._session.queued_jobs = True
+        return await self._session.count(update(jobs).where(late).values(due_at=now))
 
     async def unfinished(self) -> tuple[Job, ...]:
         """Every job that is queued or claimed, oldest first."""
@@ -233,6 +245,11 @@ class SharedJobs:
         """See `SqlJobs`."""
         async with self._transactions.begin() as session:
             return await SqlJobs(session).reclaim(id, error, retry_at)
+
+    async def bring_forward(self, due_before: datetime) -> int:
+        """See `SqlJobs`."""
+        async with self._transactions.begin() as session:
+            return await SqlJobs(session).bring_forward(due_before)
 
     async def unfinished(self) -> tuple[Job, ...]:
         """See `SqlJobs`."""
