@@ -137,6 +137,7 @@ async def test_what_has_not_begun_when_the_server_stops_waits_for_the_next_start
         assert (await ended(here, view.execution.id)).status is ExecutionStatus.COMPLETED
 
 
+@pytest.mark.slow
 async def test_a_thousand_that_wait_at_a_start_all_end(here: World) -> None:
     await ready(here)
     await asyncio.gather(*(queue(here) for _ in range(1_000)))
