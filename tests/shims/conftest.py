@@ -9,7 +9,8 @@ import pytest
 
 from hearth.model.running import InstanceTemplate, Result
 from tests.support.drivers import DRIVERS, make_driver
-from tests.support.executors import Bench, folder_files, open_bench
+from tests.support.executors import NODE, PYTHON, Bench, FakePacks, folder_files, open_bench
+from tests.support.interpreters import installed_packs, pack_of
 
 FUNCTIONS = Path(__file__).parent / "functions"
 #: Enforced on every request; names as an operator might write them (contract: runtime-contract 8, case 54).
@@ -25,7 +26,8 @@ def anyio_backend() -> str:
 @pytest.fixture(scope="module", params=DRIVERS)
 async def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bench]:
     folder = tmp_path_factory.mktemp("executor")
-    async with open_bench(make_driver(request.param, folder), folder) as opened:
+    packs = FakePacks(*installed_packs())
+    async with open_bench(make_driver(request.param, folder), folder, packs=packs) as opened:
         yield opened
 
 
@@ -40,15 +42,21 @@ class Conformance:
         return await self.bench.run(self.template, action, body, **changes)
 
 
+#: Name in the ids of tests: family, folder of its conformance function, entrypoint.
 LANGUAGES = {
-    "node": ("node-20", "node", "conformance.js"),
-    "python": ("python-3.11", "python", "conformance.py"),
-    "python-async": ("python-3.11", "python", "conformance_async.py"),
+    "node": ("node", "node", "conformance.js"),
+    "python": ("python", "python", "conformance.py"),
+    "python-async": ("python", "python", "conformance_async.py"),
+    "bun": ("bun", "bun", "conformance.ts"),
+    "deno": ("deno", "deno", "conformance.ts"),
+    "php": ("php", "php", "conformance.php"),
+    "ruby": ("ruby", "ruby", "conformance.rb"),
 }
 
 
 @pytest.fixture(scope="module", params=list(LANGUAGES))
 def run(request: pytest.FixtureRequest, bench: Bench) -> Conformance:
-    runtime, folder, entrypoint = LANGUAGES[request.param]
-    template = bench.deploy(runtime, entrypoint, folder_files(FUNCTIONS / folder), VARIABLES)
+    family, folder, entrypoint = LANGUAGES[request.param]
+    pack = {"node": NODE, "python": PYTHON}.get(family) or pack_of(family)
+    template = bench.deploy(pack.id, entrypoint, folder_files(FUNCTIONS / folder), VARIABLES)
     return Conformance(bench, template)

@@ -19,24 +19,14 @@ from hearth.model import times
 from hearth.model.refusals import Unavailable
 from hearth.model.running import Artifact, InstanceKey, InstanceTemplate, Invocation, Result
 from hearth.ports import FileNotStored
+from hearth.runtimes.families import shim_command
 from hearth.runtimes.packs import Level, Pack
 
 _PATH = ("/usr/local/bin", "/usr/bin", "/bin")
-_SHIMS = "/usr/local/server/shims"
+_PYTHON3 = "/usr/bin/python3"
 
-NODE = Pack(
-    "node-20", "node", "20", Level.EXACT, "host", "/usr/bin/node", ("/usr/bin/node", f"{_SHIMS}/node/shim.cjs"), _PATH
-)
-PYTHON = Pack(
-    "python-3.11",
-    "python",
-    "3.11",
-    Level.EXACT,
-    "host",
-    "/usr/bin/python3",
-    ("/usr/bin/python3", "-I", "-S", f"{_SHIMS}/python/shim.py"),
-    _PATH,
-)
+NODE = Pack("node-20", "node", "20", Level.EXACT, "host", "/usr/bin/node", shim_command("node", "/usr/bin/node"), _PATH)
+PYTHON = Pack("python-3.11", "python", "3.11", Level.EXACT, "host", _PYTHON3, shim_command("python", _PYTHON3), _PATH)
 
 
 class FakePacks:

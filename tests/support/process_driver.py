@@ -16,14 +16,15 @@ from pathlib import Path
 from hearth.executor.sandbox.spec import Facility, Limits, Mount, Sandbox, SandboxExit, SandboxFailed, SandboxSpec
 
 #: Mounts lie below these folders; each is covered by a tmpfs of the namespace first.
-_COVERED = ("/usr/local", "/mnt")
+_COVERED = ("/usr/local", "/mnt", "/opt")
 
 _SCRIPT = """
 set -e
 folder=$1; point=$2; count=$3; shift 3
 for covered in $COVERED; do mount -t tmpfs none $covered; done
 while [ "$count" -gt 0 ]; do
-    mkdir -p "$2"; mount --bind "$1" "$2"; [ "$3" = rw ] || mount -o remount,bind,ro "$2"
+    if [ -d "$1" ]; then mkdir -p "$2"; else mkdir -p "${2%/*}"; : >"$2"; fi
+    mount --bind "$1" "$2"; [ "$3" = rw ] || mount -o remount,bind,ro "$2"
     shift 3; count=$((count - 1))
 done
 [ -z "$point" ] || mkdir -p "$point"

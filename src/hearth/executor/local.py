@@ -15,10 +15,8 @@ from hearth.model.refusals import PlatformFault, Unavailable
 from hearth.model.running import InstanceTemplate, Invocation, Outcome, Result
 from hearth.model.streaming import HearLog, LogLines
 from hearth.ports import Clock, FileNotStored, Files
+from hearth.runtimes.families import family_of
 from hearth.runtimes.packs import Packs
-
-#: Families whose instances run many requests at once whatever the handler looks like.
-CONCURRENT_FAMILIES = frozenset({"node"})
 
 
 class LocalExecutor:
@@ -107,4 +105,5 @@ class LocalExecutor:
 
     def _expected_slots(self, template: InstanceTemplate) -> int:
         pack = self._packs.get(template.runtime)
-        return self._limits.concurrency if pack is not None and pack.family in CONCURRENT_FAMILIES else 1
+        is_concurrent = pack is not None and family_of(pack.family).is_concurrent
+        return self._limits.concurrency if is_concurrent else 1

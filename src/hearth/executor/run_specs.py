@@ -7,14 +7,12 @@ from hearth.executor.limits import MIB
 from hearth.executor.sandbox.spec import Limits, Mount, Network, Profile, SandboxSpec
 from hearth.executor.stems import StemKind
 from hearth.model.running import InstanceTemplate
+from hearth.runtimes.families import family_of
 from hearth.runtimes.locations import CODE_INSIDE, SERVER_INSIDE, SHIMS_FOLDER, SHIMS_INSIDE
 from hearth.runtimes.packs import Pack
 
-#: What Node needs besides its heap, MB (measured: 40 to 45 with a small function).
-NODE_BESIDE_HEAP_MB = 48
-#: Families whose process is told its memory at its start and cannot be told another later (measured: V8 takes
-#: `--max-old-space-size` only before the heap is made, not through `v8.setFlagsFromString`).
-SIZED_FAMILIES = frozenset({"node"})
+#: What V8 needs besides its heap, MB (measured: 40 to 45 in Node with a small function).
+V8_BESIDE_HEAP_MB = 48
 
 
 def run_limits(template: InstanceTemplate) -> Limits:
@@ -41,26 +39,29 @@ def stem_spec(stem_id: int, kind: StemKind, pack: Pack, limits: Limits) -> Sandb
 
 def stem_kind(template: InstanceTemplate, pack: Pack) -> StemKind:
     """The kind of stem that can become an instance of this template."""
-    return StemKind(template.runtime, template.memory_mb if pack.family in SIZED_FAMILIES else 0)
+    return StemKind(template.runtime, template.memory_mb if family_of(pack.family).memory_flag else 0)
 
 
 def _command(pack: Pack, memory_mb: int) -> Sequence[str]:
     command = list(pack.shim)
-    if pack.family == "node":
-        # Node cannot see the sandbox's limit; told, it collects garbage in time.
-        command.insert(1, f"--max-old-space-size={max(NODE_BESIDE_HEAP_MB, memory_mb - NODE_BESIDE_HEAP_MB)}")
+    flag = family_of(pack.family).memory_flag
+    if flag:
+        # V8 cannot see the sandbox's limit; told, it collects garbage in time. It takes this only before its heap is
+        # made (measured: not through `v8.setFlagsFromString`).
+        command.insert(-1, flag.format(mb=max(V8_BESIDE_HEAP_MB, memory_mb - V8_BESIDE_HEAP_MB)))
     return command
 
 
 def _spec(
     id: str, pack: Pack, command: Sequence[str], limits: Limits, mounts: Sequence[Mount], mount_point: str = ""
 ) -> SandboxSpec:
-    own = {"PATH": ":".join(pack.path), "HOME": "/tmp", "LANG": "C.UTF-8"}  # noqa: S108 - inside
+    path = ":".join(dict.fromkeys((*pack.path, "/usr/bin", "/bin")))
+    own = {"PATH": path, "HOME": "/tmp", "LANG": "C.UTF-8"}  # noqa: S108 - inside
     return SandboxSpec(
         id=id,
         profile=Profile.RUN,
         argv=command,
-        environment={**own, **pack.environment},
+        environment={**own, **family_of(pack.family).environment, **pack.environment},
         limits=limits,
         mounts=(
             *(Mount(source, target) for source, target in pack.mounts),

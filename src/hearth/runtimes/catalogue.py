@@ -92,4 +92,12 @@ class Catalogue:
 
 
 #: What a missing runtime of the provider `host` is looked for as.
-_PROGRAMS = {"node": "{major} (program node)", "python": "{version} (program python{version})"}
+_PROGRAMS = {
+    "node": "{major} (program node)",
+    "python": "{version} (program python{version})",
+    "bun": "{version} (program bun)",
+    "deno": "{version} (program deno)",
+    "go": "{version} (program go)",
+    "php": "{version} (program php)",
+    "ruby": "{version} (program ruby)",
+}

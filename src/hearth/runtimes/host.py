@@ -16,7 +16,7 @@ from typing import Any
 
 from hearth.data import load
 from hearth.runtimes.catalogue import InstalledPacks
-from hearth.runtimes.locations import SHIMS_INSIDE
+from hearth.runtimes.families import FAMILIES, shim_command
 from hearth.runtimes.packs import Level, Pack
 
 PROVIDER = "host"
@@ -26,12 +26,6 @@ _SYSTEM = Path("/usr")
 _NOT_SHOWN = Path("/usr/local")
 #: The part of the host that sandboxes see as it is.
 SYSTEM_PROGRAMS = Path("/usr/bin")
-_NODE_NAMES = re.compile(r"node(js)?")
-_PYTHON_NAMES = re.compile(r"python3(\.\d+)?")
-
-#: Isolated from the environment and without the machine's own site-packages: a function sees the standard library
-#: and what its build installed, not what happens to be installed here. Also 5 ms faster to start.
-PYTHON_FLAGS = ("-I", "-S")
 
 _PYTHON_PROBE = (
     "import json,sys,sysconfig;"
@@ -70,25 +64,26 @@ def discover_host_packs(
     """
     rows = load("runtimes.json")["runtimes"] if runtimes is None else runtimes
     path = os.environ.get("PATH", "") if search_path is None else search_path
-    by_series = {(row["key"], _series(row["key"], str(row["version"]))): str(row["id"]) for row in rows}
+    by_series = {
+        (row["key"], FAMILIES[row["key"]].series(str(row["version"]))): str(row["id"])
+        for row in rows
+        if row["key"] in FAMILIES
+    }
     packs: dict[str, Pack] = {}
     for family, found in _interpreters(path):
-        id = by_series.get((family, _series(family, found.version)))
+        id = by_series.get((family, FAMILIES[family].series(found.version)))
         if id is not None and id not in packs:
-            packs[id] = _node_pack(id, found) if family == "node" else _python_pack(id, found)
+            packs[id] = _pack(id, family, found)
     return InstalledPacks(packs.values())
-
-
-def _series(family: str, version: str) -> str:
-    """What has to be equal for a pack to be the runtime: the major for Node.js, major.minor for Python."""
-    parts = version.split(".")
-    return ".".join(parts[:1] if family == "node" else parts[:2])
 
 
 def _interpreters(search_path: str) -> list[tuple[str, _Found]]:
     """Every interpreter found, best first."""
-    asked = [("node", path, _ask_node) for path in _candidates(_NODE_NAMES, search_path)]
-    asked += [("python", path, _ask_python) for path in _candidates(_PYTHON_NAMES, search_path)]
+    asked = [
+        (family, path, ask)
+        for family, (names, ask) in _ASK.items()
+        for path in _candidates(re.compile(names), search_path)
+    ]
     # Side by side, because a version manager's script takes a tenth of a second to say that it has none.
     with ThreadPoolExecutor(max_workers=4) as threads:
         answers = threads.map(lambda candidate: _probe(candidate[1], candidate[2]), asked)
@@ -167,68 +162,97 @@ def _ask_python(path: Path) -> _Found | None:
     return _Found(said["version"], real, Path(said["prefix"]), library)
 
 
-def _node_pack(id: str, found: _Found) -> Pack:
-    shim = f"{SHIMS_INSIDE}/node/shim.cjs"
-    if found.is_shown:
-        interpreter = str(found.executable)
-        return Pack(
-            id=id,
-            family="node",
-            version=found.version,
-            level=Level.EXACT,
-            provider=PROVIDER,
-            interpreter=interpreter,
-            shim=(interpreter, shim),
-            path=(str(found.executable.parent),),
-        )
-    inside = f"/opt/runtimes/{id}"
-    return Pack(
-        id=id,
-        family="node",
-        version=found.version,
-        level=Level.EXACT,
-        provider=PROVIDER,
-        interpreter=f"{inside}/bin/node",
-        shim=(f"{inside}/bin/node", shim),
-        path=(f"{inside}/bin",),
-        # Not the whole of <prefix>/bin: other programs lie there. Builds make their own links to npm.
-        mounts=_mounts(found.prefix, inside, ("bin/node", "lib/node_modules/npm", "include/node")),
-    )
+def _ask_plainly(*arguments: str) -> Callable[[Path], _Found | None]:
+    """A probe whose answer is the exact version, a space and the interpreter's own file."""
+
+    def ask(path: Path) -> _Found | None:
+        version, _, executable = _output([str(path), *arguments]).strip().partition(" ")
+        if not re.fullmatch(r"\d+\.\d+\.\d+", version) or not executable.startswith("/"):
+            return None
+        real = Path(executable).resolve()
+        return _Found(version, real, real.parent.parent)
+
+    return ask
 
 
-def _python_pack(id: str, found: _Found) -> Pack:
-    shim = f"{SHIMS_INSIDE}/python/shim.py"
+def _ask_system(*arguments: str) -> Callable[[Path], _Found | None]:
+    """The same for a language whose parts lie all over /usr: only an installation that sandboxes see as it is."""
+    plain = _ask_plainly(*arguments)
+
+    def ask(path: Path) -> _Found | None:
+        found = plain(path)
+        return found if found is not None and found.is_shown else None
+
+    return ask
+
+
+def _ask_go(path: Path) -> _Found | None:
+    version, _, root = _output([str(path), "env", "GOVERSION", "GOROOT"]).strip().partition("\n")
+    if not re.fullmatch(r"go\d+\.\d+(\.\d+)?", version) or not Path(root).is_absolute():
+        return None
+    return _Found(version.removeprefix("go"), Path(root).resolve() / "bin/go", Path(root).resolve())
+
+
+#: By family: what its program may be called (a pattern of whole names), and how it is asked what it is.
+_ASK: Mapping[str, tuple[str, Callable[[Path], _Found | None]]] = {
+    "node": (r"node(js)?", _ask_node),
+    "python": (r"python3(\.\d+)?", _ask_python),
+    "bun": ("bun", _ask_plainly("-p", "process.versions.bun + ' ' + process.execPath")),
+    "deno": ("deno", _ask_plainly("eval", "--quiet", "console.log(Deno.version.deno + ' ' + Deno.execPath())")),
+    "php": (r"php(\d\.\d)?", _ask_system("-n", "-r",
+            "echo PHP_MAJOR_VERSION, '.', PHP_MINOR_VERSION, '.', PHP_RELEASE_VERSION, ' ', PHP_BINARY;")),
+    "ruby": (r"ruby(\d\.\d)?", _ask_system("--disable=gems", "-rrbconfig", "-e",
+             "puts RUBY_VERSION + ' ' + RbConfig.ruby")),
+    "go": ("go", _ask_go),
+}  # fmt: skip
+
+
+#: Languages that are one file, wherever it lies and whatever it is called there.
+_SINGLE_FILES = frozenset({"bun", "deno"})
+
+
+def _pack(id: str, family: str, found: _Found) -> Pack:
+    """How a sandbox is given an interpreter: as it is below /usr, else by mounts of what belongs to it."""
     if found.is_shown:
-        interpreter = str(found.executable)
-        return Pack(
-            id=id,
-            family="python",
-            version=found.version,
-            level=Level.EXACT,
-            provider=PROVIDER,
-            interpreter=interpreter,
-            shim=(interpreter, *PYTHON_FLAGS, shim),
-            path=(str(found.executable.parent),),
-        )
-    inside = f"/opt/runtimes/{id}"
-    name = "python" + _series("python", found.version)
-    parts = [f"bin/{name}", f"lib/{name}", f"include/{name}"]
-    if found.library:
-        parts.append(f"lib/{found.library}")
-    interpreter = f"{inside}/bin/{name}"
+        interpreter, path = str(found.executable), str(found.executable.parent)
+        mounts: tuple[tuple[str, str], ...] = ()
+        environment: Mapping[str, str] = {}
+    else:
+        inside = f"/opt/runtimes/{id}"
+        parts = _parts(family, found)
+        interpreter, path = f"{inside}/{parts[0]}", f"{inside}/bin"
+        if family in _SINGLE_FILES:
+            mounts = ((str(found.executable), interpreter),)
+        else:
+            mounts = _mounts(found.prefix, inside, parts)
+        # The path of its own library is baked into the interpreter, and is another one inside.
+        environment = {"LD_LIBRARY_PATH": f"{inside}/lib"} if ".so" in found.library else {}
     return Pack(
         id=id,
-        family="python",
+        family=family,
         version=found.version,
         level=Level.EXACT,
         provider=PROVIDER,
         interpreter=interpreter,
-        shim=(interpreter, *PYTHON_FLAGS, shim),
-        path=(f"{inside}/bin",),
-        mounts=_mounts(found.prefix, inside, parts),
-        # The path of its own library is baked into the interpreter, and is another one inside.
-        environment={"LD_LIBRARY_PATH": f"{inside}/lib"} if ".so" in found.library else {},
+        shim=shim_command(family, interpreter),
+        path=(path,),
+        mounts=mounts,
+        environment=environment,
     )
+
+
+def _parts(family: str, found: _Found) -> Sequence[str]:
+    """What of its prefix an interpreter needs, itself first: not the whole, because other programs lie there too."""
+    if family == "python":
+        name = "python" + FAMILIES[family].series(found.version)
+        library = (f"lib/{found.library}",) if found.library else ()
+        return (f"bin/{name}", f"lib/{name}", f"include/{name}", *library)
+    if family == "node":
+        # Builds make their own links to npm.
+        return ("bin/node", "lib/node_modules/npm", "include/node")
+    if family == "go":
+        return ("bin/go", "bin/gofmt", "go.env", "VERSION", "lib", "pkg", "src")
+    return (f"bin/{family}",)
 
 
 def _mounts(prefix: Path, inside: str, parts: Sequence[str]) -> tuple[tuple[str, str], ...]:

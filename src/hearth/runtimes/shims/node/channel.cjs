@@ -3,14 +3,13 @@
 // Writes block until the host has taken them: nothing queues up in this process, and what was written before a
 // crash has left it.
 
-const fs = require('fs');
-const net = require('net');
+// How bytes get through the descriptor is another matter in each language that shares this shim.
+const language = typeof Deno !== 'undefined' ? 'deno' : typeof Bun !== 'undefined' ? 'bun' : 'node';
+const descriptor = require(`../${language}/descriptor.cjs`);
 
-const CHANNEL = 3;
 const FRAME_MAX_BYTES = 2 * 1024 * 1024 + 4;
 const BODY_PIECE_BYTES = 512 * 1024;
 const EMPTY = Buffer.alloc(0);
-const pause = new Int32Array(new SharedArrayBuffer(4));
 
 let isSilent = false;
 
@@ -25,16 +24,7 @@ function silently(action) {
 }
 
 function writeAll(buffer) {
-  if (isSilent) return;
-  let at = 0;
-  while (at < buffer.length) {
-    try {
-      at += fs.writeSync(CHANNEL, buffer, at, buffer.length - at);
-    } catch (problem) {
-      if (problem.code !== 'EAGAIN') throw problem;
-      Atomics.wait(pause, 0, 0, 1); // the host is behind: give it a millisecond
-    }
-  }
+  if (!isSilent) descriptor.write(buffer);
 }
 
 /** One frame as bytes: header object, body buffer. */
@@ -119,21 +109,7 @@ function listen(onFrame, onEnd) {
     }
   }
 
-  const socket = new net.Socket({
-    fd: CHANNEL,
-    readable: true,
-    writable: false,
-    onread: {
-      buffer: Buffer.allocUnsafeSlow(64 * 1024),
-      callback(count, buffer) {
-        feed(buffer.subarray(0, count));
-        return true;
-      },
-    },
-  });
-  socket.on('error', onEnd);
-  socket.on('end', onEnd);
-  socket.read(0);
+  descriptor.read(feed, onEnd);
 }
 
-module.exports = { frame, send, sendRaw: writeAll, sendResponse, silently, listen };
+module.exports = { frame, send, sendRaw: writeAll, sendResponse, silently, listen, language };

@@ -5,6 +5,7 @@
 const fs = require('fs');
 const path = require('path');
 const { pathToFileURL } = require('url');
+const { language } = require('./channel.cjs');
 const { textOf } = require('./logging.cjs');
 
 const ES_MODULE_CODES = new Set(['ERR_REQUIRE_ESM', 'ERR_REQUIRE_ASYNC_MODULE']);
@@ -33,6 +34,15 @@ function handlerOf(loaded) {
   return handler;
 }
 
+/** The file Node takes for a path that may lack its ending; `undefined` if there is none. */
+function resolved(wanted) {
+  try {
+    return require.resolve(wanted);
+  } catch (_) {
+    return undefined;
+  }
+}
+
 async function requireOrImport(file) {
   try {
     return require(file);
@@ -45,16 +55,13 @@ async function requireOrImport(file) {
 /** Load `entrypoint` (a path below the folder `code`) and return its handler. Rejects with LoadFailed. */
 async function load(code, entrypoint) {
   const wanted = path.resolve(code, entrypoint);
-  let file;
-  try {
-    file = require.resolve(wanted);
-  } catch (_) {
-    throw new LoadFailed(`Failed to load entrypoint, file ${entrypoint} does not exist.`);
-  }
+  const file = language === 'node' ? resolved(wanted) : fs.existsSync(wanted) && wanted;
+  if (!file) throw new LoadFailed(`Failed to load entrypoint, file ${entrypoint} does not exist.`);
   process.argv[1] = file;
   let loaded;
   try {
-    if (isEsModule(file)) loaded = await import(pathToFileURL(file).href);
+    // Bun and Deno import whatever it is, TypeScript too.
+    if (language !== 'node' || isEsModule(file)) loaded = await import(pathToFileURL(file).href);
     else loaded = await requireOrImport(file);
   } catch (problem) {
     throw new LoadFailed(`${textOf(problem)}\nFailed to load entrypoint ${entrypoint}.`);

@@ -8,7 +8,7 @@ const util = require('util');
 
 const MESSAGE_MAX_CHARS = 8000;
 const TRUNCATED = `... Log truncated due to size limit (${MESSAGE_MAX_CHARS} characters)`;
-const SHIM_FOLDER = __dirname + path.sep;
+const SHIMS_FOLDER = path.dirname(__dirname) + path.sep; // those of Bun and Deno are beside this one
 const CAUSES_MAX = 5;
 
 const executions = new AsyncLocalStorage();
@@ -18,7 +18,7 @@ function stackOf(error, depth = 0) {
   const stack = typeof error.stack === 'string' && error.stack !== '' ? error.stack : `${error}`;
   const own = stack
     .split('\n')
-    .filter((line) => !line.includes(SHIM_FOLDER))
+    .filter((line) => !line.includes(SHIMS_FOLDER))
     .join('\n');
   if (error.cause === undefined || depth >= CAUSES_MAX) return own;
   const cause = error.cause instanceof Error ? stackOf(error.cause, depth + 1) : textOf(error.cause);

@@ -1,0 +1,87 @@
+"""What is special about each language family, for whoever makes packs, starts instances or builds.
+
+A provider finds or installs an interpreter; how the family's shim is started with it is said here, once.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from hearth.runtimes.locations import CODE_INSIDE, SHIMS_INSIDE
+
+#: The binary that the build of a compiled language leaves in its output, relative to it.
+BINARY = ".hearth/handler"
+#: Every root has it (the build program needs it too).
+_SYSTEM_PYTHON = "/usr/bin/python3"
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One language. `flags` stand between interpreter and shim; `shim` is a path below the shims folder.
+
+    `series_parts`: how many parts of a version have to be equal for an interpreter to be the runtime.
+    `memory_flag`: the flag (with `{mb}`) that tells the interpreter its memory at its start; such a family has a kind
+    of stem cell per memory size. `is_concurrent`: an instance runs several requests at
+    once whatever the handler looks like. `is_compiled`: there
+    is no interpreter at run time; the build leaves `BINARY`. `environment`: set for the shim's process.
+    """
+
+    shim: str
+    flags: tuple[str, ...] = ()
+    series_parts: int = 2
+    memory_flag: str = ""
+    is_concurrent: bool = False
+    is_compiled: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def series(self, version: str) -> str:
+        """The part of a version that has to be equal: `22` of Node.js 22.9.0, `8.2` of PHP 8.2.24."""
+        return ".".join(version.split(".")[: self.series_parts])
+
+
+FAMILIES: Mapping[str, Family] = {
+    "node": Family("node/shim.cjs", series_parts=1, memory_flag="--max-old-space-size={mb}", is_concurrent=True),
+    # Isolated from the environment and without the machine's own site-packages: a function sees the standard library
+    # and what its build installed, not what happens to be installed here. Also 5 ms faster to start.
+    "python": Family("python/shim.py", ("-I", "-S")),
+    # Nothing is installed while a function runs.
+    "bun": Family("node/shim.cjs", ("--no-install",), is_concurrent=True),
+    # The sandbox is the boundary: Deno's own permissions would ask a question that nobody answers.
+    "deno": Family(
+        "deno/shim.mjs",
+        ("run", "--allow-all", "--no-prompt", "--quiet"),
+        memory_flag="--v8-flags=--max-old-space-size={mb}",
+        is_concurrent=True,
+        environment={
+            "DENO_DIR": f"{CODE_INSIDE}/deno-cache",
+            "DENO_NO_UPDATE_CHECK": "1",
+            "DENO_NO_PACKAGE_JSON": "1",
+        },
+    ),
+    # Memory and time are the sandbox's business. Warnings are output of the function, as text and on stderr.
+    "php": Family(
+        "php/shim.php",
+        (
+            *("-d", "memory_limit=-1", "-d", "max_execution_time=0", "-d", "display_errors=stderr"),
+            *("-d", "html_errors=0", "-d", "log_errors=0", "-d", "implicit_flush=1", "-d", "zend.assertions=-1"),
+        ),
+    ),
+    "ruby": Family("ruby/shim.rb"),
+    "go": Family("compiled/launch.py", is_concurrent=True, is_compiled=True),
+}
+
+
+_UNKNOWN = Family("")
+
+
+def family_of(key: str) -> Family:
+    """What is special about a language; nothing if it is not known here."""
+    return FAMILIES.get(key, _UNKNOWN)
+
+
+def shim_command(family: str, interpreter: str) -> tuple[str, ...]:
+    """The command that starts the shim of a family; `interpreter` is a path inside a sandbox."""
+    known = FAMILIES[family]
+    shim = f"{SHIMS_INSIDE}/{known.shim}"
+    if known.is_compiled:
+        return (_SYSTEM_PYTHON, "-I", "-S", shim, f"{CODE_INSIDE}/{BINARY}")
+    return (interpreter, *known.flags, shim)
