@@ -1,9 +1,12 @@
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { Readable } from 'node:stream';
 
 type Context = Record<string, any>;
 declare global {
   var count: number | undefined;
+  var closed: number | undefined;
+  var aborted: boolean | undefined;
 }
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
@@ -128,6 +131,76 @@ const actions: Record<string, (context: Context) => unknown> = {
     for (let at = 0; at < Number(req.bodyText); at += 1) log(line);
     return res.text('OK');
   },
+  stream: ({ res, log }) => {
+    async function* pieces() {
+      log('streaming');
+      yield 'first,';
+      await pause(1);
+      yield Buffer.from('second,');
+      yield Uint8Array.from([226, 130, 172]);
+    }
+    return res.stream(pieces(), 202, { 'X-Kind': 'pieces', 'content-type': 'text/event-stream' });
+  },
+  streamFunction: ({ res }) =>
+    res.stream(async function* () {
+      yield 'called';
+    }),
+  streamItself: async function* () {
+    yield 'it';
+    yield 'self';
+  },
+  streamPlain: ({ res }) => res.stream(['a', 'b', 'c']),
+  streamText: ({ res }) => res.stream('whole'),
+  streamReadable: ({ res }) => res.stream(Readable.from(['read', 'able'])),
+  streamWeb: ({ res }) =>
+    res.stream(
+      new ReadableStream({
+        start(controller) {
+          controller.enqueue('web');
+          controller.close();
+        },
+      }),
+    ),
+  streamThrow: ({ res }) =>
+    res.stream(
+      (async function* () {
+        yield 'before';
+        throw new Error('midway');
+      })(),
+    ),
+  streamNothing: ({ res }) => res.stream(5),
+  streamEndless: ({ res, log }) =>
+    res.stream(
+      (async function* () {
+        const piece = Buffer.alloc(100000, 7);
+        try {
+          for (;;) {
+            log('piece');
+            yield piece;
+            await pause(0);
+          }
+        } finally {
+          globalThis.closed = (globalThis.closed ?? 0) + 1;
+        }
+      })(),
+    ),
+  streamStuck: ({ res, req }) =>
+    res.stream(
+      (async function* () {
+        yield 'begun';
+        req.signal.addEventListener('abort', () => (globalThis.aborted = true));
+        await new Promise(() => {});
+      })(),
+    ),
+  closed: ({ res }) => res.text(`${globalThis.closed ?? 0}`),
+  streamFlood: ({ log, res }) =>
+    res.stream(
+      (async function* () {
+        yield 'begun';
+        for (let at = 0; at < 100; at += 1) log(`line ${at}`);
+        await new Promise(() => {});
+      })(),
+    ),
   pid: ({ res }) => res.text(`${process.pid}`),
 };
 

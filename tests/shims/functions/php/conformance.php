@@ -3,6 +3,7 @@
 const MULTIPART = "--12345\r\nContent-Disposition: form-data; name=\"one\"\r\n\r\n1\r\n--12345--\r\n";
 
 $counted = 0;
+$closed = 0;
 
 $actions = [
     'text' => fn ($c) => $c->res->text('Hello World 👋'),
@@ -111,8 +112,7 @@ $actions = [
     },
     'signal' => function ($c) {
         $c->log('falling');
-        posix_kill(getmypid(), SIGABRT);
-        sleep(5);
+        FFI::cdef('void abort(void);')->abort();
     },
     'child' => function ($c) {
         passthru('/bin/sh -c "echo from the child"');
@@ -129,6 +129,57 @@ $actions = [
         }
         return $c->res->text('OK');
     },
+    'stream' => function ($c) {
+        $pieces = function () use ($c) {
+            $c->log('streaming');
+            yield 'first,';
+            usleep(1000);
+            yield 'second,';
+            yield [226, 130, 172];
+        };
+        return $c->res->stream($pieces(), 202, ['X-Kind' => 'pieces', 'content-type' => 'text/event-stream']);
+    },
+    'streamFunction' => fn ($c) => $c->res->stream(function () {
+        yield 'called';
+    }),
+    'streamItself' => function ($c) {
+        yield 'it';
+        yield 'self';
+    },
+    'streamPlain' => fn ($c) => $c->res->stream(['a', 'b', 'c']),
+    'streamText' => fn ($c) => $c->res->stream('whole'),
+    'streamThrow' => fn ($c) => $c->res->stream(function () {
+        yield 'before';
+        throw new Exception('midway');
+    }),
+    'streamNothing' => fn ($c) => $c->res->stream(5),
+    'streamEndless' => function ($c) use (&$closed) {
+        $pieces = function () use ($c, &$closed) {
+            try {
+                while (true) {
+                    $c->log('piece');
+                    yield str_repeat("\x07", 100000);
+                }
+            } finally {
+                $closed++;
+            }
+        };
+        return $c->res->stream($pieces());
+    },
+    'streamStuck' => fn ($c) => $c->res->stream((function () {
+        yield 'begun';
+        sleep(60);
+    })()),
+    'closed' => function ($c) use (&$closed) {
+        return $c->res->text((string) $closed);
+    },
+    'streamFlood' => fn ($c) => $c->res->stream((function () use ($c) {
+        yield 'begun';
+        for ($at = 0; $at < 100; $at++) {
+            $c->log("line $at");
+        }
+        sleep(60);
+    })()),
     'pid' => fn ($c) => $c->res->text((string) getmypid()),
 ];
 

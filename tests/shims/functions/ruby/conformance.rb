@@ -3,6 +3,7 @@ require 'digest'
 MULTIPART = "--12345\r\nContent-Disposition: form-data; name=\"one\"\r\n\r\n1\r\n--12345--\r\n".freeze
 
 $counted = 0
+$closed = 0
 
 def logs(context)
   puts 'Native log'
@@ -118,6 +119,54 @@ def flood(context)
   context.res.text('OK')
 end
 
+def stream(context)
+  pieces = Enumerator.new do |out|
+    context.log('streaming')
+    out << 'first,'
+    sleep(0.001)
+    out << 'second,'
+    out << [226, 130, 172]
+  end
+  context.res.stream(pieces, 202, { 'X-Kind' => 'pieces', 'content-type' => 'text/event-stream' })
+end
+
+def stream_raise(context)
+  pieces = Enumerator.new do |out|
+    out << 'before'
+    raise 'midway'
+  end
+  context.res.stream(pieces)
+end
+
+def stream_endless(context)
+  pieces = Enumerator.new do |out|
+    loop do
+      context.log('piece')
+      out << ("\x07" * 100_000)
+    end
+  ensure
+    $closed += 1
+  end
+  context.res.stream(pieces)
+end
+
+def stream_stuck(context)
+  pieces = Enumerator.new do |out|
+    out << 'begun'
+    sleep(60)
+  end
+  context.res.stream(pieces)
+end
+
+def stream_flood(context)
+  pieces = Enumerator.new do |out|
+    out << 'begun'
+    100.times { |at| context.log("line #{at}") }
+    sleep(60)
+  end
+  context.res.stream(pieces)
+end
+
 ACTIONS = {
   'text' => ->(c) { c.res.text('Hello World 👋') },
   'json' => ->(c) { c.res.json({ json: true, message: 'fine' }) },
@@ -165,6 +214,17 @@ ACTIONS = {
   'child' => method(:child),
   'count' => ->(c) { c.res.text(($counted += 1).to_s) },
   'flood' => method(:flood),
+  'stream' => method(:stream),
+  'streamFunction' => ->(c) { c.res.stream(-> { ['called'] }) },
+  'streamItself' => ->(_) { %w[it self].each_entry },
+  'streamPlain' => ->(c) { c.res.stream(%w[a b c]) },
+  'streamText' => ->(c) { c.res.stream('whole') },
+  'streamThrow' => method(:stream_raise),
+  'streamNothing' => ->(c) { c.res.stream(5) },
+  'streamEndless' => method(:stream_endless),
+  'streamStuck' => method(:stream_stuck),
+  'closed' => ->(c) { c.res.text($closed.to_s) },
+  'streamFlood' => method(:stream_flood),
   'pid' => ->(c) { c.res.text(Process.pid.to_s) }
 }.freeze
 

@@ -65,6 +65,14 @@ final class Channel
         }
     }
 
+    /** Whether something was sent that was not read yet. */
+    public function hasArrived(): bool
+    {
+        $readable = [$this->in];
+        $none = null;
+        return $this->buffer !== '' || \stream_select($readable, $none, $none, 0) > 0;
+    }
+
     /** Wait for the next frame: its header and body. Throws HostGone. */
     public function read(): array
     {

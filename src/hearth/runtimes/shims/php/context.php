@@ -193,6 +193,12 @@ final class Response
         return ['body' => $body, 'statusCode' => $statusCode, 'headers' => $headers];
     }
 
+    /** A body piece by piece: from a generator, any other iterable, or a function that returns one. */
+    public function stream(mixed $source, int $statusCode = 200, array $headers = []): array
+    {
+        return ['stream' => $source, 'statusCode' => $statusCode, 'headers' => $headers];
+    }
+
     public function empty(): array
     {
         return ['body' => '', 'statusCode' => 204, 'headers' => []];

@@ -9,14 +9,16 @@ namespace Hearth;
 require __DIR__ . '/channel.php';
 require __DIR__ . '/context.php';
 require __DIR__ . '/logging.php';
+require __DIR__ . '/stream.php';
 
 const RETURN_MISSING = 'Return statement missing. return context.res.empty() if no response is expected.';
 const RETURN_INVALID = 'Return value invalid. Return the result of one of the $context->res methods.';
 const SIGNATURE_INVALID = "Function signature invalid. Did you forget to export a 'main' function?";
 const LOAD_ERROR_MAX_BYTES = 100_000;
-// The first lines of an execution leave at once, so that a handler that then blocks or dies has been heard; a flood
-// is gathered into larger frames.
-const DIRECT_LINES = 32;
+// The first lines of an execution leave at once, so that a handler that then blocks or dies has been heard, and so does
+// a line after a pause; a flood is gathered into larger frames, the last of which leaves with the answer.
+const DIRECT_LINES = 1000;
+const PAUSE_S = 0.05;
 const BATCH_BYTES = 16 * 1024;
 const LOG_FRAME_BYTES = 512 * 1024;
 const FATAL = E_ERROR | E_PARSE | E_CORE_ERROR | E_COMPILE_ERROR | E_USER_ERROR;
@@ -26,6 +28,7 @@ final class Execution
 {
     public bool $isOpen = true;
     private int $lines = 0;
+    private float $flushedAt = 0.0;
     private string $stream = '';
     private string $pending = '';
 
@@ -44,8 +47,10 @@ final class Execution
             $this->stream = $stream;
         }
         $this->pending .= $text;
-        if (++$this->lines <= DIRECT_LINES || \strlen($this->pending) >= BATCH_BYTES) {
+        $isDue = ++$this->lines <= DIRECT_LINES || \strlen($this->pending) >= BATCH_BYTES;
+        if ($isDue || \microtime(true) - $this->flushedAt >= PAUSE_S) {
             $this->flush();
+            $this->flushedAt = $this->lines < DIRECT_LINES ? 0.0 : \microtime(true);
         }
     }
 
@@ -59,12 +64,16 @@ final class Execution
         $this->channel->write($this->takePending());
     }
 
-    public function finish(mixed $result): void
+    /** Answer with what the handler returned; `window`: see `assign` in the protocol. */
+    public function finish(mixed $result, int $window): void
     {
+        if ($result instanceof \Generator) {
+            $result = ['stream' => $result];
+        }
         if ($result === null) {
             $this->error(RETURN_MISSING);
             $this->answer(500, [], '');
-        } elseif (!\is_array($result) || !\array_key_exists('body', $result)) {
+        } elseif (!\is_array($result) || !(isset($result['body']) || isset($result['stream']))) {
             $this->error(RETURN_INVALID);
             $this->answer(500, [], '');
         } else {
@@ -74,13 +83,40 @@ final class Execution
                     throw new \RangeException('Invalid status code: ' . textOf($status));
                 }
                 $headers = responseHeaders($result['headers'] ?? []);
-                $body = toBytes($result['body']);
+                $source = isset($result['stream']) ? Outflow::iterate($result['stream']) : null;
+                $body = $source === null ? toBytes($result['body']) : '';
             } catch (\Throwable $problem) {
                 $this->fail($problem);
                 return;
             }
-            $this->answer($status, $headers, $body);
+            unset($result); // a generator's `finally` blocks run when nobody holds it any more
+            if ($source === null) {
+                $this->answer($status, $headers, $body);
+            } else {
+                $this->stream($status, $headers, $source, $window);
+            }
         }
+    }
+
+    /** Answer with the head, then with the pieces that `source` gives. */
+    private function stream(int $status, array $headers, iterable &$source, int $window): void
+    {
+        $this->flush();
+        $header = ['type' => 'response', 'id' => $this->frame['id'], 'status' => $status, 'headers' => $headers];
+        $this->channel->write(Channel::frame($header + ['more' => true, 'stream' => true]));
+        $outflow = new Outflow($this->channel, $this, $window);
+        $isBroken = false;
+        try {
+            $outflow->run($source);
+            $source = null;
+        } catch (HostGone $gone) {
+            throw $gone;
+        } catch (\Throwable $problem) {
+            $this->error(describe($problem));
+            $isBroken = true;
+        }
+        $outflow->end($isBroken);
+        $this->isOpen = false;
     }
 
     public function fail(\Throwable $problem): void
@@ -122,6 +158,7 @@ final class Shim
     private ?Execution $execution = null;
     private array $enforced = [];
     private string $entrypoint = '';
+    private int $window = 0;
     private bool $isLeaving = false;
 
     public function run(): void
@@ -175,7 +212,7 @@ final class Shim
             return;
         }
         $this->endOutput($level);
-        $execution->finish($result);
+        $execution->finish($result, $this->window);
     }
 
     /** What the handler began to buffer and did not end is output of this execution. */
@@ -188,6 +225,7 @@ final class Shim
 
     private function assign(array $frame): ?callable
     {
+        $this->window = $frame['window'];
         foreach ($frame['environment'] as $name => $value) {
             \putenv("$name=$value");
             $_ENV[$name] = $_SERVER[$name] = $value;

@@ -4,6 +4,7 @@
 # Writes block until the host has taken them: nothing queues up in this process, and what was written before a crash
 # has left it.
 
+require 'io/wait'
 require 'json'
 require 'monitor'
 
@@ -50,6 +51,11 @@ module Hearth
         piece = { type: 'body', id: header[:id], more: at + BODY_PIECE_BYTES < size }
         write(Channel.frame(piece, body.byteslice(at, BODY_PIECE_BYTES)))
       end
+    end
+
+    # Whether something was sent that was not read yet.
+    def arrived?
+      !@buffer.empty? || !@io.wait_readable(0).nil?
     end
 
     # Wait for the next frame: its header and body. Raises HostGone.

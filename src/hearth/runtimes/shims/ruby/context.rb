@@ -109,6 +109,11 @@ module Hearth
       binary(JSON.generate(obj), status_code, { **headers, 'content-type' => 'application/json' })
     end
 
+    # A body piece by piece: from anything with `each`, or something to call that returns it.
+    def stream(source, status_code = 200, headers = {})
+      { 'stream' => source, 'statusCode' => status_code, 'headers' => headers }
+    end
+
     def empty
       binary('', 204)
     end

@@ -6,15 +6,17 @@
 require_relative 'channel'
 require_relative 'context'
 require_relative 'logging'
+require_relative 'stream'
 
 module Hearth
   RETURN_MISSING = 'Return statement missing. return context.res.empty() if no response is expected.'
   RETURN_INVALID = 'Return value invalid. Return the result of one of the context.res methods.'
   SIGNATURE_INVALID = "Function signature invalid. Did you forget to export a 'main' function?"
   LOAD_ERROR_MAX_CHARS = 100_000
-  # The first lines of an execution leave at once, so that a handler that then blocks or dies has been heard; a flood
-  # is gathered into larger frames.
-  DIRECT_LINES = 32
+  # The first lines of an execution leave at once, so that a handler that then blocks or dies has been heard, and so
+  # does a line after a pause; a flood is gathered into larger frames, the last of which leaves with the answer.
+  DIRECT_LINES = 1000
+  PAUSE_S = 0.05
   BATCH_BYTES = 16 * 1024
   LOG_FRAME_BYTES = 512 * 1024
 
@@ -32,6 +34,7 @@ module Hearth
       @body = body
       @is_open = true
       @lines = 0
+      @flushed_at = 0.0
       @stream = ''
       @pending = String.new(encoding: Encoding::BINARY)
     end
@@ -45,8 +48,12 @@ module Hearth
         @stream = stream
         @pending << text.b
         @lines += 1
-        flush if @lines <= DIRECT_LINES || @pending.bytesize >= BATCH_BYTES
+        flush if @lines <= DIRECT_LINES || @pending.bytesize >= BATCH_BYTES || Execution.clock - @flushed_at >= PAUSE_S
       end
+    end
+
+    def self.clock
+      Process.clock_gettime(Process::CLOCK_MONOTONIC)
     end
 
     def error(text)
@@ -54,18 +61,23 @@ module Hearth
     end
 
     def flush
-      @channel.write(take_pending)
+      @channel.lock.synchronize do
+        @channel.write(take_pending)
+        @flushed_at = Execution.clock if @lines >= DIRECT_LINES
+      end
     end
 
-    def finish(result)
+    # Answer with what the handler returned; `window`: see `assign` in the protocol.
+    def finish(result, window)
+      result = { 'stream' => result } if result.is_a?(Enumerator)
       if result.nil?
         error(RETURN_MISSING)
         answer(500)
-      elsif !result.is_a?(Hash) || !result.key?('body')
+      elsif !result.is_a?(Hash) || !(result.key?('body') || result.key?('stream'))
         error(RETURN_INVALID)
         answer(500)
       else
-        answer_with(result)
+        answer_with(result, window)
       end
     end
 
@@ -76,16 +88,31 @@ module Hearth
 
     private
 
-    def answer_with(result)
+    def answer_with(result, window)
       status = result.fetch('statusCode', 200)
       raise RangeError, "Invalid status code: #{status}" unless status.is_a?(Integer) && (100..999).cover?(status)
 
       headers = Hearth.response_headers(result['headers'] || {})
+      source = Outflow.iterate(result['stream']) if result.key?('stream')
       body = Hearth.to_bytes(result['body'])
     rescue StandardError => e
       fail(e)
     else
-      answer(status, headers, body)
+      source.nil? ? answer(status, headers, body) : stream(status, headers, source, window)
+    end
+
+    # Answer with the head, then with the pieces that `source` gives.
+    def stream(status, headers, source, window)
+      header = { type: 'response', id: @frame['id'], status: status, headers: headers, more: true, stream: true }
+      @channel.lock.synchronize { @channel.write(take_pending + Channel.frame(header)) }
+      outflow = Outflow.new(@channel, self, window)
+      begin
+        outflow.run(source)
+      rescue StandardError => e
+        error(Logging.describe(e))
+      end
+      outflow.finish(!e.nil?)
+      @is_open = false
     end
 
     def answer(status, headers = Hearth.response_headers({}), body = '')
@@ -154,7 +181,7 @@ module Hearth
       rescue Exception => e # rubocop:disable Lint/RescueException - whatever it is, it is the function's
         execution.fail(e)
       else
-        execution.finish(result)
+        execution.finish(result, @window)
       end
     end
 
@@ -173,6 +200,7 @@ module Hearth
 
     # Take the one deployment of this instance; false if its code could not be loaded.
     def assign(frame)
+      @window = frame['window']
       ENV.update(frame['environment'])
       enforced = JSON.parse(ENV.fetch('OPEN_RUNTIMES_HEADERS', '').then { |text| text.empty? ? '{}' : text })
       @enforced = enforced.to_h { |name, value| [name.downcase, value.to_s] }
