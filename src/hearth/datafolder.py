@@ -5,6 +5,7 @@ hearth.db        the database (SQLite)            keys/           the installati
 credentials.json what the first start made        files/          sources and artifacts of deployments
 cache/code/      unpacked code, may be deleted     work/           folders of running builds
 lock             held by the running server       intents.log     executions that are running
+packs/           installed runtimes, the installer's (unless `packs_dir` says otherwise)
 ```
 """
 
@@ -54,6 +55,8 @@ class DataFolder:
             return
         former = self.path.stat().st_uid
         for folder, names, files in os.walk(self.path):
+            if Path(folder) == self.path and "packs" in names:
+                names.remove("packs")  # belongs to whoever installed it: sandboxes have their root folders from there
             for name in [*names, *files]:
                 entry = Path(folder, name)
                 with suppress(FileNotFoundError):

@@ -657,6 +657,12 @@ class Runtimes(Protocol):
     def available(self, id: str) -> bool:
         """Whether functions of this runtime can be built and run on this machine now."""
 
+    def installed(self) -> Sequence[Mapping[str, Any]]:
+        """Of `all()` the available ones."""
+
+    def how_to_get(self, id: str) -> str:
+        """A sentence that says how to make a known runtime available here, for the operator."""
+
 
 # ---------------------------------------------------------------------------------------------- git hosts
 

@@ -34,8 +34,10 @@ from hearth.executor.sandbox.spec import Facility
 from hearth.executor.sandbox.userns import for_ordinary_user
 from hearth.model.refusals import PlatformFault
 from hearth.runtimes.host import discover_host_packs
+from hearth.runtimes.installer import sweep
 from hearth.runtimes.packs import Packs
 from hearth.runtimes.registries import Registries, client_registries
+from hearth.runtimes.shelf import Shelf, mark_in_use, prepare_folder
 from hearth.settings import Settings
 from hearth.store.sql.address import AddressRefused
 from hearth.store.sql.keycheck import WrongKey
@@ -102,7 +104,7 @@ def home_of(uid: int, settings: Settings) -> str:
 def kept_paths(settings: Settings) -> tuple[str, ...]:
     """What an unprivileged process of ours must still reach, wherever the checkout or the interpreter lives."""
     package = Path(hearth.__file__).resolve().parent
-    found = {Path(sys.prefix), Path(sys.base_prefix), package.parent, settings.data_dir}
+    found = {Path(sys.prefix), Path(sys.base_prefix), package.parent, settings.data_dir, settings.packs_folder}
     return tuple(sorted(str(path) for path in found if path.exists()))
 
 
@@ -110,8 +112,10 @@ def spawner_config(settings: Settings, uid: int, gid: int, packs: Packs) -> Spaw
     """What the spawner may do for this server."""
     first, last = settings.uids
     shims = Path(hearth.__file__).resolve().parent / "runtimes" / "shims"
+    shelf = settings.packs_folder  # as a whole: more packs may be installed while the server runs
     sources = {Path(source) for pack in packs.all() for source, _ in pack.mounts}
-    mounts = {str(source if source.is_dir() else source.parent) for source in sources}
+    mounts = {str(source if source.is_dir() else source.parent) for source in sources if shelf not in source.parents}
+    mounts |= {str(shelf)} if shelf.is_dir() else set()
     config = SpawnerConfig(
         data_folder=str(settings.data_dir),
         server_uid=uid,
@@ -138,10 +142,9 @@ def missing(facilities: Sequence[Facility], weakened: frozenset[str]) -> list[st
 
 def _serve(settings: Settings) -> int:
     uid, gid = server_identity(settings)
-    packs = discover_host_packs()
+    packs = packs_of(settings)
     registries = client_registries()
-    config = spawner_config(settings, uid, gid, packs)
-    lines = missing(probe_facilities(config), settings.weakened)
+    lines = missing(probe_facilities(spawner_config(settings, uid, gid, packs)), settings.weakened)
     if lines:
         raise NotAllowed(lines)
     folder = DataFolder(settings.data_dir)
@@ -149,12 +152,31 @@ def _serve(settings: Settings) -> int:
         folder.open(uid, gid)
     except FolderRefused as error:
         raise NotAllowed([str(error)]) from error
+    _open_packs(settings)
+    config = spawner_config(settings, uid, gid, packs)
     with contextlib.closing(_listen(settings)) as listener, contextlib.ExitStack() as helpers:
         spawner, gate = _start_helpers(settings, config, registries, listener, helpers)
         drop_privileges(uid, gid, kept_paths(settings))
         os.environ["HOME"] = home_of(uid, settings)
         _say(settings, registries)
         return uvloop.run(_run(settings, spawner, gate, packs, registries, listener))
+
+
+def packs_of(settings: Settings) -> Packs:
+    """The runtimes that can run here: what is installed as a pack, as it is at each look, then the host's own."""
+    return Shelf(settings.packs_folder, discover_host_packs())
+
+
+def _open_packs(settings: Settings) -> None:
+    """Make the folder of packs, free what was removed from it, and keep what is there until this process ends."""
+    folder = settings.packs_folder
+    try:
+        prepare_folder(folder)
+        sweep(folder)
+        mark_in_use(folder)
+    except OSError as error:
+        reason = f"The folder of runtimes {folder} cannot be used: {error.strerror}. Choose another --packs-dir."
+        raise NotAllowed([reason]) from error
 
 
 def _start_helpers(

@@ -100,6 +100,8 @@ class Settings:
     stems_memory_mb: int = _setting(0, "memory empty instances together may take, MB; 0 = by the machine", least=0)
     code_cache_mb: int = _setting(20_480, "disk for unpacked code, MB", least=64)
     user: str = _setting("hearth", "user the server runs as when started by root; need not exist")
+    packs_dir: str = _setting("", "folder of installed runtimes; empty = `packs` in the data folder")
+    packs_mirror: str = _setting("", "folder of downloaded runtimes, for machines without network; empty = registries")
     uid_range: str = _setting(UID_RANGE_DEFAULT, "host uids given to sandboxes, one each")
     sandbox_driver: str = _setting("ns", "how sandboxes are made: ns, or oci (runc)", choices=("ns", "oci"))
     weaken: str = _setting("", "comma list of isolation facilities to go on without")
@@ -108,6 +110,11 @@ class Settings:
     def sqlite_path(self) -> Path:
         """The database file where no `database_url` is set."""
         return self.data_dir / "hearth.db"
+
+    @property
+    def packs_folder(self) -> Path:
+        """Where installed runtimes are, absolute."""
+        return (Path(self.packs_dir).expanduser() if self.packs_dir else self.data_dir / "packs").absolute()
 
     @property
     def effective_database_url(self) -> str:

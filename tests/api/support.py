@@ -144,7 +144,7 @@ class World:
             variables=self.variables,
             deployments=self.deployments,
             executions=self.executions,
-            runtimes=SimpleNamespace(all=lambda: RUNTIMES),
+            runtimes=SimpleNamespace(all=lambda: RUNTIMES, installed=lambda: RUNTIMES),
             specifications=Specifications(0, 0),
             health=self.health,
         )

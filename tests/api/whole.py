@@ -85,6 +85,12 @@ class AllRuntimes:
     def available(self, id: str) -> bool:
         return self.exists(id)
 
+    def installed(self) -> Any:
+        return RUNTIMES
+
+    def how_to_get(self, id: str) -> str:
+        return f"Install {id}."
+
 
 class Whole:
     """One composed application and a client with the key of its project."""

@@ -329,7 +329,7 @@ def _work_name(deployment_id: str) -> str:
 def _no_runtime(id: str) -> str:
     return (
         f"The runtime {id} is not installed on this server, so nothing can be built for it. "
-        "`hearth runtimes list` shows which can run here and how to get more."
+        f"`hearth runtimes install {id}` installs it where there is a pack; `hearth runtimes list` shows what there is."
     )
 
 

@@ -14,8 +14,9 @@ from hearth.executor.sandbox.facilities import probe_facilities
 from hearth.executor.sandbox.privileges import drop_privileges
 from hearth.model import times
 from hearth.model.refusals import PlatformFault
-from hearth.runtimes.host import discover_host_packs
-from hearth.server import NotAllowed, kept_paths, server_identity, spawner_config
+from hearth.runtimes.families import has_shim
+from hearth.runtimes.shelf import installed
+from hearth.server import NotAllowed, kept_paths, packs_of, server_identity, spawner_config
 from hearth.settings import Loaded, Settings
 from hearth.store.sql.address import AddressRefused
 from hearth.store.sql.inspection import inspect_database
@@ -65,7 +66,7 @@ def run(loaded: Loaded, *, as_json: bool) -> int:
 
 
 def _machine(settings: Settings) -> Iterator[Finding]:
-    packs = discover_host_packs()
+    packs = packs_of(settings)
     config = spawner_config(settings, *server_identity(settings), packs)
     for facility in probe_facilities(config):
         name = f"{facility.name}{f' (--weaken={facility.flag})' if facility.flag else ''}"
@@ -82,8 +83,16 @@ def _machine(settings: Settings) -> Iterator[Finding]:
         yield Finding("runtimes", pack.id, GREEN, f"{pack.version}, {pack.level}, from {pack.provider}")
     if not found:
         yield Finding(
-            "runtimes", "none", RED, "no function can run", "Install Node.js or Python 3 (apt-get install nodejs)"
+            "runtimes",
+            "none",
+            RED,
+            "no function can run",
+            "hearth runtimes install node-22, or install Node.js or Python 3",
         )
+    for manifest in installed(settings.packs_folder):
+        if not has_shim(manifest.family):
+            detail = f"{manifest.version} is installed, but this version of Hearth cannot run {manifest.family}"
+            yield Finding("runtimes", manifest.id, YELLOW, detail, f"hearth runtimes remove {manifest.id}")
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:

@@ -81,7 +81,7 @@ def quickstart(
         folder of the examples
     """
     from hearth.cli.quickstart import default_examples_dir, run_quickstart
-    from hearth.runtimes.host import discover_host_packs
+    from hearth.server import packs_of
 
     loaded = _load(flags, config)
     settings = loaded.settings
@@ -100,7 +100,7 @@ def quickstart(
         port=port,
         data_dir=settings.data_dir,
         examples_dir=examples or default_examples_dir(),
-        runtimes=[pack.id for pack in discover_host_packs().all()],
+        runtimes=[pack.id for pack in packs_of(settings).all()],
         once=once,
     )
 
@@ -122,11 +122,65 @@ def doctor(*, json: bool = False, config: Config = None, flags: SettingFlags = N
 
 
 @runtimes_app.command(name="list")
-def list_runtimes(*, json: bool = False) -> int:
+def list_runtimes(*, json: bool = False, config: Config = None, flags: SettingFlags = None) -> int:
     """List the runtimes, which can run here and at what level."""
     from hearth.cli.runtimes import show
 
-    return show(as_json=json)
+    return show(_load(flags, config).settings, as_json=json)
+
+
+@runtimes_app.command(name="install")
+def install_runtimes(
+    *ids: str,
+    source: Annotated[Path | None, Parameter(name="--from")] = None,
+    again: bool = False,
+    config: Config = None,
+    flags: SettingFlags = None,
+) -> int:
+    """Install runtimes, e.g. `hearth runtimes install node-22 php-8.4`. A running server offers them at once.
+
+    Parameters
+    ----------
+    ids:
+        ids of runtimes, as `hearth runtimes list` shows them
+    source:
+        folder with the archives (`hearth runtimes fetch`), instead of the registries
+    again:
+        also if it is installed already: Debian's packages move on with their suite
+    """
+    from hearth.cli.runtimes import install
+
+    return install(_load(flags, config).settings, ids, source, again=again)
+
+
+@runtimes_app.command(name="fetch")
+def fetch_runtimes(*ids: str, to: Path, config: Config = None, flags: SettingFlags = None) -> int:
+    """Download what runtimes are installed from into a folder, for `install --from` on a machine without network.
+
+    Parameters
+    ----------
+    ids:
+        ids of runtimes
+    to:
+        folder for the archives, made if it is missing
+    """
+    from hearth.cli.runtimes import fetch
+
+    return fetch(_load(flags, config).settings, ids, to)
+
+
+@runtimes_app.command(name="remove")
+def remove_runtimes(*ids: str, config: Config = None, flags: SettingFlags = None) -> int:
+    """Remove installed runtimes. Functions of them cannot run afterwards.
+
+    Parameters
+    ----------
+    ids:
+        ids of installed runtimes
+    """
+    from hearth.cli.runtimes import remove
+
+    return remove(_load(flags, config).settings, ids)
 
 
 @admin_app.command

@@ -242,7 +242,7 @@ class FunctionsControl:
             raise Refusal(
                 "function_runtime_unsupported",
                 f"The runtime {runtime} is known but not installed on this server. "
-                "`hearth runtimes list` shows which can run here and how to get more.",
+                f"{self._runtimes.how_to_get(runtime)}",
             )
 
 

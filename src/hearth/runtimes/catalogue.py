@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hearth.data import load
+from hearth.runtimes.families import has_shim
+from hearth.runtimes.pack_table import PackTable, pack_table
 from hearth.runtimes.packs import Level, Pack, Packs
 
 #: Keys of the wire model Runtime (contract: functions-api 6.5), beside `$id`.
@@ -50,11 +52,12 @@ class RuntimeRow:
 class Catalogue:
     """Implements `hearth.ports.Runtimes` from the table of known runtimes and this machine's packs.
 
-    `only` are ids the operator restricts the catalogue to; empty = all.
+    `only` are ids the operator restricts the catalogue to; empty = all. `table` says what can be installed.
     """
 
-    def __init__(self, packs: Packs, only: Collection[str] = ()) -> None:
+    def __init__(self, packs: Packs, only: Collection[str] = (), table: PackTable | None = None) -> None:
         self._packs = packs
+        self._table = table or pack_table()
         self._rows = [row for row in load("runtimes.json")["runtimes"] if not only or row["id"] in only]
         self._ids = frozenset(row["id"] for row in self._rows)
         self._wire = tuple({"$id": row["id"], **{key: row[key] for key in _WIRE_KEYS}} for row in self._rows)
@@ -71,6 +74,20 @@ class Catalogue:
         """Whether functions of this runtime can be built and run on this machine now."""
         return id in self._ids and self._packs.get(id) is not None
 
+    def installed(self) -> Sequence[Mapping[str, Any]]:
+        """Of `all()` the runtimes that are available now."""
+        return tuple(row for row in self._wire if self._packs.get(row["$id"]) is not None)
+
+    def how_to_get(self, id: str) -> str:
+        """A sentence that says how to make a known runtime available here."""
+        if self._installable(id):
+            return f"`hearth runtimes install {id}` installs it."
+        return "`hearth runtimes list` shows which can run here and how to get more."
+
+    def _installable(self, id: str) -> bool:
+        entry = self._table.get(id)
+        return entry is not None and has_shim(entry.family)
+
     def rows(self) -> list[RuntimeRow]:
         """What `hearth runtimes list` shows: every runtime, at what level it runs here or why it does not."""
         return [self._row(row) for row in self._rows]
@@ -82,6 +99,9 @@ class Catalogue:
         return RuntimeRow(row["id"], row["name"], row["version"], False, None, "", self._reason(row))
 
     def _reason(self, row: Mapping[str, Any]) -> str:
+        entry = self._table.get(row["id"])
+        if entry is not None and has_shim(entry.family):
+            return f"`hearth runtimes install {entry.id}` gets {entry.version} ({entry.size_bytes / 1e6:.0f} MB)"
         program = _PROGRAMS.get(row["key"])
         if program is None:
             return f"no provider offers {row['name']} yet"

@@ -6,7 +6,7 @@ A provider finds or installs an interpreter; how the family's shim is started wi
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from hearth.runtimes.locations import CODE_INSIDE, SHIMS_INSIDE
+from hearth.runtimes.locations import CODE_INSIDE, SHIMS_FOLDER, SHIMS_INSIDE
 
 #: The binary that the build of a compiled language leaves in its output, relative to it.
 BINARY = ".hearth/handler"
@@ -76,6 +76,11 @@ _UNKNOWN = Family("")
 def family_of(key: str) -> Family:
     """What is special about a language; nothing if it is not known here."""
     return FAMILIES.get(key, _UNKNOWN)
+
+
+def has_shim(key: str) -> bool:
+    """Whether functions of a language can be run: its shim is part of this version of Hearth."""
+    return key in FAMILIES and (SHIMS_FOLDER / FAMILIES[key].shim).is_file()
 
 
 def shim_command(family: str, interpreter: str) -> tuple[str, ...]:

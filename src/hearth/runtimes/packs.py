@@ -32,6 +32,8 @@ class Pack:
     path: Sequence[str]
     mounts: Sequence[tuple[str, str]] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    root: str = ""
+    """The host folder whose /usr and /etc its sandboxes see instead of this machine's; `""` = this machine's."""
 
 
 class Packs(Protocol):

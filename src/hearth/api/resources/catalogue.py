@@ -10,7 +10,7 @@ from hearth.api.validators import OneOf
 
 
 async def list_runtimes(call: Call) -> Any:
-    items = [dict(item) for item in call.control.runtimes.all()]
+    items = [dict(item) for item in call.control.runtimes.installed()]
     return wire.listing("runtimes", len(items), items)
 
 
