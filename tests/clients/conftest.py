@@ -1,4 +1,4 @@
-"""One server for all client tests, and the runtimes that can run on this machine."""
+"""A server for each file of client tests, and the runtimes that can run on this machine."""
 
 from collections.abc import Iterator
 
@@ -8,9 +8,12 @@ from tests.support.runtimes import runtime_of
 from tests.support.server import Server, running_server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    """A ready server without rate limits; after the last test it has to end cleanly and leave nothing."""
+    """A ready server without rate limits; after the last test it has to end cleanly and leave nothing.
+
+    One for each file: the CLI pulls all functions of a project, also what other tests have left half done.
+    """
     with running_server() as started:
         yield started
 
