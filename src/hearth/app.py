@@ -28,6 +28,7 @@ from hearth.control.functions import FunctionsControl
 from hearth.control.git_deployments import GitDeployments
 from hearth.control.hosting import compose_hosting
 from hearth.control.jobs import JobKind
+from hearth.control.logs import LogsControl
 from hearth.control.people import people_control
 from hearth.control.queued import QueuedExecutions
 from hearth.control.repairs import Repairs
@@ -234,6 +235,8 @@ class Application:
             mint_user_jwt=tokens.mint_user_jwt,
             queued=queued,
         )
+        logs = LogsControl(store=store, executor=executor, executions=executions)
+        events.watch(logs.heard, lambda project_id: False)
         identify = Identify(store, tokens, clock, people)
         self._hosting = hosting = compose_hosting(
             store=store,
@@ -278,6 +281,7 @@ class Application:
                 store=store, clock=clock, events=events, starter=starter, templates_url=templates.url
             ),
             executions=executions,
+            logs=logs,
             people=people_control(
                 store=store,
                 clock=clock,
@@ -390,5 +394,6 @@ def executor_limits(settings: Settings) -> ExecutorLimits:
             max_stems=settings.stems_max,
             memory_mb=settings.stems_memory_mb or machine_mb // STEMS_SHARE,
         ),
+        max_stream_bytes=settings.stream_size_limit,
         code_cache_bytes=settings.code_cache_mb * MIB,
     )

@@ -87,6 +87,9 @@ class Settings:
     build_disk_mb: int = _setting(4_096, "disk one build may use, MB", least=16)
     build_concurrency: int = _setting(2, "builds at the same time", least=1, most=256)
     execution_retention: int = _setting(1_209_600, "age at which executions are removed, s; 0 = never", least=0)
+    stream_size_limit: int = _setting(
+        1_000_000_000, "largest response a function may stream, bytes; 0 = no limit", least=0
+    )
     async_concurrency: int = _setting(64, "asynchronous executions at the same time", least=1, most=10_000)
     max_instances: int = _setting(1_000, "instances at the same time", least=1)
     max_instances_per_function: int = _setting(32, "instances of one deployment at the same time", least=1)

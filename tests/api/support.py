@@ -17,6 +17,7 @@ from hearth.api.app import Api, create_app
 from hearth.api.settings import ApiSettings
 from hearth.auth.identify import GUEST, Credentials
 from hearth.control.control import Control
+from hearth.control.log_watch import Ended, Line, LogWatch
 from hearth.control.platforms import OriginBook
 from hearth.control.rules import Domains, RuleBook
 from hearth.control.specifications import Specifications
@@ -27,6 +28,7 @@ from hearth.model.refusals import Refusal
 from hearth.model.resources import Deployment, Execution, Function, Project, Variable
 from hearth.model.scopes import project_scopes
 from hearth.model.statuses import DeploymentStatus, ExecutionStatus, Trigger
+from hearth.model.streaming import LogStream
 
 NOW = datetime(2026, 11, 24, 10, 20, 30, 123_000, tzinfo=UTC)
 PROJECT = Project("p1", "Project", NOW, NOW)
@@ -55,6 +57,22 @@ class Scripted:
             return result
 
         return use_case
+
+
+class ScriptedLogs(Scripted):
+    """Every log has one line and has ended."""
+
+    def __init__(self) -> None:
+        super().__init__(of_execution=self._watch, of_function=self._watch)
+
+    def stop(self) -> None:
+        """Nobody reads when the server stops."""
+
+    @staticmethod
+    async def _watch(*_: Any, **__: Any) -> LogWatch:
+        watch = LogWatch([Line("1-0", EXECUTION.id, LogStream.LOGS, 1, "a line"), Ended("1-0", EXECUTION)])
+        watch.finish()
+        return watch
 
 
 class ScriptedDeployments(Scripted):
@@ -135,6 +153,7 @@ class World:
         self.variables = Scripted(create=VARIABLE, get=VARIABLE, update=VARIABLE, delete=None)
         self.deployments = ScriptedDeployments(get=DEPLOYMENT, cancel=DEPLOYMENT, duplicate=DEPLOYMENT, delete=None)
         self.executions = Scripted(create=EXECUTION_VIEW, get=EXECUTION, delete=None)
+        self.logs = ScriptedLogs()
         self.health = Scripted(ping=None)
         control = SimpleNamespace(
             projects=SimpleNamespace(get=_project, team_of=lambda project_id: ""),
@@ -144,6 +163,7 @@ class World:
             variables=self.variables,
             deployments=self.deployments,
             executions=self.executions,
+            logs=self.logs,
             runtimes=SimpleNamespace(all=lambda: RUNTIMES, installed=lambda: RUNTIMES),
             specifications=Specifications(0, 0),
             health=self.health,

@@ -35,6 +35,7 @@ async def test_nothing_sent_means_the_defaults(world: World) -> None:
         "scheduled_at": None,
         "client_ip": "127.0.0.1",
         "host": "api.test",
+        "streams": False,
     }
 
 

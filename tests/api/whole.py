@@ -1,7 +1,7 @@
 """The application over the real control, store and files; only what runs code is replaced."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -26,6 +26,7 @@ from hearth.control.executions import ExecutionsControl
 from hearth.control.functions import FunctionsControl
 from hearth.control.git_deployments import GitDeployments
 from hearth.control.hosting import compose_hosting
+from hearth.control.logs import LogsControl
 from hearth.control.people import people_control
 from hearth.control.rules import Domains, RuleBook
 from hearth.control.runnables import Runnables
@@ -38,6 +39,7 @@ from hearth.control.views import ControlLimits
 from hearth.model.resources import ApiKey, Project
 from hearth.model.running import Invocation, Outcome, Result
 from hearth.model.statuses import DeploymentStatus
+from hearth.model.streaming import HearLog, LogLines
 from hearth.ports import Builder, Executor, Fetcher, Runtimes, Store
 from hearth.store import open_store
 from hearth.store.files.local import LocalFiles
@@ -56,6 +58,10 @@ class AnsweringExecutor:
         self.result = Result(Outcome.COMPLETED, 200, (("content-type", "text/plain"),), b"done", "logged\n", "", 0.01)
         self.invocations: list[Invocation] = []
         self.retired: list[str] = []
+        self.hearers: list[HearLog] = []
+        """Who follows logs now."""
+        self.logged: list[LogLines] = []
+        """What who begins to follow is told of what runs."""
 
     def submit(self, invocation: Invocation) -> "asyncio.Future[Result]":
         self.invocations.append(invocation)
@@ -65,6 +71,14 @@ class AnsweringExecutor:
 
     async def invoke(self, invocation: Invocation) -> Result:
         return await self.submit(invocation)
+
+    def follow_logs(self, function_id: str, hear: HearLog) -> Sequence[LogLines]:
+        self.hearers.append(hear)
+        return self.logged
+
+    def unfollow_logs(self, function_id: str, hear: HearLog) -> None:
+        if hear in self.hearers:
+            self.hearers.remove(hear)
 
     async def retire(self, deployment_id: str) -> None:
         self.retired.append(deployment_id)
@@ -134,6 +148,9 @@ class Whole:
             **running,
         )
         self.events = events
+        executions = ExecutionsControl(mint_key=tokens.mint, mint_user_jwt=tokens.mint_user_jwt, **running)
+        logs = LogsControl(store=store, executor=executor, executions=executions)
+        events.watch(logs.heard, lambda project_id: False)
         control = Control(
             projects=hosting.projects,
             keys=hosting.keys,
@@ -150,7 +167,8 @@ class Whole:
             variables=VariablesControl(**running),
             deployments=DeploymentsControl(files=files, starter=starter, uploads=uploads, builds=builds, **running),
             git_deployments=GitDeployments(starter=starter, templates_url="https://git.test", **common),
-            executions=ExecutionsControl(mint_key=tokens.mint, mint_user_jwt=tokens.mint_user_jwt, **running),
+            executions=executions,
+            logs=logs,
             people=people_control(
                 passwords=Passwords(CHEAP), mint_user_jwt=tokens.mint_user_jwt, forget=people.forget, **common
             ),

@@ -81,7 +81,7 @@ def test_without_logging_nothing_of_logs_and_errors_is_kept() -> None:
 
 def test_the_creating_call_sees_all_headers_but_runtime_internal_ones() -> None:
     result = Result(Outcome.COMPLETED, 200, (("x-own", "1"), ("x-open-runtimes-log-id", "x")), b"abc")
-    shown = invocations.shown_response_headers("e1", result)
+    shown = invocations.shown_response_headers("e1", result.headers, len(result.body))
     assert shown == (("x-own", "1"), ("content-length", "3"), ("x-appwrite-execution-id", "e1"))
 
 

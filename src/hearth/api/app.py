@@ -1,8 +1,7 @@
 """The ASGI application: one callable that uvicorn runs. What happens to a request is in `pipeline`."""
 
 import asyncio
-import contextlib
-from typing import Any
+from collections.abc import AsyncIterator
 
 from hearth.api import formats, origins
 from hearth.api.budget import Budget
@@ -19,6 +18,7 @@ from hearth.api.routes import Facts
 from hearth.api.settings import ApiSettings
 from hearth.api.table import all_routes
 from hearth.control.control import Control
+from hearth.control.streams import StreamBroken
 from hearth.ports import Clock
 
 #: Seconds a request may run before its connection is watched for the client leaving; most are done by then.
@@ -28,6 +28,11 @@ LINGER_BYTES = 64 * 1024 * 1024
 LINGER_S = 5.0
 
 REALTIME_PATH = "/v1/realtime"
+
+#: Where the scope of a request has a callable that ends its connection at once.
+ABORT = "hearth.abort"
+#: Answers that have no body whatever a function streams (RFC 9110, 6.4.1).
+_BODILESS = frozenset({204, 205, 304})
 
 _SERVER = (b"server", b"Appwrite")
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
@@ -51,10 +56,11 @@ class Api:
         self._stopping = False
 
     def refuse_new_work(self) -> None:
-        """From now on every new request is answered 503; running ones go on, open WebSockets are closed."""
+        """From now on every new request is answered 503; running ones go on, what only listens is closed."""
         self._stopping = True
         self.hot_lane.open = False
         self.hub.stop()
+        self._services.control.logs.stop()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
@@ -76,6 +82,7 @@ class Api:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         watch = _Watch(request)
+        answer: Answer | None = None
         try:
             answer = await self._answer(request)
             if answer.stream is None:
@@ -83,6 +90,9 @@ class Api:
             await self._send(request, answer, send)
         except ClientGone:
             return
+        except StreamBroken:
+            watch.stop()
+            await _break_off(request)
         except asyncio.CancelledError:
             if not watch.client_gone:
                 raise
@@ -91,6 +101,8 @@ class Api:
                 task.uncancel()
         finally:
             watch.stop()
+            if answer is not None and answer.stream is not None:
+                await _close(answer.stream)
 
     async def _answer(self, request: Request) -> Answer:
         if self._stopping:
@@ -108,14 +120,14 @@ class Api:
         headers += answer.headers
         if answer.content_type:
             headers.append((b"content-type", answer.content_type))
-        if answer.status != 204:
+        if answer.status != 204 and length is not None:
             headers.append((b"content-length", b"%d" % length))
         # A body over its limit is not worth reading to its end; an honest one is dropped by the server below us.
         refused_body = answer.status >= 400 and not request.body_done and _has_large_body(request)
         if answer.close or refused_body:
             headers.append(_CLOSE)
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        if request.method == "HEAD":
+        if request.method == "HEAD" or (length is None and answer.status in _BODILESS):
             await send({"type": "http.response.body", "body": b""})
         elif answer.stream is not None:
             await _send_stream(answer, send)
@@ -157,11 +169,29 @@ def _used_fallback(request: Request) -> bool:
 
 async def _send_stream(answer: Answer, send: Send) -> None:
     assert answer.stream is not None  # noqa: S101 - checked by the caller
-    stream: Any = answer.stream
-    async with contextlib.aclosing(stream):
-        async for chunk in stream:
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    async for chunk in answer.stream:
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
+
+
+async def _close(stream: AsyncIterator[bytes]) -> None:
+    """Nobody reads on, whether or not the stream has come to its end."""
+    aclose = getattr(stream, "aclose", None)
+    if aclose is not None:
+        await aclose()
+
+
+async def _break_off(request: Request) -> None:
+    """End the connection in the middle of the answer, which the client must not take for complete.
+
+    Raises StreamBroken where the server below us offers no other way than that.
+    """
+    abort = request.scope.get(ABORT)
+    if abort is None:
+        raise StreamBroken
+    abort()
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

@@ -150,11 +150,12 @@ def _redirect(rule: Rule, request: Request) -> Answer:
 
 def _answer(view: ExecutionView) -> Answer:
     """What the function answered, as it is; an error without a body gets a page of ours."""
-    execution = view.execution
-    status = execution.response_status_code
+    status = view.execution.response_status_code if view.stream is None else view.stream.status_code
     # A function can answer anything; what is no final status of HTTP would end the connection.
     status = status if 200 <= status <= 599 else 500
     headers = _own_headers(view)
+    if view.stream is not None:
+        return Answer(status, b"", b"", headers, stream=view.stream, length=None, is_visit=True)
     if status < 400 or view.response_body:
         return Answer(status, view.response_body, b"", headers, is_visit=True)
     page = _page(status, "function_error", "The function answered with an error and said nothing about it.", {})

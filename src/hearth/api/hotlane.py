@@ -90,7 +90,8 @@ class HotLane:
         if not self.open or not self._gateway.is_surely_api(headers.get(b"host", b"").decode("latin-1")):
             return False
         content_type = headers.get(b"content-type", JSON_TYPE)
-        if not content_type.startswith(b"application/json") or b"multipart" in headers.get(b"accept", b""):
+        accept = headers.get(b"accept", b"")
+        if not content_type.startswith(b"application/json") or b"multipart" in accept or b"event-stream" in accept:
             return False
         project_id = headers.get(b"x-appwrite-project", b"").decode("latin-1")
         services = self._services

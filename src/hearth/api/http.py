@@ -8,6 +8,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from hearth.api.app import ABORT
 from hearth.api.hotlane import BODY_MAX_BYTES, HotLane, function_of, is_plain
 
 
@@ -44,7 +45,7 @@ def hot_protocol(lane: HotLane) -> type[HttpToolsProtocol]:
         def on_headers_complete(self) -> None:
             self._function = self._hot_function()
             if self._function is None:
-                super().on_headers_complete()
+                self._begin_cycle()
             else:
                 self._parts = []
 
@@ -68,10 +69,16 @@ def hot_protocol(lane: HotLane) -> type[HttpToolsProtocol]:
             if lane.begin(function, dict(self.headers), body, self.client[0] if self.client else "", done):
                 self.cycle = cycle  # type: ignore[assignment]
                 return
-            super().on_headers_complete()
+            self._begin_cycle()
             if body:
                 super().on_body(body)
             super().on_message_complete()
+
+        def _begin_cycle(self) -> None:
+            """The ordinary way of a request."""
+            scope: Any = self.scope
+            scope[ABORT] = self.transport.abort
+            super().on_headers_complete()
 
         def _hot_function(self) -> str | None:
             """The function a hot request is for; None for every request that goes the ordinary way."""

@@ -21,6 +21,7 @@ QUERY_FIELDS_MAX = 300
 BODY_IDLE_S = 60.0
 
 JSON_TYPE = b"application/json; charset=UTF-8"
+EVENTS_TYPE = b"text/event-stream; charset=UTF-8"
 TEXT_TYPE = b"text/plain; charset=UTF-8"
 HTML_TYPE = b"text/html; charset=UTF-8"
 
@@ -33,7 +34,9 @@ class ClientGone(Exception):
 
 @dataclass(slots=True)
 class Answer:
-    """What goes back: a body in memory, or `stream` of exactly `length` bytes.
+    """What goes back: a body in memory, or `stream` of exactly `length` bytes (None = nobody knows yet).
+
+    A stream that has an `aclose` gets it called in every case, also if nobody ever read from it.
 
     `headers` are beyond the standard ones and content-type. `close` ends the connection after the answer,
     because a body that nobody will read may still be on its way. `is_visit` says that a function's domain was
@@ -45,7 +48,7 @@ class Answer:
     content_type: bytes = JSON_TYPE
     headers: list[RawHeader] = field(default_factory=list)
     stream: AsyncIterator[bytes] | None = None
-    length: int = 0
+    length: int | None = 0
     close: bool = False
     is_visit: bool = False
 

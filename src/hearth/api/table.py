@@ -12,6 +12,7 @@ from hearth.api.resources import (
     git_deployments,
     health,
     keys,
+    logs,
     memberships,
     platforms,
     project_variables,
@@ -32,6 +33,7 @@ def all_routes(facts: Facts) -> tuple[Route, ...]:
     """Every route of this server, those that describe all others among them."""
     described = (
         *executions.routes(facts),
+        *logs.ROUTES,
         *functions.routes(facts),
         *deployments.ROUTES,
         *git_deployments.ROUTES,

@@ -9,6 +9,7 @@ from hearth.control.executions import ExecutionsControl
 from hearth.control.functions import FunctionsControl
 from hearth.control.git_deployments import GitDeployments
 from hearth.control.keys import KeysControl
+from hearth.control.logs import LogsControl
 from hearth.control.people import PeopleControl
 from hearth.control.platforms import OriginBook, PlatformsControl
 from hearth.control.project_variables import ProjectVariablesControl
@@ -44,6 +45,7 @@ class Control:
     deployments: DeploymentsControl
     git_deployments: GitDeployments
     executions: ExecutionsControl
+    logs: LogsControl
     people: PeopleControl
     runtimes: Runtimes
     specifications: Specifications

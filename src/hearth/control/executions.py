@@ -27,13 +27,14 @@ from hearth.control.invocations import (
 from hearth.control.jobs import JobKind
 from hearth.control.queued import QueuedExecutions
 from hearth.control.runnables import Runnable, Runnables
+from hearth.control.streams import LEFT, ResponseStream
 from hearth.control.views import KEY_GRACE_S, SYNC_WAIT_S, ExecutionView
 from hearth.model.actor import Actor, ActorKind
 from hearth.model.ids import unique_id
 from hearth.model.queries import ListQuery
 from hearth.model.refusals import PlatformFault, Refusal
 from hearth.model.resources import Execution
-from hearth.model.running import InstanceTemplate, Result
+from hearth.model.running import InstanceTemplate, Outcome, Result
 from hearth.model.statuses import EXECUTION_FINAL, ExecutionStatus
 from hearth.ports import Clock, Events, Executor, Page, Store, Unit
 
@@ -82,9 +83,11 @@ class ExecutionsControl:
         scheduled_at: datetime | None = None,
         client_ip: str = "",
         host: str = "",
+        streams: bool = False,
     ) -> ExecutionView:
         """Run the function, or queue the run when `is_async` (at `scheduled_at`, if given).
 
+        With `streams`, a response that the function streams comes as the view's `stream`, while it runs.
         Raises `function_not_found`, `deployment_not_found`, `build_not_ready`, `user_unauthorized`,
         `function_synchronous_timeout`, and Busy or Unavailable when no instance could be had.
         """
@@ -110,7 +113,7 @@ class ExecutionsControl:
             lifetime_s = runnable.function.timeout_s + KEY_GRACE_S
             user_jwt = self._mint_user_jwt(project_id, actor.real_user_id, actor.session_id, lifetime_s)
             request = replace(request, user_jwt=user_jwt)
-        return await self._run_now(runnable, template, request)
+        return await self._run_now(runnable, template, request, streams=streams)
 
     def begin(
         self,
@@ -151,6 +154,7 @@ class ExecutionsControl:
     ) -> ExecutionView:
         """Run a function for a visitor of its domain: its active deployment, or the one named.
 
+        A response that the function streams comes as the view's `stream`, while it runs.
         Raises what `require_visitable` raises, `function_synchronous_timeout`, Busy and Unavailable.
         """
         if deployment_id:
@@ -160,7 +164,16 @@ class ExecutionsControl:
             runnable = runnable or await self._runnables.get(project_id, function_id)
         runnable, template = require_visitable(runnable)
         request = RunRequest(method=method, path=path, headers=headers, body=body, client_ip=client_ip)
-        return await self._run_now(runnable, template, request)
+        return await self._run_now(runnable, template, request, streams=True)
+
+    def running(self, project_id: str, function_id: str, execution_id: str) -> Execution | None:
+        """A synchronous execution that runs now; it is in no database yet."""
+        for run in self._runs:
+            execution = run.execution
+            if execution.id == execution_id:
+                owner = (execution.project_id, execution.function_id)
+                return execution if owner == (project_id, function_id) else None
+        return None
 
     async def list(self, project_id: str, actor: Actor, function_id: str, query: ListQuery) -> Page[Execution]:
         """Executions the caller may read: all for keys and admins, a user's own otherwise."""
@@ -201,15 +214,16 @@ class ExecutionsControl:
             await self._idle.wait()
 
     def _run_now(
-        self, runnable: Runnable, template: InstanceTemplate, request: RunRequest
+        self, runnable: Runnable, template: InstanceTemplate, request: RunRequest, *, streams: bool = False
     ) -> "asyncio.Future[ExecutionView]":
         """Run once. The run belongs to us, not to whoever asked: if he leaves, it ends and is recorded all the same."""
         id = unique_id()
         composed = compose_headers(id, runnable, request, self._mint_key)
         execution = open_execution(id, runnable, request, composed, self._clock.now())
-        invocation = compose(id, runnable, template, request, composed, is_async=False)
+        stream = ResponseStream() if streams else None
+        invocation = compose(id, runnable, template, request, composed, is_async=False, receiver=stream)
         self._log.begin(execution)
-        run = _SyncRun(self, execution, logging=runnable.function.logging)
+        run = _SyncRun(self, execution, stream, logging=runnable.function.logging)
         self._runs.add(run)
         run.start(self._executor.submit(invocation))
         return run.answer
@@ -238,27 +252,33 @@ class _SyncRun:
 
     __slots__ = (
         "_control",
-        "_execution",
         "_failure",
         "_is_logging",
         "_loop",
         "_result",
         "_running",
+        "_stream",
         "_timer",
         "answer",
+        "execution",
     )
 
-    def __init__(self, control: ExecutionsControl, execution: Execution, *, logging: bool) -> None:
+    def __init__(
+        self, control: ExecutionsControl, execution: Execution, stream: ResponseStream | None, *, logging: bool
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._control = control
-        self._execution = execution
+        self.execution = execution
         self._is_logging = logging
         self._result: Result | None = None
         self._failure: Exception | None = None
         self._running: asyncio.Future[Result] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.answer: asyncio.Future[ExecutionView] = self._loop.create_future()
-        """Done once the execution is recorded; the caller may cancel it and leave."""
+        """Done once the execution is recorded or its response begins to stream; the caller may cancel it and leave."""
+        self._stream = stream
+        if stream is not None:
+            stream.begun = self._on_stream
 
     def start(self, running: "asyncio.Future[Result]") -> None:
         """Follow a run that has begun."""
@@ -271,20 +291,33 @@ class _SyncRun:
         if self._running is not None:
             self._running.cancel()
 
+    def _on_stream(self) -> None:
+        """The function streams its response: the caller gets it now, and the function's own timeout holds from here."""
+        stream = self._stream
+        assert stream is not None  # noqa: S101 - it called this
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self.answer.done():
+            stream.abort(LEFT)
+            return
+        shown = shown_response_headers(self.execution.id, stream.headers, None)
+        self.answer.set_result(ExecutionView(self.execution, b"", shown, stream))
+
     def _on_result(self, running: "asyncio.Future[Result]") -> None:
         now = self._control.now()
         if self._timer is not None:
             self._timer.cancel()
         if running.cancelled():
             self._failure = Refusal("function_synchronous_timeout")
-            final = fail(self._execution, _SYNC_TIMEOUT_REASON, now, duration_s=SYNC_WAIT_S)
+            final = fail(self.execution, _SYNC_TIMEOUT_REASON, now, duration_s=SYNC_WAIT_S)
         elif (error := running.exception()) is None:
             self._result = result = running.result()
-            final = finish(self._execution, result, logging=self._is_logging, now=now)
+            final = finish(self.execution, result, logging=self._is_logging, now=now)
         else:
             # Whatever went wrong is ours; the record must end all the same.
             self._failure = error if isinstance(error, Exception) else PlatformFault(str(error))
-            final = fail(self._execution, str(error) if isinstance(error, PlatformFault) else _INTERNAL_REASON, now)
+            final = fail(self.execution, str(error) if isinstance(error, PlatformFault) else _INTERNAL_REASON, now)
         self._control.record(final).add_done_callback(self._on_recorded)
 
     def _on_recorded(self, recording: "asyncio.Future[Execution]") -> None:
@@ -292,13 +325,18 @@ class _SyncRun:
         error = recording.exception() or self._failure
         if recording.exception() is None:
             self._control.emit(recording.result(), "create")
+        if self._stream is not None and self._stream.has_begun:
+            result = self._result
+            is_broken = error is not None or result is None or result.broken or result.outcome is not Outcome.COMPLETED
+            self._stream.end(None if recording.exception() else recording.result(), is_broken=is_broken)
         if self.answer.done():
-            return  # whoever asked has left
+            return  # whoever asked has left, or has his answer
         if error is not None:
             self.answer.set_exception(error)
         elif self._result is not None:
-            shown = shown_response_headers(self._execution.id, self._result)
-            self.answer.set_result(ExecutionView(recording.result(), self._result.body, shown))
+            body = self._result.body
+            shown = shown_response_headers(self.execution.id, self._result.headers, len(body))
+            self.answer.set_result(ExecutionView(recording.result(), body, shown))
 
 
 async def _require_visible(unit: Unit, actor: Actor, function_id: str) -> None:

@@ -15,6 +15,7 @@ from hearth.model.refusals import Refusal
 from hearth.model.resources import Execution, Header
 from hearth.model.running import InstanceTemplate, Invocation, Outcome, Result
 from hearth.model.statuses import DeploymentStatus, ExecutionStatus, Trigger
+from hearth.model.streaming import StreamReceiver
 
 #: Request headers that are stored and shown (contract: functions-api 10.3).
 _STORED_REQUEST_HEADERS = frozenset({"content-type", "agent", "content-length", "host", "x-appwrite-client-ip"})
@@ -162,8 +163,12 @@ def compose(
     headers: Mapping[str, str],
     *,
     is_async: bool,
+    receiver: StreamReceiver | None = None,
 ) -> Invocation:
-    """What the executor is handed. A synchronous run may take 30 s in all, cold start and queue included."""
+    """What the executor is handed. A synchronous run may take 30 s in all, cold start and queue included.
+
+    `receiver` takes the response if the function streams it.
+    """
     timeout_s = float(runnable.function.timeout_s)
     return Invocation(
         execution_id=id,
@@ -175,6 +180,7 @@ def compose(
         timeout_s=timeout_s,
         wait_s=timeout_s + ASYNC_GRACE_S if is_async else SYNC_WAIT_S,
         logging=runnable.function.logging,
+        receiver=receiver,
     )
 
 
@@ -219,10 +225,13 @@ def reader_of(execution: Execution) -> str:
     return found[len(prefix) : -len(suffix)]
 
 
-def shown_response_headers(execution_id: str, result: Result) -> tuple[Header, ...]:
-    """All headers of the answer, as the creating call sees them; runtime-internal ones never leave."""
-    shown = [header for header in result.headers if not header[0].startswith(_INTERNAL_PREFIX)]
-    if not any(name == "content-length" for name, _ in shown):
-        shown.append(("content-length", str(len(result.body))))
+def shown_response_headers(execution_id: str, headers: Sequence[Header], body_bytes: int | None) -> tuple[Header, ...]:
+    """All headers of the answer, as the creating call sees them; runtime-internal ones never leave.
+
+    `body_bytes` is the length of the body, None for one that is streamed.
+    """
+    shown = [header for header in headers if not header[0].startswith(_INTERNAL_PREFIX)]
+    if body_bytes is not None and not any(name == "content-length" for name, _ in shown):
+        shown.append(("content-length", str(body_bytes)))
     shown.append(("x-appwrite-execution-id", execution_id))
     return tuple(shown)

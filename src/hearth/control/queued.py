@@ -134,6 +134,7 @@ class QueuedExecutions:
         if execution is None:  # deleted, or ended by the reaper
             await self._store.jobs.finish(job.id, job.owner)
             return
+        self._events.progress(execution.project_id, _event(execution, "update"), execution)
         final = fail(execution, _STOPPED, self._clock.now())
         try:
             final = await self._replay(job, execution)
@@ -163,8 +164,7 @@ class QueuedExecutions:
 
     def emit(self, execution: Execution, action: str) -> None:
         """Say what happened to an execution."""
-        name = f"functions.{execution.function_id}.executions.{execution.id}.{action}"
-        self._events.emit(execution.project_id, name, execution, user_id=reader_of(execution))
+        self._events.emit(execution.project_id, _event(execution, action), execution, user_id=reader_of(execution))
 
     def _opened(
         self, runnable: Runnable, request: RunRequest, scheduled_at: datetime | None, id: str
@@ -239,6 +239,10 @@ class QueuedExecutions:
             elif not stored:
                 log.warning("an execution's end came too late: its job was taken away", job_id=ended.job_id)
             return
+
+
+def _event(execution: Execution, action: str) -> str:
+    return f"functions.{execution.function_id}.executions.{execution.id}.{action}"
 
 
 def stored_request(request: RunRequest, function_id: str, trigger: Trigger) -> dict[str, Any]:

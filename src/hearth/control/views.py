@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from hearth.control.streams import ResponseStream
 from hearth.model.resources import Execution, Function, Header, Variable
 
 #: Bytes of one upload chunk (contract: functions-api 4, `APP_LIMIT_UPLOAD_CHUNK_SIZE`).
@@ -49,12 +50,14 @@ class FunctionView:
 class ExecutionView:
     """An execution as the call that created it sees it: with the whole response.
 
-    Both are empty for asynchronous executions and on later reads, because responses are not stored.
+    Both are empty for asynchronous executions and on later reads, because responses are not stored. `stream` is there
+    where the caller asked for it and the function streams: then the execution still runs.
     """
 
     execution: Execution
     response_body: bytes = b""
     response_headers: tuple[Header, ...] = ()
+    stream: ResponseStream | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,7 @@ class Call:
         "errors",
         "followed",
         "has_native",
+        "head",
         "headers",
         "id",
         "is_cold",
@@ -90,6 +91,8 @@ class Call:
         self.followed: Followed | None = None
         self.receiver: StreamReceiver | None = None
         """Who gets the body as it comes, once that has begun."""
+        self.head: tuple[Header, ...] = ()
+        """The headers that `receiver` was given."""
         self.is_streamed = False
         self.outstanding = 0
         """Bytes of a streamed body that the shim has sent beyond what it was told is consumed."""
@@ -129,8 +132,7 @@ class Call:
         if broken:
             self.status, self.headers, self.body = 500, {}, []
         body = self.body
-        # The head of a streamed answer has been checked when it came.
-        headers = self.checked_headers() if self.receiver is None else ()
+        headers = self.checked_headers() if self.receiver is None else self.head
         if self.followed is not None:
             self.followed.advance(self, is_over=True)
         return Result(

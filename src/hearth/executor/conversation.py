@@ -327,9 +327,9 @@ class Conversation(asyncio.Protocol):
             call.is_streamed = True
             receiver = call.ticket.invocation.receiver
             if receiver is not None:
-                headers = call.checked_headers()
+                call.head = call.checked_headers()
                 call.receiver = receiver
-                receiver.on_begin(call.status, headers, _StreamControl(self, call))
+                receiver.on_begin(call.status, call.head, _StreamControl(self, call))
                 if call.id not in self.calls:
                     return  # the receiver did not want it
         self._on_body(call, body, frame.more)

@@ -6,6 +6,9 @@ from hearth.executor.calls import Call
 from hearth.executor.logs import LogTail
 from hearth.model.streaming import HearLog, LogLines, LogStream
 
+#: Of what a running execution has logged, how much a new follower is told per stream: as much as a record keeps.
+TOLD_MAX_BYTES = 1_000_000
+
 
 class CallLog:
     """How much of one call's log its followers have been told."""
@@ -31,9 +34,10 @@ class CallLog:
                     hear(told)
 
     def told(self, call: Call) -> Iterable[LogLines]:
-        """Everything that has been told so far."""
+        """What has been told so far, of a very long log the end."""
         for stream, tail in _tails(call):
-            first, lines = tail.lines(0, self._told[stream])
+            stop = self._told[stream]
+            first, lines = tail.lines(tail.line_start(stop - TOLD_MAX_BYTES), stop)
             if lines:
                 yield LogLines(self._execution_id, stream, first, lines)
 

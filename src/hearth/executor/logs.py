@@ -38,6 +38,12 @@ class LogTail:
         """The position (bytes since the beginning) after the text so far, or after its last whole line."""
         return self._cut_bytes + (self._data.rfind(b"\n") + 1 if whole_lines else len(self._data))
 
+    def line_start(self, position: int) -> int:
+        """The position where the first line begins that begins at `position` or later."""
+        if position <= 0:
+            return 0
+        return self._cut_bytes + self._data.find(b"\n", max(0, position - self._cut_bytes - 1)) + 1
+
     def lines(self, start: int, stop: int) -> tuple[int, tuple[str, ...]]:
         """The lines between two positions, as they are in the final text, and the number of the first of them."""
         begin = max(0, start - self._cut_bytes)

@@ -5,15 +5,20 @@ from typing import Any
 
 from hearth.api import wire
 from hearth.api.call import Call
+from hearth.api.execution_events import ExecutionEvents
 from hearth.api.formats import shape
 from hearth.api.grammar import ExecutionHeaders, check_headers, read_date
-from hearth.api.messages import Answer
+from hearth.api.messages import EVENTS_TYPE, Answer
 from hearth.api.multipart_answer import multipart_answer, wants_multipart
 from hearth.api.resources.common import EXECUTION_ID, FUNCTION_ID, PROJECT_GROUPS, TOTAL, listed, queries
 from hearth.api.routes import Body, Facts, Param, Place, Reply, Route
+from hearth.api.server_sent import HEADERS as EVENT_HEADERS
+from hearth.api.server_sent import wants_events
 from hearth.api.validators import Boolean, Content, Invalid, OneOf, Text
+from hearth.control.views import ExecutionView
 from hearth.model.queries import Kind
 from hearth.model.refusals import Refusal, invalid_param
+from hearth.model.resources import Execution
 
 ATTRIBUTES = {
     "trigger": Kind.STRING,
@@ -44,13 +49,17 @@ async def create(call: Call) -> Answer:
             check_headers(headers)
         except Invalid as error:
             raise invalid_param("headers", str(error)) from None
+    with_events = not arguments["is_async"] and wants_events(request.header(b"accept"))
     view = await call.control.executions.create(
         call.project_id,
         call.actor,
         **arguments,
         client_ip=call.client_ip,
         host=request.header(b"host"),
+        streams=with_events,
     )
+    if with_events:
+        return _events_answer(call, view)
     status = 202 if arguments["is_async"] else 201
     if wants_multipart(request.header(b"accept")):
         payload = wire.created_execution(view, call.actor, view.response_body)
@@ -61,6 +70,14 @@ async def create(call: Call) -> Answer:
         # The function has run and its execution is stored; only this answer cannot carry the body.
         raise not_text(view.execution.id) from None
     return call.reply(wire.created_execution(view, call.actor, body), status)
+
+
+def _events_answer(call: Call, view: ExecutionView) -> Answer:
+    def shown(execution: Execution) -> dict[str, Any]:
+        return shape(call.version, "execution", wire.execution(execution, call.actor))
+
+    events = ExecutionEvents(view, shown)
+    return Answer(201, b"", EVENTS_TYPE, list(EVENT_HEADERS), stream=events, length=None)
 
 
 def not_text(execution_id: str) -> Refusal:
@@ -142,6 +159,12 @@ def routes(facts: Facts) -> tuple[Route, ...]:
                 Reply(202, ("application/json",), "It runs in the background, or at `scheduledAt`.", "execution"),
                 Reply(201, ("multipart/form-data",), "For `accept: multipart/form-data`: a body of any bytes."),
                 Reply(202, ("multipart/form-data",), "The same, for `accept: multipart/form-data`."),
+                Reply(
+                    201,
+                    ("text/event-stream",),
+                    "For `accept: text/event-stream`: `response` (head), `body` (each piece as it comes) and `end` "
+                    "(the record). Leaving early stops the function.",
+                ),
             ),
             refusals=(
                 "general_bad_request",
