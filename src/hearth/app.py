@@ -52,7 +52,8 @@ from hearth.jobs.maintenance import Maintenance
 from hearth.jobs.reaper import Reaper
 from hearth.jobs.worker import Worker
 from hearth.model import times
-from hearth.outbound.poster import Poster, resolve
+from hearth.outbound.addresses import resolve
+from hearth.outbound.poster import Poster
 from hearth.ports import Store
 from hearth.runtimes.catalogue import Catalogue
 from hearth.runtimes.packs import Packs

@@ -15,7 +15,8 @@ from hearth.control.jobs import WEBHOOK_ATTEMPTS
 from hearth.control.webhooks import FAILURES_MAX
 from hearth.executor.sandbox.egress_policy import parse_allow_list
 from hearth.outbound import poster as poster_module
-from hearth.outbound.poster import Poster, resolve
+from hearth.outbound.addresses import resolve
+from hearth.outbound.poster import Poster
 from hearth.ports import PostFailed
 from tests.control.receivers import Receiver, Sender, receiver, self_signed, sender
 

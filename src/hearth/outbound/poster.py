@@ -5,14 +5,12 @@ between leads nowhere else. Redirects are not followed.
 """
 
 import asyncio
-import ipaddress
-import socket
 from collections.abc import Mapping
 
 import httpx
 
-from hearth.executor.sandbox.egress_policy import Address, AllowList, Rules, plain, refusal
-from hearth.executor.sandbox.netlink import own_addresses
+from hearth.executor.sandbox.egress_policy import AllowList
+from hearth.outbound.addresses import AddressRefused, allowed_address
 from hearth.ports import Posted, PostFailed
 
 #: Seconds for the connection, and for the whole exchange.
@@ -20,18 +18,6 @@ CONNECT_S = 5.0
 TOTAL_S = 15.0
 #: Bytes of an answer that are looked at.
 ANSWER_BYTES = 2_048
-
-
-async def resolve(name: str) -> frozenset[str]:
-    """The addresses of a host name or an address; empty when there are none. Raises OSError."""
-    loop = asyncio.get_running_loop()
-    try:
-        found = await loop.getaddrinfo(name, None, type=socket.SOCK_STREAM)
-    except socket.gaierror as error:
-        if error.errno in (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)):
-            return frozenset()
-        raise
-    return frozenset(str(entry[4][0]) for entry in found)
 
 
 class Poster:
@@ -57,6 +43,8 @@ class Poster:
                 return await self._post(url, headers, body, verify=verify)
         except TimeoutError:
             raise PostFailed(f"The address did not answer within {TOTAL_S:g} seconds.") from None
+        except AddressRefused as error:
+            raise PostFailed(str(error), again=error.again) from None
         except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
             raise PostFailed(f"The address could not be reached: {str(error) or type(error).__name__}.") from error
 
@@ -68,7 +56,7 @@ class Poster:
     async def _post(self, url: str, headers: Mapping[str, str], body: bytes, *, verify: bool) -> Posted:
         target = httpx.URL(url)
         port = target.port or (443 if target.scheme == "https" else 80)
-        address = await self._address(target.host, port)
+        address = await allowed_address(target.host, port, self._allow)
         host = target.netloc
         request = self._clients[verify].build_request(
             "POST",
@@ -84,26 +72,6 @@ class Poster:
         finally:
             await response.aclose()
         return Posted(response.status_code, text)
-
-    async def _address(self, host: str, port: int) -> Address:
-        """An address of `host` that may be connected to. Raises PostFailed."""
-        found = sorted(await resolve(host))
-        if not found:
-            raise PostFailed(f"The name {host} has no address.")
-        addresses = [ipaddress.ip_address(text.partition("%")[0]) for text in found]
-        pinned = (
-            {(plain(address), port) for address in addresses} if (host.lower(), port) in self._allow.names else set()
-        )
-        rules = Rules(own_addresses(), self._allow.networks, frozenset(pinned))
-        reasons = []
-        for address in addresses:
-            reason = refusal(address, port, rules)
-            if not reason:
-                return address
-            reasons.append(f"{address} is {reason}")
-        raise PostFailed(
-            f"Not allowed: {'; '.join(reasons)}. The operator can open it with HEARTH_EGRESS_ALLOW.", again=False
-        )
 
 
 async def _beginning(response: httpx.Response) -> str:

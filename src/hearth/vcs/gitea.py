@@ -1,0 +1,326 @@
+"""Gitea and Forgejo: the same interface (`/api/v1`, as both publish it), an access token, webhooks registered by us."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from hearth.model.vcs import (
+    Branch,
+    CloneAccess,
+    CloneSource,
+    CommitState,
+    Content,
+    HostedCommit,
+    HostEvent,
+    Ignored,
+    Installation,
+    Provider,
+    ProviderRepository,
+    PullRequest,
+    PullRequestEvent,
+    PushEvent,
+    RepositoryPage,
+)
+from hearth.ports import NoSuchRepository
+from hearth.vcs.api import Access, Api, clone_url, is_hash, numeric, quoted, quoted_path, replace_or_add, window
+from hearth.vcs.reading import (
+    Malformed,
+    branch_of,
+    commit_hash,
+    find,
+    flag,
+    items,
+    moment,
+    needed,
+    needed_hash,
+    number,
+    read_json,
+    size,
+    text,
+)
+from hearth.vcs.signatures import check_digest
+
+#: The interface's own maximum unless its operator changed it (`MAX_RESPONSE_ITEMS`).
+PAGE_MAX = 50
+CONTENTS_MAX = 1_000
+SIGNATURES = ("x-forgejo-signature", "x-gitea-signature")
+EVENTS = ("x-forgejo-event", "x-gitea-event")
+#: `pull_request` includes new commits; `delete` is how the end of a branch is told.
+HOOK_EVENTS = ["push", "delete", "pull_request"]
+DEFAULT_URLS = {Provider.GITEA: "https://gitea.com", Provider.FORGEJO: "https://codeberg.org"}
+_CHANGES = frozenset({"opened", "reopened", "synchronized", "synchronize"})
+
+
+class Gitea:
+    """See `hearth.ports.GitHost`; one object for Gitea, one for Forgejo."""
+
+    webhook_secret = ""
+
+    def __init__(self, api: Api, provider: Provider = Provider.GITEA) -> None:
+        self._api = api
+        self.provider = provider
+
+    async def repositories(self, installation: Installation, search: str, offset: int, limit: int) -> RepositoryPage:
+        """See the port. The repositories of the organization or user that the installation names."""
+        access = self._access(installation)
+        owner = f"/users/{quoted(installation.organization)}" if installation.organization else "/user"
+        query: dict[str, str | int] = {"q": search, "sort": "alpha", "uid": await self._api.get(access, owner, _id)}
+        if installation.organization:
+            query["exclusive"] = "true"
+
+        async def page(number: int, size: int) -> tuple[list[ProviderRepository], int]:
+            found, headers = await self._api.get_page(
+                access, "/repos/search", _repositories, {**query, "page": number, "limit": size}
+            )
+            total = headers.get("x-total-count", "")
+            return found, int(total) if total.isascii() and total.isdecimal() else (number - 1) * size + len(found)
+
+        found, total = await window(page, offset, limit, PAGE_MAX)
+        return RepositoryPage(total, tuple(found))
+
+    async def repository(self, installation: Installation, id: str) -> ProviderRepository:
+        """See the port."""
+        return await self._api.get(self._access(installation), f"/repositories/{numeric(id)}", _repository)
+
+    async def create_repository(self, installation: Installation, name: str, private: bool) -> ProviderRepository:
+        """See the port."""
+        access = self._access(installation)
+        own = await self._api.get(access, "/user", lambda answer: needed(answer, "login"))
+        is_own = installation.organization.lower() in ("", own.lower())
+        path = "/user/repos" if is_own else f"/orgs/{quoted(installation.organization)}/repos"
+        content = {"name": name, "private": private, "auto_init": True}
+        return await self._api.send(access, "POST", path, content, _repository)
+
+    async def branches(self, installation: Installation, repository: str) -> tuple[Branch, ...]:
+        """See the port."""
+        access, path = await self._named(installation, repository)
+
+        async def page(number: int) -> tuple[list[Branch], bool]:
+            query: dict[str, str | int] = {"page": number, "limit": PAGE_MAX}
+            found, headers = await self._api.get_page(access, f"{path}/branches", _branches, query)
+            return found, 'rel="next"' in headers.get("link", "")
+
+        return tuple(await self._api.all_pages(page))
+
+    async def contents(self, installation: Installation, repository: str, path: str, ref: str) -> tuple[Content, ...]:
+        """See the port."""
+        access, base = await self._named(installation, repository)
+        return await self._api.get(access, f"{base}/contents/{quoted_path(path)}", _contents, _ref(ref))
+
+    async def file(self, installation: Installation, repository: str, path: str, ref: str) -> bytes:
+        """See the port."""
+        access, base = await self._named(installation, repository)
+        return await self._api.raw(access, f"{base}/raw/{quoted_path(path)}", _ref(ref))
+
+    async def latest_commit(self, installation: Installation, repository: str, ref: str) -> HostedCommit:
+        """See the port."""
+        access, base = await self._named(installation, repository)
+        if not is_hash(ref):
+            path = f"{base}/branches/{quoted_path(ref)}"
+            ref = await self._api.get(access, path, lambda answer: needed_hash(answer, "commit", "id"))
+        return await self._api.get(access, f"{base}/git/commits/{ref}", _commit)
+
+    async def changed_files(
+        self, installation: Installation, repository: str, before: str, after: str
+    ) -> tuple[str, ...] | None:
+        """See the port. Cannot say after a forced push: the interface only lists what was added since."""
+        access, base = await self._named(installation, repository)
+        try:
+            lost = await self._api.get(access, f"{base}/compare/{after}...{before}", _count)
+            if lost:
+                return None
+            return await self._api.get(access, f"{base}/compare/{before}...{after}", _changed)
+        except NoSuchRepository:
+            return None
+
+    async def pull_request(self, installation: Installation, repository: str, id: str) -> PullRequest:
+        """See the port."""
+        access, base = await self._named(installation, repository)
+        return await self._api.get(access, f"{base}/pulls/{numeric(id)}", lambda a: _pull_request(a, repository))
+
+    async def clone_source(self, installation: Installation, repository: str) -> CloneSource:
+        """See the port."""
+        found = await self.repository(installation, repository)
+        url = clone_url(self._base(installation), f"{found.organization}/{found.name}")
+        username = installation.credentials.get("username", "") or "oauth2"
+        return CloneSource(url, CloneAccess(username, installation.credentials.get("token", "")))
+
+    async def set_status(
+        self,
+        installation: Installation,
+        repository: str,
+        commit: str,
+        state: CommitState,
+        *,
+        target_url: str,
+        description: str,
+        context: str,
+    ) -> None:
+        """See the port."""
+        access, base = await self._named(installation, repository)
+        content = {"state": str(state), "target_url": target_url, "description": description, "context": context}
+        await self._api.tell(access, "POST", f"{base}/statuses/{quoted(commit)}", content)
+
+    async def comment(
+        self, installation: Installation, repository: str, pull_request: str, marker: str, text: str
+    ) -> None:
+        """See the port."""
+        access, base = await self._named(installation, repository)
+        path = f"{base}/issues/{numeric(pull_request)}/comments"
+        # This list is not paged by the interface.
+        ours = await self._api.get(access, path, lambda answer: _marked(answer, marker))
+
+        async def change(id: int) -> None:
+            await self._api.tell(access, "PATCH", f"{base}/issues/comments/{id}", {"body": text})
+
+        if not await replace_or_add(ours, change):
+            await self._api.tell(access, "POST", path, {"body": text})
+
+    def parse_webhook(self, headers: Mapping[str, str], body: bytes, secret: str) -> HostEvent:
+        """See the port."""
+        check_digest(headers, SIGNATURES, body, secret)
+        event = next((headers[name] for name in EVENTS if headers.get(name)), "")
+        if event not in ("push", "delete", "pull_request"):
+            return Ignored(f"nothing is done about the event {event[:60]!r}")
+        content = read_json(body)
+        repository = str(number(content, "repository", "id"))
+        if event == "pull_request":
+            return _pull_request_event(content, repository)
+        if event == "delete":
+            if text(content, "ref_type") != "branch":
+                return Ignored("not a branch")
+            return PushEvent(repository, needed(content, "ref").removeprefix("refs/heads/"), "", "")
+        branch = branch_of(needed(content, "ref"))
+        if not branch:
+            return Ignored("not a branch")
+        return PushEvent(repository, branch, commit_hash(content, "before"), commit_hash(content, "after"))
+
+    async def register_webhook(self, installation: Installation, repository: str, url: str, secret: str) -> str:
+        """See the port."""
+        access, base = await self._named(installation, repository)
+        config = {"url": url, "content_type": "json", "secret": secret}
+        content = {"config": config, "events": HOOK_EVENTS, "active": True}
+
+        async def page(number: int) -> tuple[list[int], bool]:
+            query: dict[str, str | int] = {"page": number, "limit": PAGE_MAX}
+            (found, count), _ = await self._api.get_page(access, f"{base}/hooks", lambda a: _hooks(a, url), query)
+            return found, count == PAGE_MAX
+
+        existing = await self._api.all_pages(page)
+        if existing:
+            await self._api.tell(access, "PATCH", f"{base}/hooks/{existing[0]}", content)
+            return str(existing[0])
+        kind = "forgejo" if self.provider is Provider.FORGEJO else "gitea"
+        return str(await self._api.send(access, "POST", f"{base}/hooks", {"type": kind, **content}, _id))
+
+    async def unregister_webhook(self, installation: Installation, repository: str, webhook_id: str) -> None:
+        """See the port."""
+        try:
+            access, base = await self._named(installation, repository)
+            await self._api.tell(access, "DELETE", f"{base}/hooks/{numeric(webhook_id)}")
+        except NoSuchRepository:
+            return
+
+    def _base(self, installation: Installation) -> str:
+        return (installation.base_url or DEFAULT_URLS[self.provider]).rstrip("/")
+
+    def _access(self, installation: Installation) -> Access:
+        base = self._base(installation)
+        headers = {"authorization": f"token {installation.credentials.get('token', '')}"}
+        return Access(f"{base}/api/v1", base, headers)
+
+    async def _named(self, installation: Installation, id: str) -> tuple[Access, str]:
+        """The access, and the path of a repository: most of the interface knows it by name, and names change."""
+        found = await self.repository(installation, id)
+        return self._access(installation), f"/repos/{quoted(found.organization)}/{quoted(found.name)}"
+
+
+def _ref(ref: str) -> dict[str, str | int]:
+    return {"ref": ref} if ref else {}
+
+
+def _id(answer: Any) -> int:
+    return number(answer, "id")
+
+
+def _repository(answer: Any) -> ProviderRepository:
+    return ProviderRepository(
+        id=str(number(answer, "id")),
+        name=needed(answer, "name"),
+        organization=needed(answer, "owner", "login"),
+        default_branch="" if flag(answer, "empty") else text(answer, "default_branch"),
+        private=flag(answer, "private"),
+        url=text(answer, "html_url"),
+        pushed_at=moment(answer, "updated_at"),
+    )
+
+
+def _repositories(answer: Any) -> list[ProviderRepository]:
+    return [_repository(entry) for entry in items(answer, "data")]
+
+
+def _branches(answer: Any) -> list[Branch]:
+    return [Branch(needed(entry, "name"), needed_hash(entry, "commit", "id")) for entry in items(answer)]
+
+
+def _contents(answer: Any) -> tuple[Content, ...]:
+    if isinstance(answer, dict):
+        raise NoSuchRepository("that is a file, not a folder")
+    found = [
+        Content(needed(entry, "name"), text(entry, "type") == "dir", size(entry, "size")) for entry in items(answer)
+    ]
+    return tuple(found[:CONTENTS_MAX])
+
+
+def _commit(answer: Any) -> HostedCommit:
+    return HostedCommit(
+        hash=needed_hash(answer, "sha"),
+        message=text(answer, "commit", "message"),
+        author=text(answer, "commit", "author", "name"),
+        author_url=text(answer, "author", "html_url"),
+        url=text(answer, "html_url"),
+    )
+
+
+def _count(answer: Any) -> int:
+    return number(answer, "total_commits")
+
+
+def _changed(answer: Any) -> tuple[str, ...] | None:
+    commits = items(answer, "commits")
+    # An older version does not name the files.
+    if len(commits) < number(answer, "total_commits") or any(find(commit, "files") is None for commit in commits):
+        return None
+    return tuple(sorted({needed(file, "filename") for commit in commits for file in items(commit, "files")}))
+
+
+def _marked(answer: Any, marker: str) -> list[int]:
+    return [number(entry, "id") for entry in items(answer) if marker in text(entry, "body")]
+
+
+def _hooks(answer: Any, url: str) -> tuple[list[int], int]:
+    entries = items(answer)
+    return [number(entry, "id") for entry in entries if text(entry, "config", "url") == url], len(entries)
+
+
+def _pull_request(answer: Any, repository: str) -> PullRequest:
+    # The repository of a head is null once a fork was deleted.
+    head_repository = find(answer, "head", "repo", "id")
+    return PullRequest(
+        id=str(number(answer, "number")),
+        repository_id=repository,
+        branch=needed(answer, "head", "ref"),
+        commit=needed_hash(answer, "head", "sha"),
+        base_branch=needed(answer, "base", "ref"),
+        is_external=head_repository is None or str(head_repository) != repository,
+        title=text(answer, "title"),
+        url=text(answer, "html_url"),
+    )
+
+
+def _pull_request_event(content: Any, repository: str) -> HostEvent:
+    action = text(content, "action")
+    if action not in _CHANGES and action != "closed":
+        return Ignored(f"nothing is done about a pull request that was {action[:60]}")
+    if not isinstance(find(content, "pull_request"), dict):
+        raise Malformed("pull_request is missing")
+    return PullRequestEvent(_pull_request(content["pull_request"], repository), action == "closed")
