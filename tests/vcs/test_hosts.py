@@ -11,7 +11,7 @@ from hearth.vcs.api import FILE_BYTES
 from tests.support.forges.kinds import SECRET, Side
 from tests.support.forges.world import Pull
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
 async def test_a_repository_is_described(at: Side) -> None:

@@ -33,10 +33,9 @@ async def allowed_address(host: str, port: int, allow: AllowList) -> Address:
 
     Raises AddressRefused (`again`: another try may help) and OSError.
     """
-    found = sorted(await resolve(host))
-    if not found:
+    addresses = await _addresses(host)
+    if not addresses:
         raise AddressRefused(f"The name {host} has no address.", again=True)
-    addresses = [ipaddress.ip_address(text.partition("%")[0]) for text in found]
     pinned = {(plain(address), port) for address in addresses} if (host.lower(), port) in allow.names else set()
     rules = Rules(own_addresses(), allow.networks, frozenset(pinned))
     reasons = []
@@ -48,3 +47,10 @@ async def allowed_address(host: str, port: int, allow: AllowList) -> Address:
     raise AddressRefused(
         f"Not allowed: {'; '.join(reasons)}. The operator can open it with HEARTH_EGRESS_ALLOW.", again=False
     )
+
+
+async def _addresses(host: str) -> list[Address]:
+    try:
+        return [ipaddress.ip_address(host)]
+    except ValueError:
+        return [ipaddress.ip_address(text.partition("%")[0]) for text in sorted(await resolve(host))]

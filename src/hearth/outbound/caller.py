@@ -5,6 +5,8 @@ followed: an answer that leads elsewhere is the caller's to judge.
 """
 
 import asyncio
+import functools
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -52,6 +54,7 @@ class Caller:
         # No connection is kept: the pool would know it by its address alone, not by the name the certificate was
         # checked for.
         self._client = httpx.AsyncClient(
+            verify=_tls(),
             limits=httpx.Limits(max_connections=CONCURRENT_MAX, max_keepalive_connections=0),
             timeout=httpx.Timeout(TOTAL_S, connect=CONNECT_S),
             follow_redirects=False,
@@ -101,3 +104,9 @@ class Caller:
         finally:
             await response.aclose()
         return Answer(response.status_code, {name.lower(): value for name, value in response.headers.items()}, content)
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """How certificates are checked. Reading the authorities takes a moment, so it is done once."""
+    return httpx.create_ssl_context(trust_env=False)
