@@ -85,7 +85,7 @@ def pack_files(files: Mapping[str, str | bytes]) -> bytes:
             data = content.encode() if isinstance(content, str) else content
             info = tarfile.TarInfo(name)
             info.size = len(data)
-            info.mode = 0o644
+            info.mode = 0o755 if data.startswith(b"\x7fELF") else 0o644
             archive.addfile(info, io.BytesIO(data))
     return out.getvalue()
 

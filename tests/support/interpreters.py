@@ -1,13 +1,21 @@
 """The interpreters of this machine and those that `scripts/setup test` keeps in `.cache/interpreters`."""
 
+import hashlib
 import os
+import subprocess
+import tempfile
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 import pytest
 
+from hearth.runtimes.families import BINARY
 from hearth.runtimes.host import discover_host_packs
+from hearth.runtimes.locations import SHIMS_FOLDER
 from hearth.runtimes.packs import Pack
+from hearth.runtimes.shims.build.golang import compile_command, go_environment
+from hearth.runtimes.shims.build.layout import Layout
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "interpreters"
 
@@ -25,3 +33,47 @@ def pack_of(family: str) -> Pack:
     if found is None:
         pytest.skip(f"facility: no {family} is installed here (see `scripts/setup test`)")
     return found
+
+
+def go_program(sources: Mapping[str, str | bytes], entrypoint: str) -> bytes:
+    """What a build makes of the sources of a Go function; kept in the cache, because it takes seconds.
+
+    As in a build, but without its sandbox. Nothing is downloaded.
+    """
+    pack = pack_of("go")
+    go = Path(
+        next(source for source, target in pack.mounts if target == pack.interpreter) if pack.mounts else "/usr/bin/go"
+    ).resolve()
+    shim_files = sorted(path for path in (SHIMS_FOLDER / "go").rglob("*") if path.is_file())
+    digest = hashlib.sha256(f"{pack.version} {entrypoint}".encode())
+    for data in (path.read_bytes() for path in (*shim_files, SHIMS_FOLDER / "build" / "golang.py")):
+        digest.update(data)
+    for name, content in sorted(sources.items()):
+        digest.update(name.encode() + b"\0" + (content.encode() if isinstance(content, str) else content))
+    kept = CACHE.parent / "go-programs" / digest.hexdigest()
+    if kept.exists():
+        return kept.read_bytes()
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        layout = Layout(build=f"{folder}/build", home=f"{folder}/home")
+        for name, content in sources.items():
+            path = Path(layout.build, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
+        command = compile_command(layout, layout.build, entrypoint, str(go))
+        environment = {
+            "PATH": f"{go.parent}:/usr/bin:/bin",
+            "HOME": layout.home,
+            **go_environment(layout),
+            "GOPROXY": "off",
+        }
+        environment["GOCACHE"] = str(CACHE.parent / "go-build")
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=layout.build, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        program = Path(layout.build, BINARY).read_bytes()
+    partial = kept.with_suffix(f".{os.getpid()}")
+    partial.write_bytes(program)
+    partial.replace(kept)
+    return program

@@ -11,11 +11,20 @@ import subprocess
 from .layout import BUILD, BuildFailed, Layout
 
 #: Folders whose files are never meant by a mistyped entrypoint.
-_FOREIGN = frozenset({"node_modules", "runtime-env", "__pycache__", ".git", ".venv", "venv"})
+_FOREIGN = frozenset({"node_modules", "runtime-env", "deno-cache", "vendor", "__pycache__", ".git", ".venv", "venv"})
 _LISTED_MAX = 20_000
 _NEAR_MAX = 5
 SYNTAX_TIMEOUT_S = 10.0
-_SUFFIXES = {"node": (".js", ".mjs", ".cjs", ".ts"), "python": (".py",)}
+_SCRIPTS = (".js", ".mjs", ".cjs", ".ts", ".mts", ".tsx", ".jsx")
+_SUFFIXES = {
+    "node": (".js", ".mjs", ".cjs", ".ts"),
+    "python": (".py",),
+    "bun": _SCRIPTS,
+    "deno": _SCRIPTS,
+    "php": (".php",),
+    "ruby": (".rb",),
+    "go": (".go",),
+}
 _MODULE_SYNTAX = re.compile(r"^\s*(import\s*[\w{*\"']|export\s)", re.MULTILINE)
 
 NO_OUTPUT = "Error: No build output found. Ensure your output directory isn't empty."
@@ -92,6 +101,10 @@ def syntax_warning(path: str, entrypoint: str, family: str, interpreter: str, te
         command = [interpreter, "-I", "-S", "-W", "ignore", "-c", program, path]
     elif family == "node" and path.endswith((".js", ".mjs", ".cjs")):
         command = [interpreter, "--check", _as_module(path, temporary)]
+    elif family == "php" and path.endswith(".php"):
+        command = [interpreter, "-n", "-d", "display_errors=stderr", "-d", "log_errors=0", "-l", path]
+    elif family == "ruby" and path.endswith(".rb"):
+        command = [interpreter, "--disable=gems", "-c", path]
     else:
         return ""
     try:
@@ -109,6 +122,9 @@ def _syntax_error(stderr: bytes) -> str:
     """Kind and line of an error, from what either interpreter prints about it."""
     text = stderr.decode("utf-8", "replace")
     kind = re.search(r"^(\w*Error: .*)$", text, re.MULTILINE)
+    if kind is None and (other := re.search(r"^(?:Parse error: (.*) in|/[^:]*:\d+: (.*))", text, re.MULTILINE)):
+        place = re.search(r"(?: on line |^/[^:]*:)(\d+)", text, re.MULTILINE)
+        return f"{other.group(1) or other.group(2)} (line {place.group(1) if place else '?'})"
     message = kind.group(1) if kind else "it cannot be parsed"
     # Python names the file last, below its own frames; Node.js first, above them.
     lines = re.findall(r'", line (\d+)', text)[-1:] or re.findall(r"^/.*:(\d+)$", text, re.MULTILINE)[:1]

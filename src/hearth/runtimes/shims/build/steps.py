@@ -18,6 +18,8 @@ from typing import Any
 from . import lines
 from .checks import check_entrypoint, output_folder, syntax_warning
 from .commands import run_commands
+from .golang import compile_command
+from .languages import COMPILED, language_environment
 from .layout import ARTIFACT, CHANNEL, BuildFailed, Layout
 from .pack import pack, too_large
 from .prepare import VENV, Venv, check_source, default_commands, link_npm, make_venv
@@ -94,12 +96,14 @@ def build(request: Mapping[str, Any], layout: Layout, artifact: int) -> list[str
     if commands:
         run_commands(commands, layout, environment_of(request, layout, venv), request["disk_bytes"])
     _say("Build command execution finished.")
+    entrypoint = request["entrypoint"]
+    if family in COMPILED:
+        _compile(request, layout)
     _say("Build packaging started.")
     if venv is not None:
         venv.remove_plumbing()
     output = output_folder(layout, request["environment"].get("OPEN_RUNTIMES_OUTPUT_DIRECTORY", ""))
-    entrypoint = request["entrypoint"]
-    if family in ("node", "python"):
+    if family not in COMPILED:
         path = check_entrypoint(output, entrypoint, family)
         warning = syntax_warning(path, entrypoint, family, interpreter, layout.temporary)
         if warning:
@@ -109,6 +113,17 @@ def build(request: Mapping[str, Any], layout: Layout, artifact: int) -> list[str
     _say("Build packaging finished.")
     _say("Build finished.", lines.SUCCESS)
     return warnings
+
+
+def _compile(request: Mapping[str, Any], layout: Layout) -> None:
+    """Make the program that will run, in the output. Raises BuildFailed if the code does not compile."""
+    family, entrypoint = request["family"], request["entrypoint"]
+    check_entrypoint(layout.build, entrypoint, family)
+    output = output_folder(layout, request["environment"].get("OPEN_RUNTIMES_OUTPUT_DIRECTORY", ""))
+    command = compile_command(layout, output, entrypoint, request["interpreter"])
+    _say("Compilation started.")
+    run_commands(command, layout, environment_of(request, layout, None), request["disk_bytes"])
+    _say("Compilation finished.")
 
 
 def environment_of(request: Mapping[str, Any], layout: Layout, venv: Venv | None) -> dict[str, str]:
@@ -125,6 +140,7 @@ def environment_of(request: Mapping[str, Any], layout: Layout, venv: Venv | None
         "SHELL": "/bin/bash",
         **request["pack_environment"],
         **request["registries"],
+        **language_environment(request["family"], layout, request["interpreter"], request["registries"]),
     }
     path = [*request["path"], "/usr/bin", "/bin"]
     headers = os.path.join(os.path.dirname(os.path.dirname(request["interpreter"])), "include", "node", "node.h")

@@ -1,0 +1,67 @@
+"""What the builds of a language need beside the common steps (contract: runtime-contract 7, the table)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+
+from .golang import go_environment
+from .layout import Layout
+from .prepare import PROBE_TIMEOUT_S
+
+#: Families whose build leaves a program instead of code to be interpreted.
+COMPILED = frozenset({"go"})
+#: Families whose package manager reads npm's configuration of the user, and not npm's global one.
+_USER_NPMRC = frozenset({"bun", "deno"})
+
+
+def language_environment(
+    family: str, layout: Layout, interpreter: str, registries: Mapping[str, str]
+) -> dict[str, str]:
+    """Variables of the commands; the function's own count more. Makes what they name.
+
+    `registries` are the variables that point package managers to the machine's configuration.
+    """
+    if family in _USER_NPMRC:
+        _link_npmrc(layout, registries.get("NPM_CONFIG_GLOBALCONFIG", ""))
+    if family == "go":
+        return go_environment(layout)
+    if family == "bun":
+        return {"BUN_INSTALL_CACHE_DIR": os.path.join(layout.home, ".bun-cache")}
+    if family == "deno":
+        # In the build, because it is needed when the function runs (contract: runtime-contract 7).
+        environment = {"DENO_DIR": os.path.join(layout.build, "deno-cache"), "DENO_NO_UPDATE_CHECK": "1"}
+        if "NODE_EXTRA_CA_CERTS" in registries:
+            environment["DENO_CERT"] = registries["NODE_EXTRA_CA_CERTS"]
+        return environment
+    if family == "php":
+        home = os.path.join(layout.home, ".composer")
+        return {"COMPOSER_HOME": home, "COMPOSER_ALLOW_SUPERUSER": "1", "COMPOSER_NO_INTERACTION": "1"}
+    if family == "ruby":
+        return _ruby_environment(layout, interpreter)
+    return {}
+
+
+def _ruby_environment(layout: Layout, interpreter: str) -> dict[str, str]:
+    """Both `bundle install` and `gem install` put gems where the shim looks for them."""
+    bundle = os.path.join(layout.build, "vendor", "bundle")
+    environment = {"BUNDLE_PATH": bundle, "BUNDLE_USER_HOME": os.path.join(layout.home, ".bundle")}
+    try:
+        done = subprocess.run(
+            [interpreter, "--disable=gems", "-rrbconfig", "-e", "print RbConfig::CONFIG['ruby_version']"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=PROBE_TIMEOUT_S,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return environment  # the commands will say what is wrong with it
+    environment["GEM_HOME"] = os.path.join(bundle, "ruby", done.stdout.decode("ascii", "replace"))
+    return environment
+
+
+def _link_npmrc(layout: Layout, npmrc: str) -> None:
+    link = os.path.join(layout.home, ".npmrc")
+    if npmrc and not os.path.lexists(link):
+        os.symlink(npmrc, link)
