@@ -24,6 +24,7 @@ from hearth.control.deployments import DeploymentsControl
 from hearth.control.environment import Environment
 from hearth.control.events import EventBus
 from hearth.control.executions import ExecutionsControl
+from hearth.control.function_settings import FunctionSettingsControl
 from hearth.control.functions import FunctionsControl
 from hearth.control.git_deployments import GitDeployments
 from hearth.control.hosting import compose_hosting
@@ -276,6 +277,9 @@ class Application:
             rule_book=rule_book,
             origin_book=hosting.origin_book,
             functions=functions,
+            function_settings=FunctionSettingsControl(
+                store=store, clock=clock, events=events, runnables=runnables, check_egress=parse_allow_list
+            ),
             variables=variables,
             deployments=deployments,
             git_deployments=GitDeployments(

@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
+from hearth.model.function_settings import FunctionSettings
 from hearth.model.people import Membership, Session, Team, Token, User
 from hearth.model.queries import ListQuery
 from hearth.model.resources import (
@@ -82,6 +83,18 @@ class Functions(Protocol):
     async def delete(self, id: str) -> bool: ...
     async def outdate(self) -> tuple[Function, ...]:
         """Make every function of the project not live (a project variable changed); returns those with a deployment."""
+
+
+class FunctionSettingsRows(Protocol):
+    """Settings of the functions of one project."""
+
+    async def get(self, function_id: str) -> FunctionSettings:
+        """The defaults for a function that has none of its own (or does not exist)."""
+
+    async def put(self, function_id: str, settings: FunctionSettings) -> FunctionSettings:
+        """Replace all of them; `updated_at` becomes now."""
+
+    async def delete(self, function_id: str) -> bool: ...
 
 
 class Variables(Protocol):
@@ -387,6 +400,7 @@ class Unit(Protocol):
 
     project_id: str
     functions: Functions
+    function_settings: FunctionSettingsRows
     variables: Variables
     deployments: Deployments
     executions: Executions

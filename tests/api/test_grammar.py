@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
-from hearth.api.cron import Cron, is_cron
+from hearth.api.cron import Cron
 from hearth.api.grammar import HEADERS_MAX_BYTES, Event, ExecutionHeaders, Role, check_headers
 from hearth.api.validators import Invalid
 from hearth.data import load
+from hearth.model.cron import is_cron
 
 
 @pytest.mark.parametrize(

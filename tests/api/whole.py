@@ -23,6 +23,7 @@ from hearth.control.deployments import DeploymentsControl
 from hearth.control.environment import Environment
 from hearth.control.events import EventBus
 from hearth.control.executions import ExecutionsControl
+from hearth.control.function_settings import FunctionSettingsControl
 from hearth.control.functions import FunctionsControl
 from hearth.control.git_deployments import GitDeployments
 from hearth.control.hosting import compose_hosting
@@ -36,6 +37,7 @@ from hearth.control.starting import DeploymentStarter
 from hearth.control.uploads import Uploads
 from hearth.control.variables import VariablesControl
 from hearth.control.views import ControlLimits
+from hearth.executor.sandbox.egress_policy import parse_allow_list
 from hearth.model.resources import ApiKey, Project
 from hearth.model.running import Invocation, Outcome, Result
 from hearth.model.statuses import DeploymentStatus
@@ -119,7 +121,7 @@ class Whole:
         specifications = Specifications(0, 0)
         environment = Environment(endpoint="http://api.test/v1", region="here", runtimes=RUNTIMES, mint_key=tokens.mint)
         self.people = people = People(store, tokens, clock)
-        self._runnables = runnables = Runnables(store, specifications, environment)
+        self.runnables = runnables = Runnables(store, specifications, environment)
         domains = Domains("functions.localhost")
         rule_book = RuleBook(domains)
         starter = DeploymentStarter(clock=clock, limits=limits)
@@ -164,6 +166,7 @@ class Whole:
             functions=FunctionsControl(
                 runtimes=runtimes, specifications=specifications, rule_book=rule_book, **running
             ),
+            function_settings=FunctionSettingsControl(runnables=runnables, check_egress=parse_allow_list, **common),
             variables=VariablesControl(**running),
             deployments=DeploymentsControl(files=files, starter=starter, uploads=uploads, builds=builds, **running),
             git_deployments=GitDeployments(starter=starter, templates_url="https://git.test", **common),
@@ -197,7 +200,7 @@ class Whole:
                 deployment_id, DeploymentStatus.READY, artifact_key="artifacts/a", artifact_digest="0" * 64
             )
             await unit.functions.update(function_id, deployment_id=deployment_id, deployment_created_at=NOW)
-        self._runnables.drop(PROJECT_ID, function_id)
+        self.runnables.drop(PROJECT_ID, function_id)
 
 
 @asynccontextmanager

@@ -36,6 +36,7 @@ _QUERIES = st.one_of(
 
 schemathesis.openapi.format("query", _QUERIES.map(json.dumps))
 schemathesis.openapi.format("cron", st.sampled_from(("", "* * * * *", "0 3 * * 1-5", "@daily", "15,45 */2 1 JAN ?")))
+schemathesis.openapi.format("time-zone", st.sampled_from(("UTC", "Europe/Berlin", "America/New_York")))
 schemathesis.openapi.format(
     "event",
     st.sampled_from(("users.*.create", "users.*", "databases.*.collections.*.documents.*.update", "teams.t.delete")),

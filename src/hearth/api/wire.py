@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from hearth.control.function_settings import FunctionSettingsView
 from hearth.control.views import ExecutionView, FunctionView
 from hearth.model.actor import Actor
 from hearth.model.resources import Deployment, Execution, Header, Variable
@@ -59,6 +60,40 @@ def function(view: FunctionView) -> Wire:
         "runtimeSpecification": it.runtime_specification,
         "description": "",
         "emailEnabled": False,
+    }
+
+
+def function_settings(view: FunctionSettingsView) -> Wire:
+    """The settings of a function that the wire of functions does not have."""
+    it = view.settings
+    payload = it.schedule_payload
+    return {
+        "functionId": view.function.id,
+        "$updatedAt": _date(it.updated_at),
+        "scheduleTimeZone": it.schedule_time_zone,
+        "schedulePaused": it.schedule_paused,
+        "scheduleMissedRuns": it.schedule_missed_runs,
+        "scheduleJitterS": it.schedule_jitter_s,
+        "schedulePayload": {
+            "body": payload.body,
+            "method": payload.method,
+            "path": payload.path,
+            "headers": dict(payload.headers),
+        },
+        "scheduleNextRuns": [to_wire(moment) for moment in view.next_runs],
+        "retryMaxAttempts": it.retry_max_attempts,
+        "retryMaxAgeS": it.retry_max_age_s,
+        "retryBackoffS": it.retry_backoff_s,
+        "rateLimitPerMinute": it.rate_limit_per_minute,
+        "maxConcurrency": it.max_concurrency,
+        "minInstances": it.min_instances,
+        "storeBodies": it.store_bodies,
+        "bodiesMaxBytes": it.bodies_max_bytes,
+        "bodiesRetentionDays": it.bodies_retention_days,
+        "executionsRetentionDays": it.executions_retention_days,
+        "executionsRetentionCount": it.executions_retention_count,
+        "egress": it.egress,
+        "egressAllow": it.egress_allow,
     }
 
 

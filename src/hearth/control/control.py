@@ -6,6 +6,7 @@ from typing import Protocol
 from hearth.control.deployments import DeploymentsControl
 from hearth.control.events import EventBus
 from hearth.control.executions import ExecutionsControl
+from hearth.control.function_settings import FunctionSettingsControl
 from hearth.control.functions import FunctionsControl
 from hearth.control.git_deployments import GitDeployments
 from hearth.control.keys import KeysControl
@@ -41,6 +42,7 @@ class Control:
     rule_book: RuleBook
     origin_book: OriginBook
     functions: FunctionsControl
+    function_settings: FunctionSettingsControl
     variables: VariablesControl
     deployments: DeploymentsControl
     git_deployments: GitDeployments

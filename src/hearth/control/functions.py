@@ -227,6 +227,7 @@ class FunctionsControl:
                 await unit.jobs.cancel_of(JobKind.BUILD, deployment.id)
                 await unit.deployments.delete(deployment.id)
             await unit.variables.delete_of("function", function_id)
+            await unit.function_settings.delete(function_id)
             rules = await unit.rules.delete_of("function", function_id)
             await unit.functions.delete(function_id)
             await unit.jobs.enqueue(purge_job(project_id, function_id, deployments, self._clock.now()))

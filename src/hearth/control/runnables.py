@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from hearth.control.environment import Environment
 from hearth.control.specifications import Specifications
 from hearth.control.views import VARIABLES_MAX
+from hearth.model.function_settings import DEFAULT_SETTINGS, FunctionSettings
 from hearth.model.resources import Deployment, Function, Project, Variable
 from hearth.model.running import Artifact, InstanceKey, InstanceTemplate
 from hearth.model.statuses import DeploymentStatus
@@ -28,6 +29,7 @@ class Runnable:
     deployment: Deployment | None
     template: InstanceTemplate | None
     known_runtime: bool = True
+    settings: FunctionSettings = DEFAULT_SETTINGS
 
 
 class Runnables:
@@ -71,7 +73,7 @@ class Runnables:
         return entry
 
     def drop(self, project_id: str, function_id: str) -> None:
-        """Forget a function: called after every committed write to it, its deployments or its variables."""
+        """Forget a function: called after every committed write to it, its settings, deployments or variables."""
         self._generation += 1
         self._entries.pop((project_id, function_id), None)
         self._others.pop((project_id, function_id), None)
@@ -87,16 +89,18 @@ class Runnables:
             function = await unit.functions.get(function_id)
             if function is None:
                 return None
+            settings = await unit.function_settings.get(function_id)
             if not self._environment.knows(function.runtime):
-                return Runnable(function, None, None, known_runtime=False)
+                return Runnable(function, None, None, known_runtime=False, settings=settings)
             deployment = None
             if wanted := deployment_id or function.deployment_id:
                 deployment = await unit.deployments.get(function_id, wanted)
             if deployment is None or deployment.status is not DeploymentStatus.READY:
-                return Runnable(function, deployment, None)
+                return Runnable(function, deployment, None, settings=settings)
             project_variables = await unit.variables.of("project", "", VARIABLES_MAX)
             variables = await unit.variables.of("function", function_id, VARIABLES_MAX)
-        return Runnable(function, deployment, self.template(function, deployment, project_variables, variables))
+        template = self.template(function, deployment, project_variables, variables)
+        return Runnable(function, deployment, template, settings=settings)
 
     def template(
         self,

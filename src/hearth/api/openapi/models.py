@@ -8,6 +8,7 @@ from hearth.api.openapi.hosting_models import HOSTING_MODELS
 from hearth.api.openapi.people_models import PEOPLE_MODELS
 from hearth.api.openapi.schemas import (
     Schema,
+    date,
     flag,
     listing,
     many,
@@ -19,6 +20,7 @@ from hearth.api.openapi.schemas import (
     text,
     texts,
 )
+from hearth.model.function_settings import Egress, MissedRuns
 from hearth.model.statuses import DeploymentStatus, ExecutionStatus, Trigger
 
 FUNCTION = record(
@@ -57,6 +59,43 @@ FUNCTION = record(
         "runtimeSpecification": text("CPU and memory of executions."),
         "description": text("Always empty."),
         "emailEnabled": flag("Always false."),
+    },
+)
+
+FUNCTION_SETTINGS = record(
+    "Settings of a function that only this server has.",
+    {
+        "functionId": text("Function ID."),
+        "$updatedAt": maybe_date("When they were last changed."),
+        "scheduleTimeZone": text("Time zone in which the function's `schedule` is read."),
+        "schedulePaused": flag("Whether the schedule fires nothing."),
+        "scheduleMissedRuns": text(
+            "What becomes of missed planned times.", enum=[missed.value for missed in MissedRuns]
+        ),
+        "scheduleJitterS": number("Seconds over which functions of one planned time are spread."),
+        "schedulePayload": record(
+            "Request of scheduled runs.",
+            {
+                "body": text("Body the function is given."),
+                "method": text("HTTP method the function is given."),
+                "path": text("Path the function is given."),
+                "headers": {"type": "object", "additionalProperties": {"type": "string"}},
+            },
+        ),
+        "scheduleNextRuns": many(date("A planned time."), "The next planned times."),
+        "retryMaxAttempts": number("Attempts of an asynchronous execution in all."),
+        "retryMaxAgeS": number("Age in seconds at which an execution is not tried again."),
+        "retryBackoffS": number("Seconds before the second attempt."),
+        "rateLimitPerMinute": number("Runs that may begin within a minute; 0: no limit."),
+        "maxConcurrency": number("Runs at one time; 0: the server's default."),
+        "minInstances": number("Instances kept ready."),
+        "storeBodies": flag("Whether bodies of requests and responses are kept."),
+        "bodiesMaxBytes": number("Bytes of a body that are kept at most."),
+        "bodiesRetentionDays": number("Days bodies are kept."),
+        "executionsRetentionDays": number("Days executions are kept; 0: the server's default."),
+        "executionsRetentionCount": number("Newest executions that are kept; 0: any number."),
+        "egress": text("Where the code may connect to.", enum=[egress.value for egress in Egress]),
+        "egressAllow": texts("What it may connect to with `egress` list."),
     },
 )
 
@@ -174,6 +213,7 @@ ERROR = record(
 MODELS: dict[str, Schema] = {
     "function": FUNCTION,
     "functionList": listing("functions", "function", "A page of functions."),
+    "functionSettings": FUNCTION_SETTINGS,
     "variable": VARIABLE,
     "variableList": listing("variables", "variable", "A page of variables."),
     "deployment": DEPLOYMENT,

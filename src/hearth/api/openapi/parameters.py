@@ -1,15 +1,17 @@
 """Parameters as JSON schemas, read from the plain data of their validators.
 
-A validator that is not known here may bring its own: an attribute `schema` with the JSON schema of one value.
+A validator that is not known here may bring its own: an attribute `schema` with the JSON schema of one value,
+or `parts` with the validators of an object's keys.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-from hearth.api import cron, grammar
-from hearth.api.cron import Cron
+from hearth.api import grammar
+from hearth.api.cron import Cron, TimeZone
 from hearth.api.routes import Param, Place, Validator
 from hearth.api.validators import Boolean, Content, Id, Integer, Items, OneOf, Queries, Text
+from hearth.model.cron import CRON_MAX_CHARS
 from hearth.model.ids import ID_MAX_CHARS
 from hearth.model.queries import QUERIES_MAX, QUERY_MAX_CHARS
 
@@ -38,6 +40,10 @@ def schema_of(validator: Validator) -> Schema:
     own = getattr(validator, "schema", None)
     if own is not None:
         return dict(own)
+    parts = getattr(validator, "parts", None)
+    if parts is not None:
+        properties = {name: schema_of(part) for name, part in parts.items()}
+        return {"type": "object", "additionalProperties": False, "properties": properties}
     match validator:
         case Id():
             pattern = rf"^({_ID}|unique\(\))$" if validator.custom else f"^{_ID}$"
@@ -76,7 +82,9 @@ def _grammar(validator: Validator) -> Schema:
             }
             return {"type": "array", "maxItems": QUERIES_MAX, "items": query}
         case Cron():
-            return {"type": "string", "format": "cron", "maxLength": cron.CRON_MAX_CHARS}
+            return {"type": "string", "format": "cron", "maxLength": CRON_MAX_CHARS}
+        case TimeZone():
+            return {"type": "string", "format": "time-zone"}
         case grammar.Role():
             return {"type": "string", "pattern": _ROLE}
         case grammar.Event():
@@ -98,7 +106,7 @@ def _grammar(validator: Validator) -> Schema:
 def takes_text(validator: Validator) -> bool:
     """Whether every value can also be sent as text, so that a form can carry the parameter."""
     match validator:
-        case Id() | Text() | Content() | Integer() | OneOf() | Cron() | grammar.ExecutionHeaders():
+        case Id() | Text() | Content() | Integer() | OneOf() | Cron() | TimeZone() | grammar.ExecutionHeaders():
             return True
         case Boolean():
             return validator.loose

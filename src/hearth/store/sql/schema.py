@@ -100,6 +100,17 @@ functions = Table(
     sqlite_autoincrement=True,
 )
 
+#: Settings that the wire of functions does not have (`hearth.model.function_settings`); no row = defaults.
+function_settings = Table(
+    "function_settings",
+    metadata,
+    Column("project_id", Words(), primary_key=True),
+    Column("function_id", Words(), primary_key=True),
+    _moment("updated_at"),
+    # By name, so that a new setting needs no migration. Nothing is looked for in it.
+    Column("settings", Document(), nullable=False),
+)
+
 variables = Table(
     "variables",
     metadata,

@@ -16,6 +16,7 @@ from hearth.ports import (
     ExecutionQueue,
     Executions,
     Functions,
+    FunctionSettingsRows,
     Installations,
     JobQueue,
     Keys,
@@ -37,6 +38,7 @@ from hearth.store.sql.address import parse_address
 from hearth.store.sql.backend import Backend
 from hearth.store.sql.deployments import SqlDeployments
 from hearth.store.sql.executions import SqlExecutions
+from hearth.store.sql.function_settings import SqlFunctionSettings
 from hearth.store.sql.functions import SqlFunctions, SqlKeys
 from hearth.store.sql.groups import Groups
 from hearth.store.sql.hosting import SqlPlatforms, SqlRules
@@ -65,6 +67,7 @@ class SqlUnit:
     def __init__(self, session: Session) -> None:
         self.project_id = session.project_id
         self.functions: Functions = SqlFunctions(session)
+        self.function_settings: FunctionSettingsRows = SqlFunctionSettings(session)
         self.variables: Variables = SqlVariables(session)
         self.deployments: Deployments = SqlDeployments(session)
         self.executions: Executions = SqlExecutions(session)
