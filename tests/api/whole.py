@@ -29,6 +29,7 @@ from hearth.control.git_deployments import GitDeployments
 from hearth.control.hosting import compose_hosting
 from hearth.control.logs import LogsControl
 from hearth.control.people import people_control
+from hearth.control.queued import QueuedExecutions
 from hearth.control.rules import Domains, RuleBook
 from hearth.control.runnables import Runnables
 from hearth.control.sources import Sources
@@ -150,7 +151,9 @@ class Whole:
             **running,
         )
         self.events = events
-        executions = ExecutionsControl(mint_key=tokens.mint, mint_user_jwt=tokens.mint_user_jwt, **running)
+        minting: dict[str, Any] = {"mint_key": tokens.mint, "mint_user_jwt": tokens.mint_user_jwt}
+        self.queued = QueuedExecutions(**minting, **running)
+        executions = ExecutionsControl(queued=self.queued, **minting, **running)
         logs = LogsControl(store=store, executor=executor, executions=executions)
         events.watch(logs.heard, lambda project_id: False)
         control = Control(
