@@ -38,9 +38,15 @@ def _machine_memory_mb() -> int:
 
 
 def _setting(
-    default: Any, doc: str, *, least: float | None = None, most: float | None = None, choices: tuple[str, ...] = ()
+    default: Any,
+    doc: str,
+    *,
+    least: float | None = None,
+    most: float | None = None,
+    choices: tuple[str, ...] = (),
+    secret: bool = False,
 ) -> Any:
-    metadata = {"doc": doc, "least": least, "most": most, "choices": choices}
+    metadata = {"doc": doc, "least": least, "most": most, "choices": choices, "secret": secret}
     if callable(default):
         return dataclasses.field(default_factory=default, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -74,6 +80,15 @@ class Settings:
     abuse: str = _setting("on", "rate limits of the contract", choices=("on", "off"))
     function_creations_per_day: int = _setting(0, "functions a project may create in 24 h, 0 = no limit", least=0)
     templates_url: str = _setting("https://github.com", "base of template repositories; also a file:/// folder")
+    github_url: str = _setting(
+        "https://github.com", "where the GitHub App is registered; an Enterprise Server's address"
+    )
+    github_app_id: str = _setting("", "id of the GitHub App that users install; empty = none")
+    github_app_slug: str = _setting("", "name of the GitHub App in the address of its page")
+    github_app_private_key_file: str = _setting("", "file with the private key of the GitHub App (PEM)")
+    github_client_id: str = _setting("", "client id of the GitHub App, by which its users sign in")
+    github_client_secret: str = _setting("", "client secret of the GitHub App", secret=True)
+    github_webhook_secret: str = _setting("", "secret of the webhook of the GitHub App", secret=True)
     egress_allow: str = _setting("", "comma list of host:port and CIDRs functions may reach besides the internet")
     region: str = _setting("default", "name of this place, shown to functions")
     log_level: str = _setting("info", "least severe message logged", choices=("debug", "info", "warning", "error"))
@@ -250,6 +265,7 @@ def _check(settings: Settings, problems: list[str]) -> None:
     if url and not url.startswith(("postgresql://", "sqlite:///")):
         problems.append(f"database_url: must be postgresql://... or sqlite:///path, not {url!r}")
     _check_templates_url(settings.templates_url, problems)
+    _check_github_app(settings, problems)
     if settings.files_url:
         problems.append("files_url: only the data folder is supported by this version; leave it empty")
     if settings.nats_url:
@@ -270,6 +286,25 @@ def _check(settings: Settings, problems: list[str]) -> None:
         return
     if not 1_000 <= first <= last - 63 <= 2**31:
         problems.append("uid_range: must hold at least 64 uids, the first at least 1000")
+
+
+def _check_github_app(settings: Settings, problems: list[str]) -> None:
+    """A GitHub App is set up whole or not at all."""
+    names = [name for name in (field.name for field in fields()) if name.startswith("github_") and name != "github_url"]
+    missing = [name for name in names if not getattr(settings, name)]
+    if missing and len(missing) < len(names):
+        problems.append(
+            f"{', '.join(missing)}: must be set as well, or none of github_*: a GitHub App needs all of them"
+        )
+    try:
+        parts = urllib.parse.urlsplit(settings.github_url)
+        port_is_number = parts.port is None or parts.port > 0
+    except ValueError:
+        port_is_number = False
+    if not port_is_number or parts.scheme not in ("https", "http") or not parts.hostname or "@" in parts.netloc:
+        problems.append("github_url: must be https://host or http://host")
+    elif parts.query or parts.fragment:
+        problems.append("github_url: must be a plain address, without query and fragment")
 
 
 def _check_templates_url(url: str, problems: list[str]) -> None:

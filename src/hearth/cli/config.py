@@ -11,9 +11,14 @@ from hearth.settings import ENV_PREFIX, Loaded, fields
 
 
 def show(loaded: Loaded, *, as_json: bool) -> int:
-    """Print the settings; passwords inside URLs are hidden."""
+    """Print the settings; secrets and passwords inside URLs are hidden."""
     rows = [
-        (field.name, _shown(getattr(loaded.settings, field.name)), loaded.origins[field.name], field.metadata["doc"])
+        (
+            field.name,
+            _shown(getattr(loaded.settings, field.name), field.metadata["secret"]),
+            loaded.origins[field.name],
+            field.metadata["doc"],
+        )
         for field in fields()
     ]
     if as_json:
@@ -28,7 +33,9 @@ def show(loaded: Loaded, *, as_json: bool) -> int:
     return 0
 
 
-def _shown(value: Any) -> Any:
+def _shown(value: Any, is_secret: bool) -> Any:
+    if is_secret:
+        return "***" if value else ""
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, str) and "://" in value and "@" in value:

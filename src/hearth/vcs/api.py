@@ -158,6 +158,36 @@ def is_hash(ref: str) -> bool:
     return len(ref) in (40, 64) and all(char in "0123456789abcdef" for char in ref)
 
 
+def checked_base(url: str, default: str) -> str:
+    """The address of a host as it is stored. Raises ValueError."""
+    base = (url or default).rstrip("/")
+    try:
+        parts = urllib.parse.urlsplit(base)
+        is_whole = parts.scheme in ("https", "http") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        is_whole = False
+    if not is_whole or "@" in base or "?" in base or "#" in base or not base.isprintable() or " " in base:
+        raise ValueError("baseUrl must be https://host or http://host, without user, query and fragment")
+    return base
+
+
+def needed_token(credentials: Mapping[str, str]) -> None:
+    """Raises ValueError when there is no token that could be sent in a header."""
+    token = credentials.get("token", "")
+    if not token:
+        raise ValueError("token is missing: make an access token at the git host")
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise ValueError("token has characters that no token has")
+
+
+async def named(asked: Awaitable[T], organization: str) -> T:
+    """What was asked about an organization. Raises ValueError if the host does not know it."""
+    try:
+        return await asked
+    except NoSuchRepository:
+        raise ValueError(f"organization: the git host shows no {organization[:100]} to this token") from None
+
+
 def clone_url(base: str, full_name: str) -> str:
     """Where a repository is cloned from. Made of the installation's own address, so credentials go nowhere else."""
     return f"{base.rstrip('/')}/{quoted_path(full_name)}.git"

@@ -3,6 +3,7 @@ e-mail address as `username`; webhooks registered by us. Bitbucket Data Center h
 """
 
 import base64
+import dataclasses
 import hashlib
 import re
 from collections.abc import Callable, Mapping
@@ -31,8 +32,11 @@ from hearth.vcs.api import (
     FILE_BYTES,
     Access,
     Api,
+    checked_base,
     clone_url,
     is_hash,
+    named,
+    needed_token,
     numeric,
     quoted,
     quoted_path,
@@ -72,6 +76,25 @@ class Bitbucket:
 
     def __init__(self, api: Api) -> None:
         self._api = api
+
+    async def complete(self, installation: Installation) -> Installation:
+        """See the port. A token does not say of which workspace it is, so `organization` must."""
+        needed_token(installation.credentials)
+        if not installation.organization:
+            raise ValueError("organization is missing: it is the id of the workspace, as in bitbucket.org/<workspace>")
+        found = dataclasses.replace(installation, base_url=checked_base(installation.base_url, DEFAULT_URL))
+        path = f"/repositories/{self._workspace(found)}"
+        asked = self._api.get(self._access(found), path, _repositories, {"pagelen": 1})
+        await named(asked, found.organization)
+        return found
+
+    def authorize_url(self, state: str) -> str:
+        """See the port. There is none: installations are made with a token."""
+        return ""
+
+    async def authorized(self, query: Mapping[str, str]) -> tuple[str, str]:
+        """See the port."""
+        raise GitHostFailed("There is no page to sign in at: make the installation with a token.")
 
     async def repositories(self, installation: Installation, search: str, offset: int, limit: int) -> RepositoryPage:
         """See the port."""

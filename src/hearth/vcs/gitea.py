@@ -1,5 +1,6 @@
 """Gitea and Forgejo: the same interface (`/api/v1`, as both publish it), an access token, webhooks registered by us."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,8 +21,21 @@ from hearth.model.vcs import (
     PushEvent,
     RepositoryPage,
 )
-from hearth.ports import NoSuchRepository
-from hearth.vcs.api import Access, Api, clone_url, is_hash, numeric, quoted, quoted_path, replace_or_add, window
+from hearth.ports import GitHostFailed, NoSuchRepository
+from hearth.vcs.api import (
+    Access,
+    Api,
+    checked_base,
+    clone_url,
+    is_hash,
+    named,
+    needed_token,
+    numeric,
+    quoted,
+    quoted_path,
+    replace_or_add,
+    window,
+)
 from hearth.vcs.reading import (
     Malformed,
     branch_of,
@@ -59,6 +73,26 @@ class Gitea:
         self._api = api
         self.provider = provider
 
+    async def complete(self, installation: Installation) -> Installation:
+        """See the port. Without an organization, it is the token's user."""
+        needed_token(installation.credentials)
+        base = checked_base(installation.base_url, DEFAULT_URLS[self.provider])
+        found = dataclasses.replace(installation, base_url=base)
+        access = self._access(found)
+        login = await self._api.get(access, "/user", _login)
+        if found.organization:
+            path = f"/users/{quoted(found.organization)}"
+            login = await named(self._api.get(access, path, _login), found.organization)
+        return dataclasses.replace(found, organization=login)
+
+    def authorize_url(self, state: str) -> str:
+        """See the port. There is none: installations are made with a token."""
+        return ""
+
+    async def authorized(self, query: Mapping[str, str]) -> tuple[str, str]:
+        """See the port."""
+        raise GitHostFailed("There is no page to sign in at: make the installation with a token.")
+
     async def repositories(self, installation: Installation, search: str, offset: int, limit: int) -> RepositoryPage:
         """See the port. The repositories of the organization or user that the installation names."""
         access = self._access(installation)
@@ -84,7 +118,7 @@ class Gitea:
     async def create_repository(self, installation: Installation, name: str, private: bool) -> ProviderRepository:
         """See the port."""
         access = self._access(installation)
-        own = await self._api.get(access, "/user", lambda answer: needed(answer, "login"))
+        own = await self._api.get(access, "/user", _login)
         is_own = installation.organization.lower() in ("", own.lower())
         path = "/user/repos" if is_own else f"/orgs/{quoted(installation.organization)}/repos"
         content = {"name": name, "private": private, "auto_init": True}
@@ -240,6 +274,10 @@ def _ref(ref: str) -> dict[str, str | int]:
 
 def _id(answer: Any) -> int:
     return number(answer, "id")
+
+
+def _login(answer: Any) -> str:
+    return needed(answer, "login")
 
 
 def _repository(answer: Any) -> ProviderRepository:

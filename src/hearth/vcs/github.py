@@ -4,6 +4,7 @@ Repositories are addressed by id (`/repositories/<id>/...`), the form GitHub its
 outlives a change of name.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -26,8 +27,11 @@ from hearth.vcs.api import (
     Access,
     Api,
     Rejected,
+    checked_base,
     clone_url,
     is_hash,
+    named,
+    needed_token,
     numeric,
     quoted,
     quoted_path,
@@ -57,6 +61,36 @@ class GitHub:
         self._api = api
         self._app = app
         self.webhook_secret = app.webhook_secret if app else ""
+
+    async def complete(self, installation: Installation) -> Installation:
+        """See the port. For installations with a token; those of the app come by `authorized`."""
+        needed_token(installation.credentials)
+        found = dataclasses.replace(installation, base_url=checked_base(installation.base_url, DEFAULT_URL))
+        there = await self._access(found)
+        login = await self._api.get(there, "/user", _login)
+        if found.organization:
+            asked = self._api.get(there, f"/users/{quoted(found.organization)}", _login)
+            login = await named(asked, found.organization)
+        return dataclasses.replace(found, organization=login)
+
+    def authorize_url(self, state: str) -> str:
+        """See the port. `""` where no app is set up."""
+        return self._app.install_url(state) if self._app else ""
+
+    async def authorized(self, query: Mapping[str, str]) -> tuple[str, str]:
+        """See the port."""
+        id, code = query.get("installation_id", ""), query.get("code", "")
+        if not id:
+            raise GitHostFailed("GitHub named no installation: the app was not installed, or waits for consent.")
+        if not code:
+            raise GitHostFailed(
+                "GitHub did not let the user sign in, so nobody can tell whose installation this is: the app needs "
+                "`Request user authorization (OAuth) during installation`."
+            )
+        try:
+            return id, await self._required_app().account(id, code)
+        except NoSuchRepository as error:
+            raise GitHostFailed(f"There is no installation {id[:20]} of the GitHub App.") from error
 
     async def repositories(self, installation: Installation, search: str, offset: int, limit: int) -> RepositoryPage:
         """See the port. GitHub cannot search here: `search` looks at the first thousand repositories."""
@@ -93,7 +127,7 @@ class GitHub:
         there = await self._access(installation)
         content = {"name": name, "private": private, "auto_init": True}
         if _token(installation):
-            own = await self._api.get(there, "/user", lambda answer: needed(answer, "login"))
+            own = await self._api.get(there, "/user", _login)
             if installation.organization.lower() in ("", own.lower()):
                 return await self._api.send(there, "POST", "/user/repos", content, _repository)
         path = f"/orgs/{quoted(installation.organization)}/repos"
@@ -261,6 +295,10 @@ def _ref(ref: str) -> dict[str, str | int]:
 
 def _id(answer: Any) -> int:
     return number(answer, "id")
+
+
+def _login(answer: Any) -> str:
+    return needed(answer, "login")
 
 
 def _repository(answer: Any) -> ProviderRepository:

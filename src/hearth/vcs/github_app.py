@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -32,9 +33,10 @@ PAGE_MAX = 100
 
 @dataclass(frozen=True, slots=True)
 class AppKeys:
-    """What the operator registered at GitHub. `private_key` is PEM; `url` is where GitHub is (Enterprise: its own)."""
+    """What the operator registered at GitHub; `private_key` is PEM, `url` where GitHub is (Enterprise: its own)."""
 
     app_id: str
+    slug: str
     private_key: str = field(repr=False)
     webhook_secret: str = field(repr=False)
     client_id: str
@@ -104,12 +106,12 @@ class GitHubApp:
         """Drop what is kept of an installation (it is gone, or its permissions changed)."""
         self._tokens.pop(installation_id, None)
 
-    async def install_url(self, state: str) -> str:
+    def install_url(self, state: str) -> str:
         """The page at which a user installs the app; GitHub gives `state` back."""
-        page = await self._api.get(self._as_app(), "/app", lambda answer: needed(answer, "html_url"))
-        parts = urllib.parse.urlsplit(page)
-        # The page is where the operator said GitHub is, whatever the answer says.
-        return f"{self.url}{parts.path.rstrip('/')}/installations/new?{urllib.parse.urlencode({'state': state})}"
+        host = urllib.parse.urlsplit(self.url).hostname or ""
+        pages = "apps" if host == "github.com" or host.endswith(".ghe.com") else "github-apps"
+        query = urllib.parse.urlencode({"state": state})
+        return f"{self.url}/{pages}/{urllib.parse.quote(self._keys.slug, safe='')}/installations/new?{query}"
 
     async def account(self, installation_id: str, code: str) -> str:
         """The name of the account an installation belongs to, if the user who came back with `code` may see it.
@@ -147,12 +149,7 @@ class GitHubApp:
     def _as_app(self) -> Access:
         now = int(self._now().timestamp())
         claims = {"iat": now - JWT_BACK_S, "exp": now + JWT_S, "iss": self._keys.app_id}
-        try:
-            token = jwt.encode(claims, self._keys.private_key, algorithm="RS256")
-        except (ValueError, TypeError, jwt.PyJWTError) as error:
-            raise GitHostFailed(
-                "The private key of the GitHub App cannot be used: see github_app_private_key_file."
-            ) from (error)
+        token = jwt.encode(claims, self._keys.private_key, algorithm="RS256")
         return access(self.url, f"Bearer {token}")
 
     def _read_token(self, answer: Any) -> _Token:
@@ -167,15 +164,23 @@ def _ids(answer: Any) -> list[int]:
 def no_app() -> GitHostFailed:
     """What every call is refused with while no app is set up."""
     return GitHostFailed(
-        "No GitHub App is set up on this server: its operator sets github_app_id, github_app_private_key_file, "
-        "github_webhook_secret, github_client_id and github_client_secret."
+        "No GitHub App is set up on this server. Its operator can do that (HEARTH_GITHUB_APP_ID and the other "
+        "settings whose names begin so); or connect with a token instead."
     )
 
 
-def check_key(private_key: str) -> str:
-    """Why a private key cannot sign for an app, `""` if it can."""
+def read_private_key(path: Path) -> str:
+    """The private key of an app from its file. Raises ValueError saying what is wrong with it."""
     try:
-        jwt.encode({}, private_key, algorithm="RS256")
+        found = path.read_text("ascii")
+    except OSError as error:
+        raise ValueError(f"github_app_private_key_file: {path}: {error.strerror}") from error
+    except UnicodeDecodeError:
+        found = ""
+    try:
+        jwt.encode({}, found, algorithm="RS256")
     except (ValueError, TypeError, jwt.PyJWTError) as error:
-        return f"not an RSA private key in PEM form ({str(error)[:80]})"
-    return ""
+        raise ValueError(
+            f"github_app_private_key_file: {path} is not an RSA private key in PEM form, as GitHub hands it out"
+        ) from error
+    return found

@@ -1,5 +1,6 @@
 """GitLab, gitlab.com or one's own (`/api/v4`): a personal, group or project access token, webhooks registered by us."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -20,8 +21,22 @@ from hearth.model.vcs import (
     PushEvent,
     RepositoryPage,
 )
-from hearth.ports import NoSuchRepository
-from hearth.vcs.api import Access, Api, Rejected, TooLarge, clone_url, is_hash, numeric, quoted, replace_or_add, window
+from hearth.ports import GitHostFailed, NoSuchRepository
+from hearth.vcs.api import (
+    Access,
+    Api,
+    Rejected,
+    TooLarge,
+    checked_base,
+    clone_url,
+    is_hash,
+    named,
+    needed_token,
+    numeric,
+    quoted,
+    replace_or_add,
+    window,
+)
 from hearth.vcs.reading import (
     Malformed,
     branch_of,
@@ -57,6 +72,26 @@ class GitLab:
 
     def __init__(self, api: Api) -> None:
         self._api = api
+
+    async def complete(self, installation: Installation) -> Installation:
+        """See the port. Without an organization (a group or user), it is the token's user."""
+        needed_token(installation.credentials)
+        found = dataclasses.replace(installation, base_url=checked_base(installation.base_url, DEFAULT_URL))
+        access = self._access(found)
+        name = await self._api.get(access, "/user", lambda answer: needed(answer, "username"))
+        if found.organization:
+            path = f"/namespaces/{quoted(found.organization)}"
+            asked = self._api.get(access, path, lambda answer: needed(answer, "full_path"))
+            name = await named(asked, found.organization)
+        return dataclasses.replace(found, organization=name)
+
+    def authorize_url(self, state: str) -> str:
+        """See the port. There is none: installations are made with a token."""
+        return ""
+
+    async def authorized(self, query: Mapping[str, str]) -> tuple[str, str]:
+        """See the port."""
+        raise GitHostFailed("There is no page to sign in at: make the installation with a token.")
 
     async def repositories(self, installation: Installation, search: str, offset: int, limit: int) -> RepositoryPage:
         """See the port. The projects of which the token's user is a member."""

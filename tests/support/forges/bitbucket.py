@@ -55,6 +55,8 @@ class BitbucketStandIn(StandIn):
 
     @route("GET", "/2.0/repositories/{workspace}", query="q sort page pagelen role")
     def repositories(self, request: Request) -> Any:
+        if request.parts["workspace"] not in ("acme", *(one.owner for one in self.world.repositories.values())):
+            return None
         asked = request.query.get("q", 'name ~ ""')
         if not (asked.startswith('name ~ "') and asked.endswith('"')):
             return 400, {"type": "error", "error": {"message": "Invalid query"}}

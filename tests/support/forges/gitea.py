@@ -53,6 +53,8 @@ class GiteaStandIn(StandIn):
 
     @route("GET", "/api/v1/users/{login}")
     def one_user(self, request: Request) -> Any:
+        if request.parts["login"].lower() not in ("acme", self.world.login):
+            return None
         return {"id": 7, "login": request.parts["login"]}
 
     @route("GET", "/api/v1/repos/search", query="q uid exclusive sort page limit")

@@ -61,7 +61,7 @@ class GitHubStandIn(StandIn):
             return given == f"Bearer {USER_TOKEN}"
         if given == f"Bearer {PERSONAL_TOKEN}":
             return path != "/api/v3/installation/repositories"
-        if path.startswith("/api/v3/user"):
+        if path == "/api/v3/user" or path.startswith("/api/v3/user/"):
             return False
         return given.removeprefix("Bearer ") in self.minted
 
@@ -99,10 +99,6 @@ class GitHubStandIn(StandIn):
         }
 
     # ------------------------------------------------------------------------------------------ the app
-
-    @route("GET", "/api/v3/app")
-    def app(self, request: Request) -> Any:
-        return {"id": int(APP_ID), "slug": "hearth-test", "html_url": "https://github.example/github-apps/hearth-test"}
 
     @route("GET", "/api/v3/app/installations/{installation}")
     def installation(self, request: Request) -> Any:
@@ -148,6 +144,10 @@ class GitHubStandIn(StandIn):
     @route("GET", "/api/v3/user")
     def user(self, request: Request) -> Any:
         return {"login": "ada", "id": 1}
+
+    @route("GET", "/api/v3/users/{login}")
+    def account_of(self, request: Request) -> Any:
+        return {"login": request.parts["login"]} if request.parts["login"] == "acme" else None
 
     # ------------------------------------------------------------------------------------------ repositories
 

@@ -66,9 +66,14 @@ class GitLabStandIn(StandIn):
         found = self._project(request)
         return found and self.describe(found)
 
+    @route("GET", "/api/v4/user")
+    def user(self, request: Request) -> Any:
+        return {"id": 3, "username": self.world.login}
+
     @route("GET", "/api/v4/namespaces/{name}")
     def namespace(self, request: Request) -> Any:
-        return {"id": 7, "full_path": request.parts["name"], "kind": "group"}
+        found = {"acme/tools": (7, "group"), self.world.login: (3, "user")}.get(request.parts["name"])
+        return found and {"id": found[0], "full_path": request.parts["name"], "kind": found[1]}
 
     @route(
         "POST",

@@ -52,7 +52,15 @@ class Side:
 
 def app_keys(url: str, **changes: str) -> AppKeys:
     """The keys of the app that the stand-in for GitHub knows."""
-    keys = AppKeys(github.APP_ID, github.app_key()[0], "secret of the app", github.CLIENT_ID, github.CLIENT_SECRET, url)
+    keys = AppKeys(
+        github.APP_ID,
+        "hearth-test",
+        github.app_key()[0],
+        "secret of the app",
+        github.CLIENT_ID,
+        github.CLIENT_SECRET,
+        url,
+    )
     return dataclasses.replace(keys, **changes)
 
 
