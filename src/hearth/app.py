@@ -54,6 +54,7 @@ from hearth.jobs.reaper import Reaper
 from hearth.jobs.worker import Worker
 from hearth.model import times
 from hearth.outbound.addresses import resolve
+from hearth.outbound.caller import Caller
 from hearth.outbound.poster import Poster
 from hearth.ports import Store
 from hearth.runtimes.catalogue import Catalogue
@@ -62,6 +63,8 @@ from hearth.runtimes.registries import Registries
 from hearth.settings import Settings
 from hearth.store.files.local import LocalFiles
 from hearth.store.sql.store import open_store
+from hearth.vcs.forges import forges
+from hearth.vcs.github_app import AppKeys
 
 log = structlog.get_logger(__name__)
 
@@ -94,6 +97,7 @@ class Application:
         driver: Driver,
         packs: Packs,
         registries: Registries,
+        github_app: AppKeys | None,
         variables_key: bytes,
         tokens_key: bytes,
         function_endpoint: str,
@@ -102,6 +106,7 @@ class Application:
         self._driver = driver
         self._packs = packs
         self._registries = registries
+        self._github_app = github_app
         self._cipher = VariableCipher(variables_key)
         self._tokens = Tokens(tokens_key)
         self._passwords = Passwords()
@@ -148,6 +153,7 @@ class Application:
         await self._worker.close()
         await self._deliveries.close()
         await self._poster.close()
+        await self._caller.close()
         await self._driver.close()
         self._passwords.close()
         await self._files.close()
@@ -254,6 +260,8 @@ class Application:
             resolve=resolve,
         )
         self._poster = Poster(parse_allow_list(settings.egress_allow.split(",")))
+        self._caller = Caller(parse_allow_list(settings.egress_allow.split(",")))
+        self._git_hosts = forges(self._caller, self._github_app)
         self._deliveries = deliveries = Deliveries(
             store=store,
             clock=clock,

@@ -43,6 +43,8 @@ from hearth.store.sql.address import AddressRefused
 from hearth.store.sql.keycheck import WrongKey
 from hearth.store.sql.migrating import DatabaseTooNew
 from hearth.store.sql.store import holds_data
+from hearth.vcs.forges import app_keys
+from hearth.vcs.github_app import AppKeys
 
 log = structlog.get_logger(__name__)
 
@@ -153,13 +155,22 @@ def _serve(settings: Settings) -> int:
     except FolderRefused as error:
         raise NotAllowed([str(error)]) from error
     _open_packs(settings)
+    github_app = github_app_of(settings)
     config = spawner_config(settings, uid, gid, packs)
     with contextlib.closing(_listen(settings)) as listener, contextlib.ExitStack() as helpers:
         spawner, gate = _start_helpers(settings, config, registries, listener, helpers)
         drop_privileges(uid, gid, kept_paths(settings))
         os.environ["HOME"] = home_of(uid, settings)
         _say(settings, registries)
-        return uvloop.run(_run(settings, spawner, gate, packs, registries, listener))
+        return uvloop.run(_run(settings, spawner, gate, packs, registries, github_app, listener))
+
+
+def github_app_of(settings: Settings) -> AppKeys | None:
+    """The operator's GitHub App, None where he set none up. Raises NotAllowed for a private key that cannot be used."""
+    try:
+        return app_keys(settings)
+    except ValueError as error:
+        raise NotAllowed([str(error)]) from error
 
 
 def packs_of(settings: Settings) -> Packs:
@@ -245,7 +256,13 @@ def _say(settings: Settings, registries: Registries) -> None:
 
 
 async def _run(
-    settings: Settings, spawner: Helper, gate: Helper, packs: Packs, registries: Registries, listener: socket.socket
+    settings: Settings,
+    spawner: Helper,
+    gate: Helper,
+    packs: Packs,
+    registries: Registries,
+    github_app: AppKeys | None,
+    listener: socket.socket,
 ) -> int:
     """The event loop's whole life: open, serve, and close in order when told to or when a part is lost."""
     stop = asyncio.Event()
@@ -265,6 +282,7 @@ async def _run(
             driver=NsDriver(spawner, gate, on_lost),
             packs=packs,
             registries=registries,
+            github_app=github_app,
             function_endpoint=f"http://{API_NAME}/v1",
             **await _keys(settings),
         )

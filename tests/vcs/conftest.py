@@ -4,10 +4,17 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.support.forges.kinds import KINDS, Side, side
+from tests.support.forges.kinds import KINDS, SENDERS, Side, side
 
 
 @pytest.fixture(params=KINDS)
 async def at(request: pytest.FixtureRequest) -> AsyncIterator[Side]:
     async with side(request.param) as made:
+        yield made
+
+
+@pytest.fixture(params=SENDERS)
+async def sender(request: pytest.FixtureRequest) -> AsyncIterator[Side]:
+    """As `at`, for its webhooks only."""
+    async with side(request.param, is_serving=False) as made:
         yield made

@@ -8,16 +8,18 @@ from pathlib import Path
 import pytest
 
 from hearth.executor.sandbox.egress_policy import parse_allow_list
+from hearth.model.vcs import Provider
 from hearth.outbound.caller import Caller
 from hearth.ports import GitHostFailed, NoSuchRepository
 from hearth.settings import SettingsInvalid, load
+from hearth.vcs import forges as forges_module
 from hearth.vcs.api import Api
 from hearth.vcs.github import GitHub
 from hearth.vcs.github_app import RENEW_BEFORE_S, GitHubApp, api_url, read_private_key
 from tests.support.forges.github import CODE, INSTALLATION, app_key
 from tests.support.forges.kinds import Side, app_keys, side
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
 @pytest.fixture
@@ -118,13 +120,13 @@ def test_where_the_interface_is() -> None:
 def test_the_key_is_read_or_what_is_wrong_is_said(tmp_path: Path) -> None:
     path = tmp_path / "app.pem"
     with pytest.raises(ValueError, match="No such file"):
-        read_private_key(path)
+        read_private_key(str(path))
     for content in (b"", b"-----BEGIN RSA PRIVATE KEY-----\nxx\n", b"\xff\xfe"):
         path.write_bytes(content)
         with pytest.raises(ValueError, match="not an RSA private key"):
-            read_private_key(path)
+            read_private_key(str(path))
     path.write_text(app_key()[0])
-    assert read_private_key(path) == app_key()[0]
+    assert read_private_key(str(path)) == app_key()[0]
 
 
 WHOLE = {
@@ -152,3 +154,25 @@ def test_an_app_is_set_up_whole_or_not_at_all(without: str) -> None:
 def test_the_address_of_github_is_checked(url: str) -> None:
     with pytest.raises(SettingsInvalid, match="github_url"):
         load({}, {"HEARTH_GITHUB_URL": url}, None)
+
+
+def test_the_keys_of_the_app_come_from_the_settings(tmp_path: Path) -> None:
+    assert forges_module.app_keys(load({}, {}, None).settings) is None
+    path = tmp_path / "app.pem"
+    whole = {**WHOLE, "HEARTH_GITHUB_APP_PRIVATE_KEY_FILE": str(path)}
+    with pytest.raises(ValueError, match=r"github_app_private_key_file: .*: No such file"):
+        forges_module.app_keys(load({}, whole, None).settings)
+    path.write_text(app_key()[0])
+    keys = forges_module.app_keys(load({}, whole, None).settings)
+    assert keys is not None
+    assert (keys.app_id, keys.slug, keys.client_id, keys.url) == ("1234", "hearth", "Iv1", "https://github.com")
+    assert "very secret" not in repr(keys)
+    assert "PRIVATE" not in repr(keys)
+
+
+async def test_there_is_one_host_for_each_provider() -> None:
+    caller = Caller(parse_allow_list([]))
+    hosts = forges_module.forges(caller, None)
+    await caller.close()
+    assert set(hosts) == set(Provider) - {Provider.GIT}
+    assert all(host.provider == provider for provider, host in hosts.items())

@@ -15,7 +15,7 @@ from tests.support.forges.gitea import TOKEN
 from tests.support.forges.kinds import Side, side
 from tests.support.forges.standin import Fault
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
 @pytest.fixture

@@ -40,66 +40,71 @@ def installation_id(at: Side) -> str:
 
 @pytest.mark.parametrize("branch", ["main", "feature/ü #1"])
 @pytest.mark.parametrize(("before", "after"), [(OLD, NEW), ("", NEW), (OLD, "")])
-async def test_a_push_says_branch_and_commits(at: Side, branch: str, before: str, after: str) -> None:
-    made = at.add()
-    got = parsed(at, at.server.push(made, f"refs/heads/{branch}", before, after, at.hook_secret()))
-    if isinstance(got, PushEvent) and not after and at.host.provider in ("gitea", "forgejo"):
+async def test_a_push_says_branch_and_commits(sender: Side, branch: str, before: str, after: str) -> None:
+    made = sender.add()
+    got = parsed(sender, sender.server.push(made, f"refs/heads/{branch}", before, after, sender.hook_secret()))
+    if isinstance(got, PushEvent) and not after and sender.host.provider in ("gitea", "forgejo"):
         # Their event of a deletion does not say where the branch was.
         got = dataclasses.replace(got, before=before)
-    assert got == PushEvent(at.id(made), branch, before, after, installation_id(at))
+    assert got == PushEvent(sender.id(made), branch, before, after, installation_id(sender))
 
 
 @pytest.mark.parametrize(("before", "after"), [("", NEW), (OLD, "")])
-async def test_tags_are_ignored(at: Side, before: str, after: str) -> None:
-    got = parsed(at, at.server.push(at.add(), "refs/tags/v1", before, after, at.hook_secret()))
+async def test_tags_are_ignored(sender: Side, before: str, after: str) -> None:
+    got = parsed(sender, sender.server.push(sender.add(), "refs/tags/v1", before, after, sender.hook_secret()))
     assert isinstance(got, Ignored)
 
 
 @pytest.mark.parametrize("what", ["opened", "changed", "closed", "labeled"])
-async def test_a_pull_request_was_opened_changed_or_closed(at: Side, what: str) -> None:
-    made, fork = at.add(), at.server.world.add("mallory", "shop")
+async def test_a_pull_request_was_opened_changed_or_closed(sender: Side, what: str) -> None:
+    made, fork = sender.add(), sender.server.world.add("mallory", "shop")
     for head, is_external in ((made, False), (fork, True), (None, True)):
         pull = Pull(7, "Title", "feature/x", NEW, head)
-        got = parsed(at, at.server.pull_changed(made, pull, what, at.hook_secret()))
+        got = parsed(sender, sender.server.pull_changed(made, pull, what, sender.hook_secret()))
         if what == "labeled":
             assert isinstance(got, Ignored)
             continue
         assert isinstance(got, PullRequestEvent)
         request = got.pull_request
-        assert (got.is_closed, got.provider_installation_id) == (what == "closed", installation_id(at))
-        assert (request.id, request.repository_id, request.branch) == ("7", at.id(made), "feature/x")
+        assert (got.is_closed, got.provider_installation_id) == (what == "closed", installation_id(sender))
+        assert (request.id, request.repository_id, request.branch) == ("7", sender.id(made), "feature/x")
         assert (request.base_branch, request.is_external, request.title) == ("main", is_external, "Title")
         assert NEW.startswith(request.commit)
-        assert len(request.commit) == (12 if at.kind.startswith("bitbucket") else 40)
+        assert len(request.commit) == (12 if sender.kind.startswith("bitbucket") else 40)
 
 
-async def test_an_event_nobody_asked_for_is_ignored(at: Side) -> None:
-    headers, body = at.server.webhook("something_new", {"anything": [1, {"x": None}]}, at.hook_secret())
-    assert isinstance(at.host.parse_webhook(headers, body, at.hook_secret()), Ignored)
+async def test_an_event_nobody_asked_for_is_ignored(sender: Side) -> None:
+    headers, body = sender.server.webhook("something_new", {"anything": [1, {"x": None}]}, sender.hook_secret())
+    assert isinstance(sender.host.parse_webhook(headers, body, sender.hook_secret()), Ignored)
 
 
-async def test_a_wrong_missing_or_foreign_signature_is_refused_before_the_body_is_read(at: Side) -> None:
-    headers, body = at.server.push(at.add(), "refs/heads/main", OLD, NEW, at.hook_secret())
+async def test_a_wrong_missing_or_foreign_signature_is_refused_before_the_body_is_read(sender: Side) -> None:
+    headers, body = sender.server.push(sender.add(), "refs/heads/main", OLD, NEW, sender.hook_secret())
     (name,) = [name for name in SIGNATURES if name in headers]
+    secret = sender.hook_secret()
     wrong = [
         (headers, body, "another secret"),
         (headers, body, ""),
-        ({key: value for key, value in headers.items() if key != name}, body, at.hook_secret()),
-        ({**headers, name: ""}, body, at.hook_secret()),
-        ({**headers, name: headers[name][:-1] + ("0" if headers[name][-1] != "0" else "1")}, body, at.hook_secret()),
-        ({**headers, name: "sha256=\u00fc"}, body, at.hook_secret()),
+        ({key: value for key, value in headers.items() if key != name}, body, sender.hook_secret()),
+        ({**headers, name: ""}, body, sender.hook_secret()),
+        (
+            {**headers, name: headers[name][:-1] + ("0" if headers[name][-1] != "0" else "1")},
+            body,
+            sender.hook_secret(),
+        ),
+        ({**headers, name: "sha256=\u00fc"}, body, sender.hook_secret()),
         # A body of nobody is not even looked at.
-        ({**headers, name: "sha256=" + "0" * 64}, b"{" * 100_000, at.hook_secret()),
+        ({**headers, name: "sha256=" + "0" * 64}, b"{" * 100_000, sender.hook_secret()),
     ]
     if name != "x-gitlab-token":
-        wrong.append((headers, body + b" ", at.hook_secret()))
-    for these, text, secret in wrong:
+        wrong.append((headers, body + b" ", sender.hook_secret()))
+    for these, text, other in wrong:
         with pytest.raises(BadSignature):
-            at.host.parse_webhook(these, text, secret)
+            sender.host.parse_webhook(these, text, other)
     # An empty secret signs nothing, also where both sides have none.
-    unsigned, text = at.server.push(at.add(), "refs/heads/main", OLD, NEW, "")
+    unsigned, text = sender.server.push(sender.add(), "refs/heads/main", OLD, NEW, "")
     with pytest.raises(BadSignature):
-        at.host.parse_webhook(unsigned, text, "")
+        sender.host.parse_webhook(unsigned, text, "")
 
 
 @pytest.mark.parametrize("at", ["gitlab"], indirect=True)
@@ -124,7 +129,7 @@ async def test_gitlab_s_signature_counts_where_there_is_one(at: Side) -> None:
         at.host.parse_webhook(headers, body + b" ", SECRET)
 
 
-@pytest.mark.parametrize("at", ["github"], indirect=True)
+@pytest.mark.parametrize("sender", ["github"], indirect=True)
 @pytest.mark.parametrize(
     ("action", "expected"),
     [
@@ -134,18 +139,18 @@ async def test_gitlab_s_signature_counts_where_there_is_one(at: Side) -> None:
         ("created", None),
     ],
 )
-async def test_github_says_what_becomes_of_an_installation(at: Side, action: str, expected: Any) -> None:
-    got = parsed(at, at.server.webhook("installation", {"action": action}, at.hook_secret()))
+async def test_github_says_what_becomes_of_an_installation(sender: Side, action: str, expected: Any) -> None:
+    got = parsed(sender, sender.server.webhook("installation", {"action": action}, sender.hook_secret()))
     assert got == expected or (expected is None and isinstance(got, Ignored))
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'"x"', b"\xff", b"[" * 100_000, b"x" * 10_000_000])
-async def test_an_authentic_body_that_makes_no_sense_is_a_value_error(at: Side, body: bytes) -> None:
-    headers, _ = at.server.push(at.add(), "refs/heads/main", OLD, NEW, at.hook_secret())
+async def test_an_authentic_body_that_makes_no_sense_is_a_value_error(sender: Side, body: bytes) -> None:
+    headers, _ = sender.server.push(sender.add(), "refs/heads/main", OLD, NEW, sender.hook_secret())
     (name,) = [name for name in SIGNATURES if name in headers]
-    signed = headers[name] if name == "x-gitlab-token" else "sha256=" + digest(body, at.hook_secret())
+    signed = headers[name] if name == "x-gitlab-token" else "sha256=" + digest(body, sender.hook_secret())
     with pytest.raises(ValueError, match=r"JSON|missing|not a number"):
-        at.host.parse_webhook({**headers, name: signed}, body, at.hook_secret())
+        sender.host.parse_webhook({**headers, name: signed}, body, sender.hook_secret())
 
 
 # ---------------------------------------------------------------------------------------------- any content

@@ -16,7 +16,7 @@ from hearth.model import times
 from hearth.model.refusals import PlatformFault
 from hearth.runtimes.families import has_shim
 from hearth.runtimes.shelf import installed
-from hearth.server import NotAllowed, kept_paths, packs_of, server_identity, spawner_config
+from hearth.server import NotAllowed, github_app_of, kept_paths, packs_of, server_identity, spawner_config
 from hearth.settings import Loaded, Settings
 from hearth.store.sql.address import AddressRefused
 from hearth.store.sql.inspection import inspect_database
@@ -48,7 +48,7 @@ def run(loaded: Loaded, *, as_json: bool) -> int:
     """Print the findings; 1 if anything is red."""
     settings = loaded.settings
     try:
-        findings = list(_machine(settings))
+        findings = [*_machine(settings), *git_hosts(settings)]
     except NotAllowed as error:
         findings = [Finding("machine", "settings", RED, line) for line in error.lines]
     else:
@@ -93,6 +93,23 @@ def _machine(settings: Settings) -> Iterator[Finding]:
         if not has_shim(manifest.family):
             detail = f"{manifest.version} is installed, but this version of Hearth cannot run {manifest.family}"
             yield Finding("runtimes", manifest.id, YELLOW, detail, f"hearth runtimes remove {manifest.id}")
+
+
+def git_hosts(settings: Settings) -> Iterator[Finding]:
+    """Whether the operator's GitHub App can be used as it is set up here; nobody is asked."""
+    if not settings.github_app_id:
+        yield Finding("git hosts", "GitHub App", GREEN, "none is set up; other hosts and tokens need none")
+        return
+    try:
+        github_app_of(settings)
+    except NotAllowed as error:
+        fix = "Make a new private key on the app's page at GitHub, and name its file"
+        yield Finding("git hosts", "GitHub App", RED, error.lines[0], fix)
+    else:
+        detail = (
+            f"{settings.github_app_slug} (id {settings.github_app_id}) at {settings.github_url}; its key is readable"
+        )
+        yield Finding("git hosts", "GitHub App", GREEN, detail)
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:

@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from hearth.model.sources import GitSource, ReferenceKind
 from hearth.model.vcs import (
     Branch,
     CloneAccess,
@@ -24,12 +23,10 @@ from hearth.model.vcs import (
     ProviderRepository,
     PullRequest,
     PullRequestEvent,
-    PushEvent,
     RepositoryPage,
 )
 from hearth.ports import GitHostFailed, NoSuchRepository
 from hearth.vcs.api import (
-    FILE_BYTES,
     Access,
     Api,
     checked_base,
@@ -43,7 +40,22 @@ from hearth.vcs.api import (
     replace_or_add,
     window,
 )
-from hearth.vcs.reading import Malformed, find, flag, items, moment, needed, needed_hash, number, read_json, size, text
+from hearth.vcs.bitbucket_answers import (
+    has_more,
+    read_branches,
+    read_changed,
+    read_commit,
+    read_contents,
+    read_hooks,
+    read_kind,
+    read_marked,
+    read_pull_request,
+    read_push,
+    read_repositories,
+    read_repository,
+    read_uuid,
+)
+from hearth.vcs.reading import Malformed, find, needed, read_json, text
 from hearth.vcs.signatures import check_digest
 
 T = TypeVar("T")
@@ -84,7 +96,7 @@ class Bitbucket:
             raise ValueError("organization is missing: it is the id of the workspace, as in bitbucket.org/<workspace>")
         found = dataclasses.replace(installation, base_url=checked_base(installation.base_url, DEFAULT_URL))
         path = f"/repositories/{self._workspace(found)}"
-        asked = self._api.get(self._access(found), path, _repositories, {"pagelen": 1})
+        asked = self._api.get(self._access(found), path, read_repositories, {"pagelen": 1})
         await named(asked, found.organization)
         return found
 
@@ -106,42 +118,44 @@ class Bitbucket:
         path = f"/repositories/{self._workspace(installation)}"
 
         async def page(number: int, size: int) -> tuple[list[ProviderRepository], int]:
-            return await self._api.get(access, path, _repositories, {**query, "page": number, "pagelen": size})
+            return await self._api.get(access, path, read_repositories, {**query, "page": number, "pagelen": size})
 
         found, total = await window(page, offset, limit, PAGE_MAX)
         return RepositoryPage(total, tuple(found))
 
     async def repository(self, installation: Installation, id: str) -> ProviderRepository:
         """See the port."""
-        return await self._api.get(self._access(installation), self._path(installation, id), _repository)
+        return await self._api.get(self._access(installation), self._path(installation, id), read_repository)
 
     async def create_repository(self, installation: Installation, name: str, private: bool) -> ProviderRepository:
         """See the port. Where the workspace has several projects, Bitbucket takes the oldest."""
         slug = re.sub(r"[^a-z0-9_.-]+", "-", name.lower()).strip("-.") or "repository"
         path = f"/repositories/{self._workspace(installation)}/{quoted(slug)}"
         content = {"scm": "git", "name": name, "is_private": private}
-        return await self._api.send(self._access(installation), "POST", path, content, _repository)
+        return await self._api.send(self._access(installation), "POST", path, content, read_repository)
 
     async def branches(self, installation: Installation, repository: str) -> tuple[Branch, ...]:
         """See the port."""
-        return tuple(await self._all(installation, f"{self._path(installation, repository)}/refs/branches", _branches))
+        return tuple(
+            await self._all(installation, f"{self._path(installation, repository)}/refs/branches", read_branches)
+        )
 
     async def contents(self, installation: Installation, repository: str, path: str, ref: str) -> tuple[Content, ...]:
         """See the port."""
         base = await self._source(installation, repository, ref)
-        if path and await self._api.get(self._access(installation), f"{base}/{quoted_path(path)}", _kind, _META) != (
-            "commit_directory"
-        ):
+        if path and await self._api.get(
+            self._access(installation), f"{base}/{quoted_path(path)}", read_kind, _META
+        ) != ("commit_directory"):
             raise NoSuchRepository("that is a file, not a folder")
         folder = f"{base}/{quoted_path(path)}/" if path else f"{base}/"
-        return tuple((await self._all(installation, folder, _contents))[:CONTENTS_MAX])
+        return tuple((await self._all(installation, folder, read_contents))[:CONTENTS_MAX])
 
     async def file(self, installation: Installation, repository: str, path: str, ref: str) -> bytes:
         """See the port."""
         url = f"{await self._source(installation, repository, ref)}/{quoted_path(path)}"
         access = self._access(installation)
         # Without this a folder would be read as the list that stands for it.
-        if await self._api.get(access, url, _kind, _META) != "commit_file":
+        if await self._api.get(access, url, read_kind, _META) != "commit_file":
             raise NoSuchRepository("that is a folder, not a file")
         return await self._api.raw(access, url)
 
@@ -149,9 +163,9 @@ class Bitbucket:
         """See the port."""
         access, base = self._access(installation), self._path(installation, repository)
         if is_hash(ref):
-            return await self._api.get(access, f"{base}/commit/{ref}", _commit)
+            return await self._api.get(access, f"{base}/commit/{ref}", read_commit)
         path = f"{base}/refs/branches/{quoted_path(ref)}"
-        return await self._api.get(access, path, lambda answer: _commit(find(answer, "target")))
+        return await self._api.get(access, path, lambda answer: read_commit(find(answer, "target")))
 
     async def changed_files(
         self, installation: Installation, repository: str, before: str, after: str
@@ -164,7 +178,7 @@ class Bitbucket:
         query: dict[str, str | int] = {"topic": "false", "pagelen": PAGE_MAX}
         for index in range(1, 11):
             try:
-                paths, more = await self._api.get(access, path, _changed, {**query, "page": index})
+                paths, more = await self._api.get(access, path, read_changed, {**query, "page": index})
             except NoSuchRepository:
                 return None
             found |= paths
@@ -177,14 +191,14 @@ class Bitbucket:
         access = self._access(installation)
         path = f"{self._path(installation, repository)}/pullrequests/{numeric(id)}"
         base = _base(installation)
-        answer, request = await self._api.get(access, path, lambda a: (a, _pull_request(a, repository, base)))
+        answer, request = await self._api.get(access, path, lambda a: (a, read_pull_request(a, repository, base)))
         # Pull requests only have the beginning of the hash.
         owner = text(answer, "source", "repository", "full_name")
         if not owner:
             raise NoSuchRepository("the repository of the pull request's source is gone")
         commit_path = f"/repositories/{quoted_path(owner)}/commit/{quoted(request.commit)}"
-        full = await self._api.get(access, commit_path, _commit)
-        return _pull_request(answer, repository, base, full.hash)
+        full = await self._api.get(access, commit_path, read_commit)
+        return read_pull_request(answer, repository, base, full.hash)
 
     async def clone_source(self, installation: Installation, repository: str) -> CloneSource:
         """See the port."""
@@ -223,7 +237,7 @@ class Bitbucket:
         hidden = _hidden(marker)
         content = {"content": {"raw": text.replace(marker, f"\n\n{hidden}\n\n").strip()}}
         path = f"{self._path(installation, repository)}/pullrequests/{numeric(pull_request)}/comments"
-        ours = await self._all(installation, path, lambda answer: _marked(answer, hidden))
+        ours = await self._all(installation, path, lambda answer: read_marked(answer, hidden))
         access = self._access(installation)
 
         async def change(id: int) -> None:
@@ -241,10 +255,10 @@ class Bitbucket:
         content = read_json(body)
         repository = needed(content, "repository", "uuid")
         if event == "repo:push":
-            return _push_event(content, repository)
+            return read_push(content, repository)
         if not isinstance(find(content, "pullrequest"), dict):
             raise Malformed("pullrequest is missing")
-        request = _pull_request(content["pullrequest"], repository, DEFAULT_URL)
+        request = read_pull_request(content["pullrequest"], repository, DEFAULT_URL)
         return PullRequestEvent(request, event in _CLOSED)
 
     async def register_webhook(self, installation: Installation, repository: str, url: str, secret: str) -> str:
@@ -252,11 +266,11 @@ class Bitbucket:
         path = f"{self._path(installation, repository)}/hooks"
         content = {"description": "Hearth", "url": url, "active": True, "secret": secret, "events": HOOK_EVENTS}
         access = self._access(installation)
-        existing = await self._all(installation, path, lambda answer: _hooks(answer, url))
+        existing = await self._all(installation, path, lambda answer: read_hooks(answer, url))
         if existing:
             await self._api.tell(access, "PUT", f"{path}/{quoted(existing[0])}", content)
             return existing[0]
-        return await self._api.send(access, "POST", path, content, _uuid)
+        return await self._api.send(access, "POST", path, content, read_uuid)
 
     async def unregister_webhook(self, installation: Installation, repository: str, webhook_id: str) -> None:
         """See the port."""
@@ -298,7 +312,7 @@ class Bitbucket:
 
         async def page(index: int) -> tuple[list[T], bool]:
             query: dict[str, str | int] = {"page": index, "pagelen": PAGE_MAX}
-            return await self._api.get(access, path, lambda answer: (read(answer), _has_more(answer)), query)
+            return await self._api.get(access, path, lambda answer: (read(answer), has_more(answer)), query)
 
         return await self._api.all_pages(page)
 
@@ -310,10 +324,6 @@ def _base(installation: Installation) -> str:
     return (installation.base_url or DEFAULT_URL).rstrip("/")
 
 
-def _has_more(answer: Any) -> bool:
-    return text(answer, "next") != ""
-
-
 def _short_digest(context: str) -> str:
     # Base 32 keeps the key printable; 5 bytes are 8 characters.
     return base64.b32encode(hashlib.sha256(context.encode()).digest()[:5]).decode()
@@ -322,110 +332,3 @@ def _short_digest(context: str) -> str:
 def _hidden(marker: str) -> str:
     inner = _HTML_COMMENT.sub(r"\1", marker)
     return f"[//]: # ({inner.replace('(', '').replace(')', '')})"
-
-
-def _uuid(answer: Any) -> str:
-    return needed(answer, "uuid")
-
-
-def _repository(answer: Any) -> ProviderRepository:
-    owner, _, slug = needed(answer, "full_name").rpartition("/")
-    return ProviderRepository(
-        id=needed(answer, "uuid"),
-        name=slug,
-        organization=owner,
-        default_branch=text(answer, "mainbranch", "name"),
-        private=flag(answer, "is_private"),
-        url=text(answer, "links", "html", "href"),
-        pushed_at=moment(answer, "updated_on"),
-    )
-
-
-def _repositories(answer: Any) -> tuple[list[ProviderRepository], int]:
-    found = [_repository(entry) for entry in items(answer, "values")]
-    return found, number(answer, "size")
-
-
-def _branches(answer: Any) -> list[Branch]:
-    return [Branch(needed(entry, "name"), needed_hash(entry, "target", "hash")) for entry in items(answer, "values")]
-
-
-def _kind(answer: Any) -> str:
-    if text(answer, "type") == "commit_file" and number(answer, "size") > FILE_BYTES:
-        raise GitHostFailed(f"The file has more than {FILE_BYTES} bytes.")
-    return text(answer, "type")
-
-
-def _contents(answer: Any) -> list[Content]:
-    return [
-        Content(
-            needed(entry, "path").rstrip("/").rpartition("/")[2],
-            text(entry, "type") == "commit_directory",
-            size(entry, "size"),
-        )
-        for entry in items(answer, "values")
-    ]
-
-
-def _commit(answer: Any) -> HostedCommit:
-    return HostedCommit(
-        hash=needed_hash(answer, "hash"),
-        message=text(answer, "message"),
-        # `Name <address>`, where the address belongs to no account.
-        author=text(answer, "author", "user", "display_name") or text(answer, "author", "raw").partition(" <")[0],
-        author_url=text(answer, "author", "user", "links", "html", "href"),
-        url=text(answer, "links", "html", "href"),
-    )
-
-
-def _changed(answer: Any) -> tuple[set[str], bool]:
-    entries = items(answer, "values")
-    paths = {text(entry, side, "path") for entry in entries for side in ("old", "new")} - {""}
-    return paths, _has_more(answer)
-
-
-def _marked(answer: Any, marker: str) -> list[int]:
-    return [
-        number(entry, "id")
-        for entry in items(answer, "values")
-        if marker in text(entry, "content", "raw") and not flag(entry, "deleted")
-    ]
-
-
-def _hooks(answer: Any, url: str) -> list[str]:
-    return [needed(entry, "uuid") for entry in items(answer, "values") if text(entry, "url") == url]
-
-
-def _pull_request(answer: Any, repository: str, base: str, commit: str = "") -> PullRequest:
-    commit = commit or needed(answer, "source", "commit", "hash")
-    # The repository of a source is null once a fork was deleted.
-    is_external = text(answer, "source", "repository", "uuid") != repository
-    fork = text(answer, "source", "repository", "full_name")
-    # Bitbucket serves a fork's commits from the fork only.
-    try:
-        source = GitSource(clone_url(base, fork), ReferenceKind.COMMIT, commit) if is_external and fork else None
-    except NoSuchRepository as error:
-        raise Malformed(str(error)) from None
-    return PullRequest(
-        id=str(number(answer, "id")),
-        repository_id=repository,
-        branch=needed(answer, "source", "branch", "name"),
-        commit=commit,
-        base_branch=needed(answer, "destination", "branch", "name"),
-        is_external=is_external,
-        title=text(answer, "title"),
-        url=text(answer, "links", "html", "href"),
-        source=source,
-    )
-
-
-def _push_event(content: Any, repository: str) -> HostEvent:
-    for change in items(content, "push", "changes"):
-        old, new = find(change, "old"), find(change, "new")
-        if "branch" not in (text(old, "type"), text(new, "type")):
-            continue
-        name = text(new, "name") or needed(old, "name")
-        before = needed_hash(old, "target", "hash") if old is not None else ""
-        after = needed_hash(new, "target", "hash") if new is not None else ""
-        return PushEvent(repository, name, before, after)
-    return Ignored("no branch was changed")

@@ -169,10 +169,10 @@ def no_app() -> GitHostFailed:
     )
 
 
-def read_private_key(path: Path) -> str:
+def read_private_key(path: str) -> str:
     """The private key of an app from its file. Raises ValueError saying what is wrong with it."""
     try:
-        found = path.read_text("ascii")
+        found = Path(path).expanduser().read_text("ascii")
     except OSError as error:
         raise ValueError(f"github_app_private_key_file: {path}: {error.strerror}") from error
     except UnicodeDecodeError:

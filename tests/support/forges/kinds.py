@@ -18,7 +18,7 @@ from hearth.vcs.github import GitHub
 from hearth.vcs.github_app import AppKeys, GitHubApp
 from hearth.vcs.gitlab import GitLab
 from tests.support.forges import bitbucket, gitea, github, gitlab
-from tests.support.forges.standin import StandIn, serving
+from tests.support.forges.standin import StandIn, serving, silent
 from tests.support.forges.world import Repository, World
 
 SECRET = "webhook secret"
@@ -64,6 +64,9 @@ def app_keys(url: str, **changes: str) -> AppKeys:
     return dataclasses.replace(keys, **changes)
 
 
+#: One of each kind of webhooks.
+SENDERS = ("github", "gitea", "forgejo", "gitlab", "bitbucket")
+
 _Make = Callable[[Api, World], tuple[StandIn, Callable[[str], GitHost], dict[str, str]]]
 
 KINDS: dict[str, _Make] = {
@@ -98,8 +101,11 @@ KINDS: dict[str, _Make] = {
 
 
 @asynccontextmanager
-async def side(kind: str) -> AsyncIterator[Side]:
-    """One kind of host with its stand-in; at its end, every request must have been as documented."""
+async def side(kind: str, *, is_serving: bool = True) -> AsyncIterator[Side]:
+    """One kind of host with its stand-in; at its end, every request must have been as documented.
+
+    Without `is_serving` it only makes webhooks.
+    """
     slept: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -107,7 +113,7 @@ async def side(kind: str) -> AsyncIterator[Side]:
 
     caller = Caller(parse_allow_list(["127.0.0.1"]))
     server, make_host, credentials = KINDS[kind](Api(caller, sleep), World())
-    with serving(server):
+    with serving(server) if is_serving else silent(server):
         host = make_host(server.url)
         # GitLab has groups in groups.
         organization = "acme/tools" if kind == "gitlab" else "acme"

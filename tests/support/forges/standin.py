@@ -203,5 +203,14 @@ def serving(server: StandIn) -> Iterator[StandIn]:
     assert server.violations == []
 
 
+@contextmanager
+def silent(server: StandIn) -> Iterator[StandIn]:
+    """The server while it answers nobody."""
+    try:
+        yield server
+    finally:
+        server.server_close()
+
+
 def page_of(items: list[Any], page: int, size: int) -> list[Any]:
     return items[(page - 1) * size : page * size]
