@@ -79,25 +79,25 @@ async def test_an_event_nobody_asked_for_is_ignored(sender: Side) -> None:
 
 
 async def test_a_wrong_missing_or_foreign_signature_is_refused_before_the_body_is_read(sender: Side) -> None:
-    headers, body = sender.server.push(sender.add(), "refs/heads/main", OLD, NEW, sender.hook_secret())
-    (name,) = [name for name in SIGNATURES if name in headers]
     secret = sender.hook_secret()
+    headers, body = sender.server.push(sender.add(), "refs/heads/main", OLD, NEW, secret)
+    (name,) = [name for name in SIGNATURES if name in headers]
     wrong = [
         (headers, body, "another secret"),
         (headers, body, ""),
-        ({key: value for key, value in headers.items() if key != name}, body, sender.hook_secret()),
-        ({**headers, name: ""}, body, sender.hook_secret()),
+        ({key: value for key, value in headers.items() if key != name}, body, secret),
+        ({**headers, name: ""}, body, secret),
         (
             {**headers, name: headers[name][:-1] + ("0" if headers[name][-1] != "0" else "1")},
             body,
-            sender.hook_secret(),
+            secret,
         ),
-        ({**headers, name: "sha256=\u00fc"}, body, sender.hook_secret()),
+        ({**headers, name: "sha256=\u00fc"}, body, secret),
         # A body of nobody is not even looked at.
-        ({**headers, name: "sha256=" + "0" * 64}, b"{" * 100_000, sender.hook_secret()),
+        ({**headers, name: "sha256=" + "0" * 64}, b"{" * 100_000, secret),
     ]
     if name != "x-gitlab-token":
-        wrong.append((headers, body + b" ", sender.hook_secret()))
+        wrong.append((headers, body + b" ", secret))
     for these, text, other in wrong:
         with pytest.raises(BadSignature):
             sender.host.parse_webhook(these, text, other)
