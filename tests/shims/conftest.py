@@ -70,7 +70,14 @@ LANGUAGES = {
 }
 
 
-@pytest.fixture(scope="module", params=list(LANGUAGES))
+#: Starting or compiling them takes long enough to leave them out of `make check`.
+SLOW = {"deno", "go"}
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in LANGUAGES],
+)
 def run(request: pytest.FixtureRequest, bench: Bench) -> Conformance:
     family, folder, entrypoint = LANGUAGES[request.param]
     pack = {"node": NODE, "python": PYTHON}.get(family) or pack_of(family)

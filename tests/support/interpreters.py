@@ -1,4 +1,4 @@
-"""The interpreters of this machine and those that `scripts/setup test` keeps in `.cache/interpreters`."""
+"""The interpreters of this machine and the packs that `scripts/setup test` keeps in `.cache/packs`."""
 
 import hashlib
 import os
@@ -14,17 +14,18 @@ from hearth.runtimes.families import BINARY
 from hearth.runtimes.host import discover_host_packs
 from hearth.runtimes.locations import SHIMS_FOLDER
 from hearth.runtimes.packs import Pack
+from hearth.runtimes.shelf import Shelf
 from hearth.runtimes.shims.build.golang import compile_command, go_environment
 from hearth.runtimes.shims.build.layout import Layout
 
-CACHE = Path(__file__).resolve().parents[2] / ".cache" / "interpreters"
+CACHE = Path(__file__).resolve().parents[2] / ".cache"
+PACKS = CACHE / "packs"
 
 
 @cache
 def installed_packs() -> tuple[Pack, ...]:
-    """Every pack there is, the cached ones first."""
-    folders = sorted(str(path) for path in CACHE.glob("*/bin"))
-    return tuple(discover_host_packs(search_path=os.pathsep.join([*folders, os.environ.get("PATH", "")])).all())
+    """Every pack there is, the installed ones first."""
+    return tuple(Shelf(PACKS, discover_host_packs()).all())
 
 
 def pack_of(family: str) -> Pack:
@@ -41,16 +42,17 @@ def go_program(sources: Mapping[str, str | bytes], entrypoint: str) -> bytes:
     As in a build, but without its sandbox. Nothing is downloaded.
     """
     pack = pack_of("go")
-    go = Path(
-        next(source for source, target in pack.mounts if target == pack.interpreter) if pack.mounts else "/usr/bin/go"
-    ).resolve()
+    go = pack.interpreter
+    for source, target in pack.mounts:
+        if go.startswith(target):
+            go = source + go.removeprefix(target)
     shim_files = sorted(path for path in (SHIMS_FOLDER / "go").rglob("*") if path.is_file())
     digest = hashlib.sha256(f"{pack.version} {entrypoint}".encode())
     for data in (path.read_bytes() for path in (*shim_files, SHIMS_FOLDER / "build" / "golang.py")):
         digest.update(data)
     for name, content in sorted(sources.items()):
         digest.update(name.encode() + b"\0" + (content.encode() if isinstance(content, str) else content))
-    kept = CACHE.parent / "go-programs" / digest.hexdigest()
+    kept = CACHE / "go-programs" / digest.hexdigest()
     if kept.exists():
         return kept.read_bytes()
     kept.parent.mkdir(parents=True, exist_ok=True)
@@ -60,14 +62,14 @@ def go_program(sources: Mapping[str, str | bytes], entrypoint: str) -> bytes:
             path = Path(layout.build, name)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content.encode() if isinstance(content, str) else content)
-        command = compile_command(layout, layout.build, entrypoint, str(go))
+        command = compile_command(layout, layout.build, entrypoint, go)
         environment = {
-            "PATH": f"{go.parent}:/usr/bin:/bin",
+            "PATH": f"{Path(go).parent}:/usr/bin:/bin",
             "HOME": layout.home,
             **go_environment(layout),
             "GOPROXY": "off",
         }
-        environment["GOCACHE"] = str(CACHE.parent / "go-build")
+        environment["GOCACHE"] = str(CACHE / "go-build")
         done = subprocess.run(
             ["bash", "-c", command], cwd=layout.build, env=environment, capture_output=True, text=True
         )

@@ -9,7 +9,7 @@ from hearth.executor.sandbox.config import GateConfig, SpawnerConfig
 from hearth.executor.sandbox.launch import start_gate, start_spawner
 from hearth.executor.sandbox.ns import NsDriver
 from hearth.runtimes.locations import SHIMS_FOLDER
-from tests.support.interpreters import CACHE
+from tests.support.interpreters import PACKS
 from tests.support.uids import first_uid
 
 #: Away from the range of a server that may run on the same machine, and from that of the isolation tests.
@@ -25,7 +25,7 @@ def ns_driver(data_folder: Path) -> NsDriver:
             data_folder=str(data_folder),
             server_uid=os.getuid(),
             server_gid=os.getgid(),
-            read_only_bases=(str(SHIMS_FOLDER), *([str(CACHE)] if CACHE.is_dir() else [])),
+            read_only_bases=(str(SHIMS_FOLDER), *([str(PACKS)] if PACKS.is_dir() else [])),
             uid_first=FIRST_UID,
             uid_count=1_000,
         )
