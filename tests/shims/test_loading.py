@@ -4,13 +4,79 @@ import pytest
 
 from hearth.model.running import Outcome
 from tests.support.executors import Bench
+from tests.support.interpreters import pack_of
 
 pytestmark = pytest.mark.anyio
 
 HELLO = "({ res }) => res.text('hello')"
 PYTHON_HELLO = "def main(context):\n    return context.res.text('hello')\n"
 
+PHP_HELLO = "<?php return fn ($c) => $c->res->text('hello');"
+RUBY_HELLO = "def main(context)\n  context.res.text('hello')\nend\n"
+TS_HELLO = "export default ({ res }: { res: any }): unknown => res.text('hello');"
+
+#: What it shows: runtime (or a family whose first pack is taken), entrypoint, files.
 LOADABLE = {
+    "bun-typescript": (
+        "bun",
+        "src/main.ts",
+        {
+            "src/main.ts": "import { hello } from '@/words';\n" + TS_HELLO.replace("'hello'", "hello"),
+            "src/words.ts": "export const hello: string = 'hello';",
+            "tsconfig.json": '{"compilerOptions": {"paths": {"@/*": ["./src/*"]}}}',
+        },
+    ),
+    "bun-commonjs": ("bun", "main.cjs", {"main.cjs": f"module.exports = {HELLO};"}),
+    "bun-node_modules": (
+        "bun",
+        "main.js",
+        {
+            "main.js": "import hello from 'hello';\nexport default ({ res }) => res.text(hello);",
+            "node_modules/hello/index.js": "module.exports = 'hello';",
+        },
+    ),
+    "deno-typescript": (
+        "deno",
+        "src/mod.ts",
+        {
+            "src/mod.ts": "import { hello } from './words.ts';\n" + TS_HELLO.replace("'hello'", "hello"),
+            "src/words.ts": "export const hello: string = 'hello';",
+        },
+    ),
+    "deno-import-map": (
+        "deno",
+        "src/mod.ts",
+        {
+            "deno.json": '{"imports": {"words": "./lib/words.ts"}}',
+            "src/mod.ts": "import { hello } from 'words';\n" + TS_HELLO.replace("'hello'", "hello"),
+            "lib/words.ts": "export const hello: string = 'hello';",
+        },
+    ),
+    "php": ("php", "index.php", {"index.php": PHP_HELLO}),
+    "php-include": (
+        "php",
+        "src/index.php",
+        {
+            "src/index.php": "<?php require 'words.php'; return fn ($c) => $c->res->text(HE . LLO);",
+            "src/words.php": "<?php require __DIR__ . '/../more.php'; const HE = 'he';",
+            "more.php": "<?php const LLO = 'llo';",
+        },
+    ),
+    "php-function-name": (
+        "php",
+        "a.php",
+        {"a.php": "<?php function hi($c) { return $c->res->text('hello'); } return 'hi';"},
+    ),
+    "ruby": ("ruby", "index.rb", {"index.rb": RUBY_HELLO}),
+    "ruby-require": (
+        "ruby",
+        "src/main.rb",
+        {
+            "src/main.rb": "require_relative 'words'\nrequire 'more'\n" + RUBY_HELLO.replace("'hello'", "HE + LLO"),
+            "src/words.rb": "HE = 'he'\n",
+            "more.rb": "LLO = 'llo'\n",
+        },
+    ),
     "commonjs": ("node-20", "main.js", {"main.js": f"module.exports = {HELLO};"}),
     "commonjs-default": ("node-20", "src/main.cjs", {"src/main.cjs": f"exports.default = {HELLO}; exports.x = 1;"}),
     "esm": ("node-20", "src/main.mjs", {"src/main.mjs": f"export default {HELLO};"}),
@@ -87,14 +153,28 @@ LOADABLE = {
 }
 
 
+def runtime_id(runtime: str) -> str:
+    """The runtime itself, or the id of the first pack of a family; skips the test that asks if there is none."""
+    return runtime if "-" in runtime else pack_of(runtime).id
+
+
 @pytest.mark.parametrize("name", list(LOADABLE))
 async def test_a_handler_is_found(bench: Bench, name: str) -> None:
-    result = await bench.run(bench.deploy(*LOADABLE[name]))
+    runtime, entrypoint, files = LOADABLE[name]
+    result = await bench.run(bench.deploy(runtime_id(runtime), entrypoint, files))
     assert (result.outcome, result.status_code, result.body, result.errors) == (Outcome.COMPLETED, 200, b"hello", "")
 
 
 SIGNATURE = "Function signature invalid. Did you forget to export a 'main' function?\n"
 UNLOADABLE = {
+    "bun-missing": ("bun", "no.ts", {"a.ts": ""}, "Failed to load entrypoint, file no.ts does not exist.\n"),
+    "bun-no-handler": ("bun", "a.ts", {"a.ts": "export const x = 1;"}, SIGNATURE),
+    "deno-missing": ("deno", "no.ts", {"a.ts": ""}, "Failed to load entrypoint, file no.ts does not exist.\n"),
+    "deno-no-handler": ("deno", "a.ts", {"a.ts": "export const x = 1;"}, SIGNATURE),
+    "php-missing": ("php", "no.php", {"a.php": ""}, "Failed to load entrypoint, file no.php does not exist.\n"),
+    "php-no-handler": ("php", "a.php", {"a.php": "<?php function main($c) {}"}, SIGNATURE),
+    "ruby-missing": ("ruby", "no.rb", {"a.rb": ""}, "Failed to load entrypoint, file no.rb does not exist.\n"),
+    "ruby-no-handler": ("ruby", "a.rb", {"a.rb": "x = 1"}, SIGNATURE),
     "node-missing": (
         "node-20",
         "src/no.js",
@@ -112,12 +192,26 @@ UNLOADABLE = {
 async def test_no_handler_is_said_word_for_word(bench: Bench, name: str) -> None:
     """57"""
     runtime, entrypoint, files, expected = UNLOADABLE[name]
-    result = await bench.run(bench.deploy(runtime, entrypoint, files))
+    result = await bench.run(bench.deploy(runtime_id(runtime), entrypoint, files))
     assert (result.outcome, result.status_code, result.body) == (Outcome.LOAD_FAILED, 503, b"")
     assert result.errors == expected
 
 
 BROKEN = {
+    "bun-syntax": ("bun", "a.ts", {"a.ts": "export default ("}, "Unexpected end of file"),
+    "bun-throws": ("bun", "a.ts", {"a.ts": "throw new Error('at the top')"}, "at the top"),
+    "bun-missing-module": ("bun", "a.ts", {"a.ts": "import x from 'left-pad'; x();"}, "left-pad"),
+    "bun-exits": ("bun", "a.ts", {"a.ts": "console.log('words'); process.exit(4)"}, "exited with code 4"),
+    "deno-syntax": ("deno", "a.ts", {"a.ts": "export default ("}, "rror"),
+    "deno-throws": ("deno", "a.ts", {"a.ts": "throw new Error('at the top')"}, "at the top"),
+    "deno-missing-module": ("deno", "a.ts", {"a.ts": "import x from 'left-pad'; x();"}, "left-pad"),
+    "php-syntax": ("php", "a.php", {"a.php": "<?php return ("}, "ParseError"),
+    "php-throws": ("php", "a.php", {"a.php": "<?php throw new Exception('at the top');"}, "at the top"),
+    "php-missing-module": ("php", "a.php", {"a.php": "<?php require 'left-pad.php';"}, "left-pad"),
+    "ruby-syntax": ("ruby", "a.rb", {"a.rb": "def main("}, "SyntaxError"),
+    "ruby-throws": ("ruby", "a.rb", {"a.rb": "raise 'at the top'"}, "at the top"),
+    "ruby-missing-module": ("ruby", "a.rb", {"a.rb": "require 'left_pad'"}, "left_pad"),
+    "ruby-exits": ("ruby", "a.rb", {"a.rb": "puts 'words'\nexit 4"}, "exited with code 4"),
     "node-syntax": ("node-20", "a.js", {"a.js": "module.exports = ("}, "SyntaxError"),
     "node-throws": ("node-20", "a.js", {"a.js": "throw new Error('at the top')"}, "at the top"),
     "node-missing-module": ("node-20", "a.js", {"a.js": "require('left-pad')"}, "left-pad"),
@@ -133,7 +227,7 @@ BROKEN = {
 @pytest.mark.parametrize("name", list(BROKEN))
 async def test_broken_code_is_named(bench: Bench, name: str) -> None:
     runtime, entrypoint, files, expected = BROKEN[name]
-    result = await bench.run(bench.deploy(runtime, entrypoint, files))
+    result = await bench.run(bench.deploy(runtime_id(runtime), entrypoint, files))
     assert (result.outcome, result.status_code, result.body) == (Outcome.LOAD_FAILED, 503, b"")
     assert expected in result.errors
     assert entrypoint in result.errors
@@ -147,12 +241,16 @@ async def test_broken_code_is_named(bench: Bench, name: str) -> None:
     [
         ("node-20", "a.js", f"console.log('loading'); module.exports = {HELLO};"),
         ("python-3.11", "a.py", "print('loading')\n" + PYTHON_HELLO),
+        ("bun", "a.ts", "console.log('loading');\n" + TS_HELLO),
+        ("deno", "a.ts", "console.log('loading');\n" + TS_HELLO),
+        ("php", "a.php", PHP_HELLO.replace("<?php", '<?php echo "loading\\n";')),
+        ("ruby", "a.rb", "puts 'loading'\n" + RUBY_HELLO),
     ],
 )
 async def test_output_while_loading_belongs_to_the_first_execution(
     bench: Bench, runtime: str, entrypoint: str, code: str
 ) -> None:
-    template = bench.deploy(runtime, entrypoint, {entrypoint: code})
+    template = bench.deploy(runtime_id(runtime), entrypoint, {entrypoint: code})
     first, second = await bench.run(template), await bench.run(template)
     assert first.logs.splitlines()[1:] == ["loading"]
     assert (first.cold, second.cold, second.logs) == (True, False, "")

@@ -1,13 +1,18 @@
 'use strict';
 // Descriptor 3 in Deno, which has no way to a descriptor it did not open itself: read(2) and write(2) of the C library.
+// And the restart for code with a deno.json, which Deno reads at its own start only.
 
 const CHANNEL = 3;
 const READ_BYTES = 64 * 1024;
 const EINTR = 4;
 
+const CONFIGS = ['deno.json', 'deno.jsonc'];
+const RESUMED = 'HEARTH_DENO_ASSIGNMENT';
+
 const library = Deno.dlopen('libc.so.6', {
   write: { parameters: ['i32', 'buffer', 'usize'], result: 'isize' },
   wait: { name: 'read', parameters: ['i32', 'buffer', 'usize'], result: 'isize', nonblocking: true },
+  execv: { parameters: ['buffer', 'buffer'], result: 'i32' },
   errorAt: { name: '__errno_location', parameters: [], result: 'pointer' },
 }).symbols;
 
@@ -31,4 +36,47 @@ async function read(feed, onEnd) {
   }
 }
 
-module.exports = { write, read };
+/** Start this process anew with the configuration of the code, if it has one; returns only if there is none. */
+function prepare(frame) {
+  const config = CONFIGS.map((name) => `${frame.code}/${name}`).find(isFile);
+  if (config === undefined) return;
+  const assignment = Deno.makeTempFileSync();
+  Deno.writeTextFileSync(assignment, JSON.stringify(frame), { mode: 0o600 });
+  Deno.env.set(RESUMED, assignment);
+  // Which package.json counts is the configuration's business now.
+  Deno.env.delete('DENO_NO_PACKAGE_JSON');
+  const command = Deno.readTextFileSync('/proc/self/cmdline').split('\0').slice(0, -1);
+  command.splice(2, 0, `--config=${config}`);
+  exec(Deno.execPath(), command);
+}
+
+function isFile(path) {
+  try {
+    return Deno.statSync(path).isFile;
+  } catch (_) {
+    return false;
+  }
+}
+
+/** Become another program with the same process id, environment and descriptors. */
+function exec(program, command) {
+  const strings = command.map((word) => new TextEncoder().encode(`${word}\0`));
+  const pointers = new BigUint64Array(strings.length + 1); // the last one stays null
+  strings.forEach((string, at) => {
+    pointers[at] = BigInt(Deno.UnsafePointer.value(Deno.UnsafePointer.of(string)));
+  });
+  library.execv(new TextEncoder().encode(`${program}\0`), new Uint8Array(pointers.buffer));
+  throw new Error(`${program} could not be started anew`);
+}
+
+/** The assignment of a process that `prepare` has started. */
+function resumed() {
+  const assignment = Deno.env.get(RESUMED);
+  if (assignment === undefined) return undefined;
+  Deno.env.delete(RESUMED);
+  const frame = JSON.parse(Deno.readTextFileSync(assignment));
+  Deno.removeSync(assignment);
+  return frame;
+}
+
+module.exports = { write, read, prepare, resumed };

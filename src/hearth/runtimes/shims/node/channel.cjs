@@ -112,4 +112,14 @@ function listen(onFrame, onEnd) {
   descriptor.read(feed, onEnd);
 }
 
-module.exports = { frame, send, sendRaw: writeAll, sendResponse, silently, listen, language };
+/** Before the code is loaded; may replace this process by one that is set up for it and finds `frame` by `resumed`. */
+function prepare(frame) {
+  descriptor.prepare?.(frame);
+}
+
+/** The assignment that this process was started anew for, if it was. */
+function resumed() {
+  return descriptor.resumed?.();
+}
+
+module.exports = { frame, send, sendRaw: writeAll, sendResponse, silently, listen, prepare, resumed, language };

@@ -272,6 +272,7 @@ function onFrame(frame, body) {
     running.get(frame.id)?.outflow?.acknowledge(frame.size);
   } else if (frame.type === 'assign') {
     reportReady();
+    channel.prepare(frame);
     assign(frame);
   }
 }
@@ -328,4 +329,10 @@ process.on('unhandledRejection', (problem) => {
 
 logging.captureNative(owner, (execution, text) => execution.write('native', text));
 channel.listen(onFrame, () => exitProcess(0));
-setImmediate(begin); // after what has arrived was read
+const resumed = channel.resumed();
+if (resumed === undefined) {
+  setImmediate(begin); // after what has arrived was read
+} else {
+  isReady = true;
+  assign(resumed);
+}

@@ -208,7 +208,10 @@ module Hearth
       true
     rescue LoadFailed => e
       refuse(e.message)
-    rescue HostGone, SystemExit, SignalException
+    rescue HostGone
+      raise
+    rescue SystemExit, SignalException => e
+      warn(Logging.describe(e))
       raise
     rescue Exception => e # rubocop:disable Lint/RescueException - SyntaxError and LoadError are no StandardErrors
       refuse("#{Logging.describe(e)}\nFailed to load entrypoint #{frame['entrypoint']}.")
