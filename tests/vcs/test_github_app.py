@@ -18,6 +18,7 @@ from hearth.vcs.github import GitHub
 from hearth.vcs.github_app import RENEW_BEFORE_S, GitHubApp, api_url, read_private_key
 from tests.support.forges.github import CODE, INSTALLATION, app_key
 from tests.support.forges.kinds import Side, app_keys, side
+from tests.support.forges.standin import Fault
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -56,6 +57,19 @@ async def test_a_request_that_is_canceled_does_not_keep_others_from_the_token(gi
         first.cancel()
         await asyncio.wait([first])
     assert await second in ("ghs_0", "ghs_1")
+
+
+async def test_a_token_that_was_taken_back_is_replaced_once(github: Side) -> None:
+    made = github.add()
+    assert (await github.host.repository(github.installation, github.id(made))).name == "shop"
+    # As after a suspension that is over.
+    github.server.minted[0] = "taken back"
+    assert (await github.host.repository(github.installation, github.id(made))).name == "shop"
+    assert len(github.server.minted) == 2
+    github.server.faults = [Fault(401), Fault(201, {}, b'{"token": "ghs_x"}'), Fault(401)]
+    with pytest.raises(GitHostFailed, match="refused the credentials"):
+        await github.host.repository(github.installation, github.id(made))
+    assert github.server.faults == []
 
 
 async def test_a_removed_installation_says_what_to_do(github: Side) -> None:

@@ -51,11 +51,15 @@ class TooLarge(GitHostFailed):
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Where the interface of one host is, how it is called in messages, and the headers that let us in."""
+    """Where the interface of one host is, how it is called in messages, and the headers that let us in.
+
+    `renew` makes new headers where those may have been taken back before their time; None = nothing helps.
+    """
 
     base: str
     host: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    renew: Callable[[], Awaitable[Mapping[str, str]]] | None = None
 
 
 class Api:
@@ -116,6 +120,7 @@ class Api:
         headers = {"accept": "application/json", "user-agent": "hearth", **access.headers, **more}
         if body is not None:
             headers["content-type"] = "application/json"
+        renew = access.renew
         for attempt in range(1, TRIES + 1):
             last = attempt == TRIES
             try:
@@ -127,6 +132,10 @@ class Api:
                     raise GitHostFailed(f"{access.host} could not be reached: {error}") from error
                 wait_s = float(attempt)
             else:
+                if answer.status == 401 and renew is not None and not last:
+                    headers |= await renew()
+                    renew = None
+                    continue
                 wait_s = _wait_s(answer, method, attempt)
                 if last or wait_s < 0:
                     return _accepted(access, answer)

@@ -265,10 +265,18 @@ class GitHub:
         return self._required_app().url
 
     async def _access(self, installation: Installation) -> Access:
-        token = _token(installation)
-        if not token:
-            token = await self._required_app().installation_token(installation.provider_installation_id)
-        return access(self._base(installation), f"Bearer {token}")
+        base, token, id = self._base(installation), _token(installation), installation.provider_installation_id
+        if token:
+            return access(base, f"Bearer {token}")
+        app = self._required_app()
+
+        async def renew() -> Mapping[str, str]:
+            # GitHub takes tokens back when an installation is suspended; after that it gives new ones.
+            app.forget(id)
+            return {"authorization": f"Bearer {await app.installation_token(id)}"}
+
+        found = access(base, f"Bearer {await app.installation_token(id)}")
+        return dataclasses.replace(found, renew=renew)
 
     async def _all(self, there: Access, path: str, read: Callable[[Any], list[T]]) -> list[T]:
         """The items that `read` finds on the pages of a list."""
