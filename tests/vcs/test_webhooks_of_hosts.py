@@ -107,6 +107,14 @@ async def test_a_wrong_missing_or_foreign_signature_is_refused_before_the_body_i
         sender.host.parse_webhook(unsigned, text, "")
 
 
+@pytest.mark.parametrize("sender", ["bitbucket"], indirect=True)
+async def test_bitbucket_tells_of_several_branches_at_once(sender: Side) -> None:
+    made = sender.add()
+    changes = [("refs/tags/v1", "", NEW), ("refs/heads/main", OLD, NEW), ("refs/heads/x", "", NEW)]
+    got = parsed(sender, sender.server.pushes(made, changes, sender.hook_secret()))
+    assert got == PushEvent(made.uuid, "main", OLD, NEW, "", others=(PushEvent(made.uuid, "x", "", NEW),))
+
+
 @pytest.mark.parametrize("at", ["gitlab"], indirect=True)
 async def test_gitlab_s_signature_counts_where_there_is_one(at: Side) -> None:
     made = at.add()
@@ -114,6 +122,8 @@ async def test_gitlab_s_signature_counts_where_there_is_one(at: Side) -> None:
     headers, body = at.server.push(made, "refs/heads/main", OLD, NEW, SECRET)
     assert "webhook-signature" in headers
     assert isinstance(at.host.parse_webhook(headers, body, SECRET), PushEvent)
+    tokenless = {name: value for name, value in headers.items() if name != "x-gitlab-token"}
+    assert isinstance(at.host.parse_webhook(tokenless, body, SECRET), PushEvent)
     rotating = {**headers, "webhook-signature": f"v1,b2xk {headers['webhook-signature']}"}
     assert isinstance(at.host.parse_webhook(rotating, body, SECRET), PushEvent)
     # The token alone, which travels in clear, does not make up for a signature that is wrong.

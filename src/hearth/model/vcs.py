@@ -176,7 +176,8 @@ class CommitState(StrEnum):
 class PushEvent:
     """Branch `branch` of a repository moved from `before` to `after` (full hashes, `""` = did not / does not exist).
 
-    Only says where to look: what is built is what the host answers when it is asked afterwards.
+    Only says where to look: what is built is what the host answers when it is asked afterwards. `others` are further
+    branches of the same push, where a host tells of all of them at once (Bitbucket).
     """
 
     repository_id: str
@@ -184,6 +185,7 @@ class PushEvent:
     before: str
     after: str
     provider_installation_id: str = ""
+    others: tuple["PushEvent", ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """What Bitbucket Cloud's answers and webhooks say (API 2.0), as our words. Pure; raises Malformed as `reading` does."""
 
+import dataclasses
 from typing import Any
 
 from hearth.model.sources import GitSource, ReferenceKind
@@ -130,13 +131,15 @@ def read_pull_request(answer: Any, repository: str, base: str, commit: str = "")
 
 
 def read_push(content: Any, repository: str) -> HostEvent:
-    """What a push did to a branch."""
+    """What a push did to branches; one push may change several."""
+    found: list[PushEvent] = []
     for change in items(content, "push", "changes"):
         old, new = find(change, "old"), find(change, "new")
-        if "branch" not in (text(old, "type"), text(new, "type")):
-            continue
-        name = text(new, "name") or needed(old, "name")
-        before = needed_hash(old, "target", "hash") if old is not None else ""
-        after = needed_hash(new, "target", "hash") if new is not None else ""
-        return PushEvent(repository, name, before, after)
-    return Ignored("no branch was changed")
+        if "branch" in (text(old, "type"), text(new, "type")):
+            name = text(new, "name") or needed(old, "name")
+            before = needed_hash(old, "target", "hash") if old is not None else ""
+            after = needed_hash(new, "target", "hash") if new is not None else ""
+            found.append(PushEvent(repository, name, before, after))
+    if not found:
+        return Ignored("no branch was changed")
+    return dataclasses.replace(found[0], others=tuple(found[1:]))
