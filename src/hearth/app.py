@@ -28,6 +28,7 @@ from hearth.control.function_settings import FunctionSettingsControl
 from hearth.control.functions import FunctionsControl
 from hearth.control.git_deployments import GitDeployments
 from hearth.control.hosting import compose_hosting
+from hearth.control.idempotency import Idempotency
 from hearth.control.jobs import JobKind
 from hearth.control.logs import LogsControl
 from hearth.control.people import people_control
@@ -149,6 +150,7 @@ class Application:
         self._dispatcher.pause()
         await self._executor.close(self._settings.grace)
         await self._executions.drain()
+        await self._idempotency.close()
         await self._dispatcher.close()
         await self._worker.close()
         await self._deliveries.close()
@@ -274,6 +276,8 @@ class Application:
         self._repairs = Repairs(
             store=store, clock=clock, executions=executions, uploads=uploads, builds=builds, limits=limits
         )
+        node = os.uname().nodename
+        self._idempotency = Idempotency(store=store, clock=clock, owner=f"{node}/{uuid.uuid4().hex}")
         control = Control(
             projects=hosting.projects,
             keys=hosting.keys,
@@ -295,6 +299,7 @@ class Application:
             ),
             executions=executions,
             logs=logs,
+            idempotency=self._idempotency,
             people=people_control(
                 store=store,
                 clock=clock,
@@ -316,7 +321,6 @@ class Application:
             deliveries=deliveries,
             retention=retention,
         )
-        node = os.uname().nodename
         self._dispatcher = dispatcher = Dispatcher(
             store=store,
             clock=clock,

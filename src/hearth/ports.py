@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from hearth.model.function_settings import FunctionSettings
+from hearth.model.durability import Attempt, DeadLetter, IdempotencyKey
 from hearth.model.people import Membership, Session, Team, Token, User
 from hearth.model.queries import ListQuery
 from hearth.model.resources import (
@@ -395,6 +396,60 @@ class JobQueue(Protocol):
         """
 
 
+class DeadLetters(Protocol):
+    """Dead letters of one project."""
+
+    async def add(self, letter: DeadLetter) -> None:
+        """Nothing happens if the execution has one already."""
+
+    async def get(self, function_id: str, id: str) -> DeadLetter | None: ...
+    async def list(self, function_id: str, query: ListQuery) -> Page[DeadLetter]: ...
+    async def oldest(self, function_id: str, limit: int) -> tuple[DeadLetter, ...]:
+        """The first `limit` of a function."""
+
+    async def delete(self, function_id: str, id: str) -> bool: ...
+    async def delete_of(self, function_id: str, limit: int) -> int:
+        """Delete up to `limit` of a function and return how many went."""
+
+    async def delete_before(self, before: datetime, limit: int) -> int:
+        """Delete up to `limit` made before a time and return how many went."""
+
+
+class Attempts(Protocol):
+    """Failed attempts at executions of one project."""
+
+    async def add(self, attempt: Attempt) -> None:
+        """Nothing happens if that attempt is noted already."""
+
+    async def of(self, execution_id: str) -> tuple[Attempt, ...]:
+        """Those of one execution, in order."""
+
+    async def delete_before(self, before: datetime, limit: int) -> int:
+        """Delete up to `limit` that ended before a time and return how many went."""
+
+
+class IdempotencyKeys(Protocol):
+    """Keys of requests that are to be done once, of all projects. Each call is its own transaction."""
+
+    async def begin(self, wanted: IdempotencyKey, expired: datetime) -> IdempotencyKey | None:
+        """Store a key (its `answer` is ignored) and return None, or return the one that is there.
+
+        One that was made not after `expired` is replaced. Of several at the same time one gets None.
+        """
+
+    async def take_over(self, mine: IdempotencyKey, seen: IdempotencyKey) -> bool:
+        """Make `mine` the owner and lease of an unanswered key, if it still stands as it was `seen`."""
+
+    async def finish(self, mine: IdempotencyKey, answer: str) -> None:
+        """Note the answer; encrypted at rest."""
+
+    async def forget(self, mine: IdempotencyKey) -> None:
+        """Nothing was done: the key is free again."""
+
+    async def prune(self, before: datetime, limit: int) -> int:
+        """Delete up to `limit` keys made before a time and return how many went."""
+
+
 class Unit(Protocol):
     """Everything that may be read or written in one transaction, bound to one project."""
 
@@ -415,6 +470,8 @@ class Unit(Protocol):
     webhooks: Webhooks
     installations: Installations
     repository_links: RepositoryLinks
+    dead_letters: DeadLetters
+    attempts: Attempts
     jobs: JobQueue
 
 
@@ -497,6 +554,10 @@ class AttemptEnded:
     retry_at: datetime | None = None
     attempts: int = 0
     error: str = ""
+    attempt: Attempt | None = None
+    """What to note of a failed attempt."""
+    dead_letter: DeadLetter | None = None
+    """What is left of an execution that is not tried any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -534,6 +595,7 @@ class Store(Protocol):
     """The queue outside a unit: each call is its own transaction (for workers and the reaper)."""
     execution_log: ExecutionLog
     execution_queue: ExecutionQueue
+    idempotency_keys: IdempotencyKeys
 
     def begin(self, project_id: str) -> AbstractAsyncContextManager[Unit]:
         """One read-write transaction: committed on a clean exit, rolled back on an exception or cancellation."""

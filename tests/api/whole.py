@@ -27,6 +27,7 @@ from hearth.control.function_settings import FunctionSettingsControl
 from hearth.control.functions import FunctionsControl
 from hearth.control.git_deployments import GitDeployments
 from hearth.control.hosting import compose_hosting
+from hearth.control.idempotency import Idempotency
 from hearth.control.logs import LogsControl
 from hearth.control.people import people_control
 from hearth.control.queued import QueuedExecutions
@@ -151,9 +152,10 @@ class Whole:
             **running,
         )
         self.events = events
-        minting: dict[str, Any] = {"mint_key": tokens.mint, "mint_user_jwt": tokens.mint_user_jwt}
-        self.queued = QueuedExecutions(**minting, **running)
-        executions = ExecutionsControl(queued=self.queued, **minting, **running)
+        executing: dict[str, Any] = {"mint_key": tokens.mint, "mint_user_jwt": tokens.mint_user_jwt, **running}
+        self.queued = QueuedExecutions(**executing)
+        self.idempotency = Idempotency(store=store, clock=clock, owner="here/1")
+        executions = ExecutionsControl(queued=self.queued, **executing)
         logs = LogsControl(store=store, executor=executor, executions=executions)
         events.watch(logs.heard, lambda project_id: False)
         control = Control(
@@ -175,6 +177,7 @@ class Whole:
             git_deployments=GitDeployments(starter=starter, templates_url="https://git.test", **common),
             executions=executions,
             logs=logs,
+            idempotency=self.idempotency,
             people=people_control(
                 passwords=Passwords(CHEAP), mint_user_jwt=tokens.mint_user_jwt, forget=people.forget, **common
             ),

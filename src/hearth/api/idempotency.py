@@ -1,4 +1,4 @@
-"""The header `Idempotency-Key` (IETF draft idempotency-key-header): a request sent again gets its first answer again."""
+"""The header `Idempotency-Key` (IETF draft idempotency-key-header): the same request gets the same answer again."""
 
 import base64
 from collections.abc import Awaitable, Callable

@@ -14,13 +14,16 @@ _ALLOWED_HEADERS = ", ".join(
         *("x-appwrite-mode", "x-appwrite-locale", "x-appwrite-response-format", "x-appwrite-id"),
         *("x-appwrite-timestamp", "x-appwrite-user", "x-appwrite-organization", "x-appwrite-impersonate-user-id"),
         *("x-appwrite-impersonate-user-email", "x-appwrite-impersonate-user-phone", "x-sdk-name", "x-sdk-platform"),
-        *("x-sdk-language", "x-sdk-version", "x-sdk-graphql"),
+        *("x-sdk-language", "x-sdk-version", "x-sdk-graphql", "idempotency-key"),
     )
 ).encode()
 _FIXED: list[RawHeader] = [
     (b"access-control-allow-methods", b"GET, POST, PUT, PATCH, DELETE"),
     (b"access-control-allow-headers", _ALLOWED_HEADERS),
-    (b"access-control-expose-headers", b"X-Appwrite-Session, X-Fallback-Cookies, X-Appwrite-Warning"),
+    (
+        b"access-control-expose-headers",
+        b"X-Appwrite-Session, X-Fallback-Cookies, X-Appwrite-Warning, Idempotency-Replayed",
+    ),
     (b"access-control-allow-credentials", b"true"),
     (b"vary", b"origin"),
 ]

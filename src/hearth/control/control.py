@@ -9,6 +9,7 @@ from hearth.control.executions import ExecutionsControl
 from hearth.control.function_settings import FunctionSettingsControl
 from hearth.control.functions import FunctionsControl
 from hearth.control.git_deployments import GitDeployments
+from hearth.control.idempotency import Idempotency
 from hearth.control.keys import KeysControl
 from hearth.control.logs import LogsControl
 from hearth.control.people import PeopleControl
@@ -48,6 +49,7 @@ class Control:
     git_deployments: GitDeployments
     executions: ExecutionsControl
     logs: LogsControl
+    idempotency: Idempotency
     people: PeopleControl
     runtimes: Runtimes
     specifications: Specifications

@@ -84,11 +84,13 @@ class ExecutionsControl:
         client_ip: str = "",
         host: str = "",
         streams: bool = False,
+        id: str = "",
     ) -> ExecutionView:
         """Run the function, or queue the run when `is_async` (at `scheduled_at`, if given).
 
         With `streams`, a response that the function streams comes as the view's `stream`, while it runs.
-        Raises `function_not_found`, `deployment_not_found`, `build_not_ready`, `user_unauthorized`,
+        `id` is the execution's, made up if `""`. Raises `function_not_found`, `deployment_not_found`,
+        `build_not_ready`, `user_unauthorized`,
         `function_synchronous_timeout`, and Busy or Unavailable when no instance could be had.
         """
         runnable = self._runnables.peek(project_id, function_id) or await self._runnables.get(project_id, function_id)
@@ -108,12 +110,12 @@ class ExecutionsControl:
             client_ip=client_ip,
         )
         if is_async:
-            return await asyncio.shield(self._queued.accept(runnable, request, scheduled_at))
+            return await asyncio.shield(self._queued.accept(runnable, request, scheduled_at, id=id))
         if user_id and actor.session_id:
             lifetime_s = runnable.function.timeout_s + KEY_GRACE_S
             user_jwt = self._mint_user_jwt(project_id, actor.real_user_id, actor.session_id, lifetime_s)
             request = replace(request, user_jwt=user_jwt)
-        return await self._run_now(runnable, template, request, streams=streams)
+        return await self._run_now(runnable, template, request, id, streams=streams)
 
     def begin(
         self,
@@ -187,6 +189,11 @@ class ExecutionsControl:
             await _require_visible(unit, actor, function_id)
             return await _require(unit, actor, function_id, execution_id)
 
+    async def find(self, project_id: str, function_id: str, execution_id: str) -> Execution | None:
+        """An execution if it is stored, whoever may read it: for the one who made it."""
+        async with self._store.view(project_id) as unit:
+            return await unit.executions.get(function_id, execution_id)
+
     async def delete(self, project_id: str, actor: Actor, function_id: str, execution_id: str) -> None:
         """Delete a finished or a scheduled execution; the latter is unscheduled.
 
@@ -214,10 +221,16 @@ class ExecutionsControl:
             await self._idle.wait()
 
     def _run_now(
-        self, runnable: Runnable, template: InstanceTemplate, request: RunRequest, *, streams: bool = False
+        self,
+        runnable: Runnable,
+        template: InstanceTemplate,
+        request: RunRequest,
+        id: str = "",
+        *,
+        streams: bool = False,
     ) -> "asyncio.Future[ExecutionView]":
         """Run once. The run belongs to us, not to whoever asked: if he leaves, it ends and is recorded all the same."""
-        id = unique_id()
+        id = id or unique_id()
         composed = compose_headers(id, runnable, request, self._mint_key)
         execution = open_execution(id, runnable, request, composed, self._clock.now())
         stream = ResponseStream() if streams else None

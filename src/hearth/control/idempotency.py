@@ -18,7 +18,7 @@ from hearth.control.views import SYNC_WAIT_S
 from hearth.model.actor import Actor
 from hearth.model.durability import IdempotencyKey
 from hearth.model.ids import unique_id
-from hearth.model.refusals import Refusal
+from hearth.model.refusals import Busy, PlatformFault, Refusal, Unavailable
 from hearth.ports import Clock, Store
 
 log = structlog.get_logger(__name__)
@@ -107,13 +107,19 @@ class Idempotency:
     async def _carry_out(self, mine: IdempotencyKey, work: Work, recall: Recall) -> str:
         try:
             answer = await work(mine.subject_id)
+        except (Busy, Unavailable):  # no instance was to be had: nothing has run
+            await self._keys.forget(mine)
+            raise
         except Exception:
             if await recall(mine.subject_id) is None:
                 await self._keys.forget(mine)
             else:  # it has happened, though its answer is an error: not to be done again
                 await self._keys.finish(mine, "")
             raise
-        await self._keys.finish(mine, answer if len(answer) <= ANSWER_MAX_CHARS else "")
+        try:
+            await self._keys.finish(mine, answer if len(answer) <= ANSWER_MAX_CHARS else "")
+        except PlatformFault as fault:  # when the lease is over, the next one finds what was made
+            log.warning("the answer to a request with an idempotency key was not kept", error=str(fault))
         return answer
 
     def _ended(self, task: "asyncio.Task[str]") -> None:

@@ -1,9 +1,9 @@
 """Events that callers publish; what comes of them is in docs/events.md."""
 
-from typing import Any
-
 from hearth.api.call import Call
 from hearth.api.hosting_grammar import Payload
+from hearth.api.idempotency import once
+from hearth.api.messages import Answer
 from hearth.api.resources.common import PROJECT_GROUPS
 from hearth.api.resources.scoped import body
 from hearth.api.routes import Body, Route
@@ -14,12 +14,19 @@ EVENT_MAX_CHARS = 512
 PAYLOAD_MAX_BYTES = 1024 * 1024
 
 
-async def publish(call: Call) -> Any:
+async def publish(call: Call) -> Answer:
     event, payload = call.arguments["event"], call.arguments["payload"]
-    await call.control.events.publish(
-        call.project_id, event=event, payload=payload, user_id=call.arguments["user_id"] or ""
-    )
-    return {"event": event, "events": variants(event)}
+
+    async def run(_: str) -> Answer:
+        await call.control.events.publish(
+            call.project_id, event=event, payload=payload, user_id=call.arguments["user_id"] or ""
+        )
+        return call.reply({"event": event, "events": variants(event)})
+
+    async def recall(_: str) -> Answer | None:
+        return None  # it makes nothing that could be looked up: after a kill half-way it is published again
+
+    return await once(call, run, recall)
 
 
 ROUTES = (
@@ -29,7 +36,9 @@ ROUTES = (
         path="/v1/events",
         handler=publish,
         summary="Say that something happened outside this server: webhooks, realtime and functions hear of it.",
-        description="For what this server does not do itself, such as users or documents kept elsewhere.",
+        description="For what this server does not do itself, such as users or documents kept elsewhere. "
+        "With a header `Idempotency-Key` it may be sent again within 24 hours and is published once.",
+        refusals=("idempotency_key_reused", "idempotency_request_in_progress"),
         scopes=("events.write",),
         params=(
             body(

@@ -8,6 +8,8 @@ from hearth.api.call import Call
 from hearth.api.execution_events import ExecutionEvents
 from hearth.api.formats import shape
 from hearth.api.grammar import ExecutionHeaders, check_headers, read_date
+from hearth.api.idempotency import HEADER as KEY_HEADER
+from hearth.api.idempotency import once
 from hearth.api.messages import EVENTS_TYPE, Answer
 from hearth.api.multipart_answer import multipart_answer, wants_multipart
 from hearth.api.resources.common import EXECUTION_ID, FUNCTION_ID, PROJECT_GROUPS, TOTAL, listed, queries
@@ -38,30 +40,42 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD")
 
 
 async def create(call: Call) -> Answer:
-    arguments = call.arguments
     request = call.request
-    scheduled = arguments["scheduled_at"]
-    if scheduled is not None:
-        scheduled = arguments["scheduled_at"] = _due(scheduled, arguments["is_async"], call.services.clock.now())
-    headers = arguments["headers"]
-    if headers:
-        try:
-            check_headers(headers)
-        except Invalid as error:
-            raise invalid_param("headers", str(error)) from None
-    with_events = not arguments["is_async"] and wants_events(request.header(b"accept"))
-    view = await call.control.executions.create(
-        call.project_id,
-        call.actor,
-        **arguments,
-        client_ip=call.client_ip,
-        host=request.header(b"host"),
-        streams=with_events,
-    )
-    if with_events:
-        return _events_answer(call, view)
-    status = 202 if arguments["is_async"] else 201
-    if wants_multipart(request.header(b"accept")):
+    # An answer that is kept is a whole one: with a key nothing is streamed.
+    wants_whole = call.arguments["is_async"] or request.header(KEY_HEADER)
+    with_events = not wants_whole and wants_events(request.header(b"accept"))
+
+    async def run(id: str) -> Answer:
+        arguments = dict(call.arguments)
+        scheduled, headers = arguments["scheduled_at"], arguments["headers"]
+        if scheduled is not None:
+            arguments["scheduled_at"] = _due(scheduled, arguments["is_async"], call.services.clock.now())
+        if headers:
+            try:
+                check_headers(headers)
+            except Invalid as error:
+                raise invalid_param("headers", str(error)) from None
+        view = await call.control.executions.create(
+            call.project_id,
+            call.actor,
+            **arguments,
+            client_ip=call.client_ip,
+            host=request.header(b"host"),
+            streams=with_events,
+            id=id,
+        )
+        return _events_answer(call, view) if with_events else _created(call, view)
+
+    async def recall(id: str) -> Answer | None:
+        execution = await call.control.executions.find(call.project_id, call.arguments["function_id"], id)
+        return None if execution is None else _created(call, ExecutionView(execution))
+
+    return await once(call, run, recall)
+
+
+def _created(call: Call, view: ExecutionView) -> Answer:
+    status = 202 if call.arguments["is_async"] else 201
+    if wants_multipart(call.request.header(b"accept")):
         payload = wire.created_execution(view, call.actor, view.response_body)
         return multipart_answer(status, shape(call.version, "execution", payload))
     try:
@@ -137,6 +151,8 @@ def routes(facts: Facts) -> tuple[Route, ...]:
             path=_PATH,
             handler=create,
             summary="Execute a function: now, in the background, or at a later time.",
+            description="With a header `Idempotency-Key` the request may be sent again without being done again: for "
+            "24 hours the same key with the same request gets the same execution.",
             scopes=WRITE_SCOPES,
             params=(
                 FUNCTION_ID,
@@ -175,6 +191,9 @@ def routes(facts: Facts) -> tuple[Route, ...]:
                 "user_unauthorized",
                 "function_synchronous_timeout",
                 "general_rate_limit_exceeded",
+                "idempotency_key_reused",
+                "idempotency_request_in_progress",
+                "idempotency_answer_gone",
                 ("general_unknown", 400),
             ),
             event="functions.[functionId].executions.[executionId].create",

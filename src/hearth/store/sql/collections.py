@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Table
 
-from hearth.store.sql import people_schema, schema
+from hearth.store.sql import durability_schema, people_schema, schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,4 +158,13 @@ INSTALLATIONS = _collection(
     provider="provider",
     organization="organization",
     providerInstallationId="provider_installation_id",
+)
+
+DEAD_LETTERS = _collection(
+    durability_schema.dead_letters,
+    reason="reason",
+    attempts="attempts",
+    trigger="trigger",
+    requestMethod="request_method",
+    requestPath="request_path",
 )

@@ -75,10 +75,10 @@ def _is(it: IdempotencyKey) -> ColumnElement[bool]:
 
 def _read(cipher: Cipher, row: Row[tuple[object, ...]]) -> IdempotencyKey:
     values = dict(row._mapping)
-    bare = IdempotencyKey(**values | {"answer": ""})  # type: ignore[arg-type]  # the columns are the fields
+    bare = IdempotencyKey(**values | {"answer": ""})
     if not row.answer:
         return bare
-    return IdempotencyKey(**values | {"answer": cipher.open(row.answer, _context(bare))})  # type: ignore[arg-type]
+    return IdempotencyKey(**values | {"answer": cipher.open(row.answer, _context(bare))})
 
 
 def _context(it: IdempotencyKey) -> bytes:

@@ -19,6 +19,7 @@ from hearth.ports import AttemptEnded, Conflict
 from hearth.store.settling import settled
 from hearth.store.sql import expressions, writes
 from hearth.store.sql.backend import RecordWriter
+from hearth.store.sql.durability_schema import dead_letters, execution_attempts
 from hearth.store.sql.rows import values_of
 from hearth.store.sql.schema import jobs
 from hearth.store.sql.session import translated
@@ -148,6 +149,8 @@ class PostgresRecords:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
+        self._note_attempt = postgres_dml.insert(execution_attempts).on_conflict_do_nothing()
+        self._note_letter = postgres_dml.insert(dead_letters).on_conflict_do_nothing()
 
     def write_now(self, entries: Sequence[Entry]) -> list[bool] | None:
         """See `RecordWriter`: there is always a round trip to wait for."""
@@ -172,6 +175,11 @@ class PostgresRecords:
                         applied[place] = one.job_id in held
                     if kept := [writes.end_values(one) for _, one in ended if one.job_id in held]:
                         await connection.execute(writes.END_EXECUTION, kept)
+                    applying = [one for _, one in ended if one.job_id in held]
+                    if failed := [values_of(one.attempt) for one in applying if one.attempt is not None]:
+                        await connection.execute(self._note_attempt, failed)
+                    if dead := [values_of(one.dead_letter) for one in applying if one.dead_letter is not None]:
+                        await connection.execute(self._note_letter, dead)
                 if writes.queues_jobs(entries):
                     await connection.execute(text(f"NOTIFY {_CHANNEL}"))
                 return applied

@@ -27,6 +27,8 @@ from hearth.ports import AttemptEnded, Conflict
 from hearth.store.settling import settled
 from hearth.store.sql import expressions, writes
 from hearth.store.sql.backend import RecordWriter
+from hearth.store.sql.durability_schema import dead_letters, execution_attempts
+from hearth.store.sql.rows import values_of
 from hearth.store.sql.schema import executions, jobs
 from hearth.store.sql.session import within
 from hearth.store.sql.writes import Entry
@@ -197,6 +199,8 @@ class SqliteRecords:
         self._finish_job = Prepared(writes.FINISH_JOB)
         self._requeue_job = Prepared(writes.REQUEUE_JOB)
         self._end_execution = Prepared(writes.END_EXECUTION)
+        self._insert_attempt = _insert_or_ignore(execution_attempts)
+        self._insert_letter = _insert_or_ignore(dead_letters)
 
     def write_now(self, entries: Sequence[Entry]) -> list[bool] | None:
         """See `RecordWriter`."""
@@ -252,6 +256,10 @@ class SqliteRecords:
         if connection.execute(job.sql, job.named(writes.job_values(ended))).rowcount == 0:
             return False
         connection.execute(self._end_execution.sql, self._end_execution.named(writes.end_values(ended)))
+        if ended.attempt is not None:
+            connection.execute(self._insert_attempt.sql, self._insert_attempt.named(values_of(ended.attempt)))
+        if ended.dead_letter is not None:
+            connection.execute(self._insert_letter.sql, self._insert_letter.named(values_of(ended.dead_letter)))
         return True
 
     def _connected(self) -> sqlite3.Connection:
@@ -287,6 +295,11 @@ class Prepared:
         for place, bind in self._binds:
             values[place] = bind(values[place])
         return values
+
+
+def _insert_or_ignore(table: Table) -> Prepared:
+    columns = [column.name for column in table.columns if column.name != "sequence"]
+    return Prepared(sqlite_dml.insert(table).on_conflict_do_nothing(), columns)
 
 
 def _binder(kind: TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any] | None:

@@ -10,13 +10,16 @@ from sqlalchemy import text
 
 from hearth.model.resources import Execution
 from hearth.ports import (
+    Attempts,
     Clock,
+    DeadLetters,
     Deployments,
     ExecutionLog,
     ExecutionQueue,
     Executions,
     Functions,
     FunctionSettingsRows,
+    IdempotencyKeys,
     Installations,
     JobQueue,
     Keys,
@@ -36,12 +39,14 @@ from hearth.ports import (
 from hearth.store.intents import IntentFile
 from hearth.store.sql.address import parse_address
 from hearth.store.sql.backend import Backend
+from hearth.store.sql.dead_letters import SqlAttempts, SqlDeadLetters
 from hearth.store.sql.deployments import SqlDeployments
 from hearth.store.sql.executions import SqlExecutions
 from hearth.store.sql.function_settings import SqlFunctionSettings
 from hearth.store.sql.functions import SqlFunctions, SqlKeys
 from hearth.store.sql.groups import Groups
 from hearth.store.sql.hosting import SqlPlatforms, SqlRules
+from hearth.store.sql.idempotency import SqlIdempotencyKeys
 from hearth.store.sql.jobs import SharedJobs, SqlJobs
 from hearth.store.sql.keycheck import check_key, key_was_used
 from hearth.store.sql.log import SqlExecutionLog
@@ -82,6 +87,8 @@ class SqlUnit:
         self.webhooks: Webhooks = SqlWebhooks(session)
         self.installations: Installations = SqlInstallations(session)
         self.repository_links: RepositoryLinks = SqlRepositoryLinks(session)
+        self.dead_letters: DeadLetters = SqlDeadLetters(session)
+        self.attempts: Attempts = SqlAttempts(session)
         self.jobs: JobQueue = SqlJobs(session)
 
 
@@ -102,6 +109,7 @@ class SqlStore:
         self.jobs: JobQueue = SharedJobs(self._transactions)
         self._groups = Groups(backend.records, self._written)
         self.execution_log: ExecutionLog = SqlExecutionLog(self._groups, intents, self._transactions)
+        self.idempotency_keys: IdempotencyKeys = SqlIdempotencyKeys(self._transactions)
         self.execution_queue: ExecutionQueue = SqlExecutionQueue(self._groups, self._transactions)
 
     async def start(self) -> None:
