@@ -20,6 +20,7 @@ from hearth.build.fetcher import SandboxFetcher, TemplatesHost
 from hearth.control.bootstrap import bootstrap
 from hearth.control.builds import Builds
 from hearth.control.control import Control
+from hearth.control.dead_letters import DeadLettersControl
 from hearth.control.deployments import DeploymentsControl
 from hearth.control.environment import Environment
 from hearth.control.events import EventBus
@@ -299,6 +300,7 @@ class Application:
             ),
             executions=executions,
             logs=logs,
+            dead_letters=DeadLettersControl(store=store, runnables=runnables, queued=queued),
             idempotency=self._idempotency,
             people=people_control(
                 store=store,

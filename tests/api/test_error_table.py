@@ -416,6 +416,9 @@ ARRANGED: list[tuple[str, str, Provoke, Prepare]] = [
 #: function's repository only where a git host is linked.
 ELSEWHERE = {
     ("executions.create", "general_rate_limit_exceeded"),
+    ("executions.create", "idempotency_key_reused"),
+    ("executions.create", "idempotency_request_in_progress"),
+    ("executions.create", "idempotency_answer_gone"),
     ("deployments.create_template", "provider_repository_not_found"),
 }
 

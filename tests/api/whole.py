@@ -19,6 +19,7 @@ from hearth.auth.secrets import VariableCipher
 from hearth.auth.tokens import Tokens
 from hearth.control.builds import Builds
 from hearth.control.control import Control
+from hearth.control.dead_letters import DeadLettersControl
 from hearth.control.deployments import DeploymentsControl
 from hearth.control.environment import Environment
 from hearth.control.events import EventBus
@@ -177,6 +178,7 @@ class Whole:
             git_deployments=GitDeployments(starter=starter, templates_url="https://git.test", **common),
             executions=executions,
             logs=logs,
+            dead_letters=DeadLettersControl(store=store, runnables=runnables, queued=self.queued),
             idempotency=self.idempotency,
             people=people_control(
                 passwords=Passwords(CHEAP), mint_user_jwt=tokens.mint_user_jwt, forget=people.forget, **common

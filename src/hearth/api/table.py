@@ -5,6 +5,7 @@ from hearth.api.resources import (
     account_sessions,
     catalogue,
     console,
+    dead_letters,
     deployments,
     events,
     executions,
@@ -35,6 +36,7 @@ def all_routes(facts: Facts) -> tuple[Route, ...]:
     described = (
         *executions.routes(facts),
         *logs.ROUTES,
+        *dead_letters.ROUTES,
         *functions.routes(facts),
         *function_settings.ROUTES,
         *deployments.ROUTES,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from hearth.control.dead_letters import DeadLettersControl
 from hearth.control.deployments import DeploymentsControl
 from hearth.control.events import EventBus
 from hearth.control.executions import ExecutionsControl
@@ -49,6 +50,7 @@ class Control:
     git_deployments: GitDeployments
     executions: ExecutionsControl
     logs: LogsControl
+    dead_letters: DeadLettersControl
     idempotency: Idempotency
     people: PeopleControl
     runtimes: Runtimes

@@ -6,6 +6,7 @@ server and starts right after that commit, without a look at the queue.
 
 import asyncio
 import base64
+import random
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -27,11 +28,22 @@ from hearth.control.invocations import (
     stored_request_headers,
 )
 from hearth.control.jobs import execute_job
+from hearth.control.retries import (
+    Cause,
+    Outcome,
+    attempt_headers,
+    attempt_of,
+    decide,
+    letter_of,
+    next_attempt,
+)
 from hearth.control.runnables import Runnable, Runnables
 from hearth.control.views import KEY_GRACE_S, ExecutionView
+from hearth.model.durability import DeadReason
+from hearth.model.function_settings import DEFAULT_SETTINGS
 from hearth.model.ids import unique_id
 from hearth.model.refusals import Busy, PlatformFault, Refusal, Unavailable
-from hearth.model.resources import Execution, Job
+from hearth.model.resources import Execution, Header, Job
 from hearth.model.statuses import EXECUTION_FINAL, ExecutionStatus, JobStatus, Trigger
 from hearth.ports import AttemptEnded, Claimed, Clock, Events, Executor, Store, Unit
 
@@ -87,6 +99,8 @@ class QueuedExecutions:
         self._mint_key = mint_key
         self._mint_user_jwt = mint_user_jwt
         self._dispatch: Dispatch | None = None
+        self._spread = random.random
+        """Jitter, in [0, 1)."""
 
     def attach(self, dispatch: Dispatch) -> None:
         """Let `dispatch` start what finds a free place. Without one everything goes through the queue."""
@@ -135,16 +149,36 @@ class QueuedExecutions:
             await self._store.jobs.finish(job.id, job.owner)
             return
         self._events.progress(execution.project_id, _event(execution, "update"), execution)
-        final = fail(execution, _STOPPED, self._clock.now())
+        outcome = Outcome(fail(execution, _STOPPED, self._clock.now()), Cause.LOST)
+        settings = DEFAULT_SETTINGS
         try:
-            final = await self._replay(job, execution)
+            runnable = await self._runnable(job, execution)
+            settings = DEFAULT_SETTINGS if runnable is None else runnable.settings
+            execution = _numbered(execution, attempt_headers(settings, job.attempts))
+            outcome = Outcome(fail(execution, _STOPPED, self._clock.now()), Cause.LOST)
+            outcome = await self._replay(job, execution, runnable)
         except _NotStarted:
             await self.give_back(claimed)
             return
         except BaseException:
-            await self._end(AttemptEnded(final, job.id, job.owner))
+            await self._end(decide(outcome, settings, job, self._clock.now(), self._spread()))
             raise
-        await self._end(AttemptEnded(final, job.id, job.owner))
+        await self._end(decide(outcome, settings, job, self._clock.now(), self._spread()))
+
+    def again(self, runnable: Runnable, payload: Mapping[str, Any]) -> tuple[Execution, Job]:
+        """A new execution of a stored request, and its job; the caller stores both."""
+        return self._opened(runnable, replayed_request(payload), None, unique_id())
+
+    async def retry_at(self, job: Job) -> datetime | None:
+        """When an execution whose job was lost is tried again; None if it is not. For the reaper."""
+        now = self._clock.now()
+        if now >= job.deadline_at:
+            return None
+        found = await self._runnables.get(job.project_id, job.payload["functionId"])
+        if found is None:
+            return None
+        verdict = next_attempt(found.settings, job.attempts, max(job.created_at, job.due_at), now, self._spread())
+        return verdict if isinstance(verdict, datetime) else None
 
     async def give_back(self, claimed: Claimed) -> None:
         """Queue a job again that was taken and not begun; the attempt does not count."""
@@ -158,9 +192,25 @@ class QueuedExecutions:
             AttemptEnded(waiting, job.id, job.owner, retry_at=now, attempts=job.attempts - 1, error=job.error)
         )
 
-    async def fail_in(self, unit: Unit, execution_id: str, reason: str) -> None:
-        """End an execution whose job was lost, in the reaper's transaction."""
-        await unit.executions.move(execution_id, ExecutionStatus.FAILED, errors=reason, response_status_code=500)
+    async def fail_in(self, unit: Unit, job: Job, reason: str, *, is_late: bool) -> Execution | None:
+        """End an execution whose job was lost, in the reaper's transaction; returns it, to be announced afterwards."""
+        final = await unit.executions.move(
+            job.resource_id, ExecutionStatus.FAILED, errors=reason, response_status_code=500
+        )
+        if final is not None:
+            why = DeadReason.ATTEMPTS_USED if job.attempts > 1 else DeadReason.LOST
+            now = self._clock.now()
+            await unit.dead_letters.add(letter_of(final, job, DeadReason.TOO_OLD if is_late else why, now))
+            if job.attempts > 1:
+                await unit.attempts.add(attempt_of(final, job.attempts, now))
+        return final
+
+    async def wait_again_in(self, unit: Unit, job: Job, reason: str) -> None:
+        """An execution whose job was lost is tried again, in the reaper's transaction."""
+        lost = await unit.executions.move(job.resource_id, ExecutionStatus.WAITING)
+        if lost is not None:
+            failed = fail(lost, reason, self._clock.now())
+            await unit.attempts.add(attempt_of(failed, job.attempts, self._clock.now()))
 
     def emit(self, execution: Execution, action: str) -> None:
         """Say what happened to an execution."""
@@ -181,7 +231,7 @@ class QueuedExecutions:
             deployment_id=runnable.deployment.id if runnable.deployment else "",
             created_at=now,
             updated_at=now,
-            trigger=Trigger.SCHEDULE if scheduled_at else Trigger.HTTP,
+            trigger=Trigger.SCHEDULE if scheduled_at else request.trigger,
             status=ExecutionStatus.SCHEDULED if scheduled_at else ExecutionStatus.WAITING,
             request_method=request.method,
             request_path=request.path,
@@ -194,31 +244,45 @@ class QueuedExecutions:
             function.project_id, id, payload, now, scheduled_at or now, float(function.timeout_s)
         )
 
-    async def _replay(self, job: Job, execution: Execution) -> Execution:
+    async def _runnable(self, job: Job, execution: Execution) -> Runnable | None:
+        """The function as it is now; waits for a database that is away, because nothing has run yet."""
+        pause_s = _END_RETRY_S
+        while True:
+            try:
+                return await self._runnables.get(job.project_id, execution.function_id)
+            except PlatformFault as fault:
+                log.warning("an execution waits for the database", job_id=job.id, error=str(fault))
+                if self._dispatch is not None and not self._dispatch.is_open():
+                    raise _NotStarted from fault
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, _END_RETRY_MAX_S)
+
+    async def _replay(self, job: Job, execution: Execution, found: Runnable | None) -> Outcome:
         request = replayed_request(job.payload)
         try:
-            found = await self._runnables.get(job.project_id, execution.function_id)
             runnable, template = require_runnable(found, privileged=True)
         except Refusal as refusal:
             # Failures before the start carry their reason and no deployment (contract: functions-api 10.2).
-            return fail(execution, refusal.message, self._clock.now(), status_code=0)
+            return Outcome(fail(execution, refusal.message, self._clock.now(), status_code=0), Cause.NOT_RUNNABLE)
         if request.real_user_id:
             # By now the caller's session may be over, so the token stands for the user alone (contract: 12.2).
             lifetime_s = runnable.function.timeout_s + KEY_GRACE_S
             user_jwt = self._mint_user_jwt(job.project_id, request.real_user_id, "", lifetime_s)
             request = replace(request, user_jwt=user_jwt)
         headers = compose_headers(execution.id, runnable, request, self._mint_key)
+        headers |= attempt_headers(runnable.settings, job.attempts)
         invocation = compose(execution.id, runnable, template, request, headers, is_async=True)
         try:
             result = await self._executor.invoke(invocation)
         except Busy as busy:
-            return fail(execution, f"{busy} (limit: {busy.limit})", self._clock.now())
+            return Outcome(fail(execution, f"{busy} (limit: {busy.limit})", self._clock.now()), Cause.NOT_STARTED)
         except PlatformFault as fault:
             if isinstance(fault, Unavailable) and self._dispatch is not None and not self._dispatch.is_open():
                 raise _NotStarted from fault
             log.exception("execution failed for a reason of ours", execution_id=execution.id)
-            return fail(execution, str(fault), self._clock.now())
-        return finish(execution, result, logging=runnable.function.logging, now=self._clock.now())
+            return Outcome(fail(execution, str(fault), self._clock.now()), Cause.NOT_STARTED)
+        final = finish(execution, result, logging=runnable.function.logging, now=self._clock.now())
+        return Outcome(final, Cause.RAN)
 
     async def _end(self, ended: AttemptEnded) -> None:
         """Store the end of an attempt, as often as it takes: what has happened must not be forgotten.
@@ -273,6 +337,15 @@ def replayed_request(payload: Mapping[str, Any]) -> RunRequest:
         client_ip=payload["clientIp"],
         event="",
     )
+
+
+def _numbered(execution: Execution, headers: tuple[Header, ...]) -> Execution:
+    """The record with the headers that say which attempt it is; those of the attempt before go."""
+    names = {name for name, _ in headers}
+    if not names:
+        return execution
+    kept = tuple(header for header in execution.request_headers if header[0] not in names)
+    return msgspec.structs.replace(execution, request_headers=kept + headers)
 
 
 def taken(job: Job, owner: str, leased_until: datetime) -> Job:

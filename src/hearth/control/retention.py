@@ -9,12 +9,13 @@ from datetime import datetime, timedelta
 import structlog
 
 from hearth.control.deployments import DeploymentsControl
+from hearth.control.idempotency import KEPT as IDEMPOTENCY_KEPT
 from hearth.control.views import ControlLimits
 from hearth.model.queries import ListQuery
 from hearth.model.refusals import Refusal
 from hearth.model.resources import Function
 from hearth.model.statuses import DEPLOYMENT_FINAL
-from hearth.ports import Clock, Store
+from hearth.ports import Attempts, Clock, DeadLetters, Store
 
 log = structlog.get_logger(__name__)
 
@@ -23,6 +24,9 @@ _BATCH = 200
 _PAGE = 100
 #: Ended jobs are kept this long, so that what happened can still be looked up.
 JOBS_KEPT = timedelta(days=7)
+#: How long a dead letter waits for somebody to look at it.
+DEAD_LETTERS_KEPT = timedelta(days=30)
+ATTEMPTS_KEPT = timedelta(days=14)
 
 
 class Retention:
@@ -43,8 +47,20 @@ class Retention:
                     await self._executions(function, now - timedelta(seconds=self._limits.execution_retention_s))
                 if function.deployment_retention_days:
                     await self._old_deployments(function, now - timedelta(days=function.deployment_retention_days))
+            await self._leftovers(project.id, now)
+        while await self._store.idempotency_keys.prune(now - IDEMPOTENCY_KEPT, _BATCH) == _BATCH:
+            pass
         while await self._store.jobs.prune(now - JOBS_KEPT, _BATCH) == _BATCH:
             pass
+
+    async def _leftovers(self, project_id: str, now: datetime) -> None:
+        """Dead letters past their time, and attempts at executions of that age."""
+        for kept, which in ((DEAD_LETTERS_KEPT, "dead_letters"), (ATTEMPTS_KEPT, "attempts")):
+            deleted = _BATCH
+            while deleted == _BATCH:
+                async with self._store.begin(project_id) as unit:
+                    rows: DeadLetters | Attempts = unit.dead_letters if which == "dead_letters" else unit.attempts
+                    deleted = await rows.delete_before(now - kept, _BATCH)
 
     async def _functions(self, project_id: str) -> AsyncIterator[Function]:
         cursor = ""

@@ -1,5 +1,7 @@
 """What is done for each kind of job, and what becomes of its resource when the job is lost."""
 
+from datetime import datetime
+
 import structlog
 
 from hearth.control.builds import Builds
@@ -8,7 +10,8 @@ from hearth.control.queued import QueuedExecutions
 from hearth.control.retention import Retention
 from hearth.control.uploads import upload_key
 from hearth.jobs.deliveries import Deliveries
-from hearth.model.resources import Job
+from hearth.jobs.worker import retry_at
+from hearth.model.resources import Execution, Job
 from hearth.ports import Files, Store, Unit
 
 log = structlog.get_logger(__name__)
@@ -62,6 +65,10 @@ class Handlers:
             if not await self._store.projects.artifact_in_use(key):
                 await self._files.delete(key)
         function_id = job.payload["functionId"]
+        letters = _PURGE_BATCH
+        while function_id and letters == _PURGE_BATCH:
+            async with self._store.begin(job.project_id) as unit:
+                letters = await unit.dead_letters.delete_of(function_id, _PURGE_BATCH)
         while function_id:
             async with self._store.begin(job.project_id) as unit:
                 deleted = await unit.executions.delete_of(function_id, _PURGE_BATCH)
@@ -72,20 +79,35 @@ class Handlers:
         """The job failed for good by a fault of ours: its resource must end too."""
         async with self._store.begin(job.project_id) as unit:
             reason = error if job.kind == JobKind.WEBHOOK else f"The platform failed: {error}"
-            await self.end_resource(unit, job, reason)
+            await self.end_resource(unit, job, reason, is_late=False)
 
-    async def end_resource(self, unit: Unit, job: Job, reason: str) -> None:
-        """End what a dead job was about, in the caller's transaction."""
+    async def retry_at(self, job: Job, now: datetime) -> datetime | None:
+        """When a lost job is tried again; None if it is not."""
+        return await self._queued.retry_at(job) if job.kind == JobKind.EXECUTE else retry_at(job, now)
+
+    async def end_resource(self, unit: Unit, job: Job, reason: str, *, is_late: bool) -> Execution | None:
+        """End what a dead job was about, in the caller's transaction; `is_late` = it outlived its deadline.
+
+        An execution that has ended is returned: `announce` it after the commit.
+        """
         if job.kind == JobKind.BUILD:
             await self._builds.fail_in(unit, job.payload["functionId"], job.resource_id, reason)
         elif job.kind == JobKind.EXECUTE:
-            await self._queued.fail_in(unit, job.resource_id, reason)
+            return await self._queued.fail_in(unit, job, reason, is_late=is_late)
         elif job.kind == JobKind.WEBHOOK:
             await self._deliveries.give_up_in(unit, job, reason)
         else:
             log.error("job ended without success", job_id=job.id, kind=job.kind, reason=reason)
+        return None
+
+    def announce(self, ended: Execution | None) -> None:
+        """Say that an execution has ended."""
+        if ended is not None:
+            self._queued.emit(ended, "update")
 
     async def note_retry(self, unit: Unit, job: Job, reason: str) -> None:
         """A lost job is tried again: its resource says so."""
         if job.kind == JobKind.BUILD:
             await self._builds.note_retry(unit, job.resource_id, reason)
+        elif job.kind == JobKind.EXECUTE:
+            await self._queued.wait_again_in(unit, job, reason)

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from hearth.jobs.handlers import Handlers
-from hearth.jobs.worker import LEASE_S, retry_at
+from hearth.jobs.worker import LEASE_S
 from hearth.model.resources import Job
 from hearth.model.statuses import JobStatus
 from hearth.ports import Clock, Store
@@ -101,7 +101,8 @@ class Reaper:
                 log.exception("the reaper's round failed; the next one follows")
 
     async def _give_up(self, job: Job, reason: str, *, ours: bool) -> None:
-        again: datetime | None = retry_at(job, self._clock.now())
+        again = await self._handlers.retry_at(job, self._clock.now())
+        ended = None
         async with self._store.begin(job.project_id) as unit:
             if ours:
                 taken = await unit.jobs.fail(job.id, job.owner, reason, again)
@@ -110,9 +111,10 @@ class Reaper:
             if not taken:
                 return  # it was renewed or finished meanwhile
             if again is None:
-                await self._handlers.end_resource(unit, job, reason)
+                ended = await self._handlers.end_resource(unit, job, reason, is_late=reason == _TOO_LATE)
             else:
                 await self._handlers.note_retry(unit, job, reason)
+        self._handlers.announce(ended)
         log.warning(
             "lost job taken up", job_id=job.id, kind=job.kind, resource_id=job.resource_id, again=again is not None
         )

@@ -53,10 +53,11 @@ DEPLOYMENT_MOVES: dict[DeploymentStatus, frozenset[DeploymentStatus]] = {
 }
 
 _E = ExecutionStatus
+#: Only forward, but for one that is tried again: it waits anew.
 EXECUTION_MOVES: dict[ExecutionStatus, frozenset[ExecutionStatus]] = {
     _E.SCHEDULED: frozenset({_E.WAITING, _E.PROCESSING, _E.COMPLETED, _E.FAILED}),
     _E.WAITING: frozenset({_E.PROCESSING, _E.COMPLETED, _E.FAILED}),
-    _E.PROCESSING: frozenset({_E.COMPLETED, _E.FAILED}),
+    _E.PROCESSING: frozenset({_E.WAITING, _E.COMPLETED, _E.FAILED}),
     _E.COMPLETED: frozenset(),
     _E.FAILED: frozenset(),
 }
