@@ -27,6 +27,7 @@ from hearth.control.events import EventBus
 from hearth.control.executions import ExecutionsControl
 from hearth.control.function_settings import FunctionSettingsControl
 from hearth.control.functions import FunctionsControl
+from hearth.control.gates import Gates
 from hearth.control.git_deployments import GitDeployments
 from hearth.control.hosting import compose_hosting
 from hearth.control.idempotency import Idempotency
@@ -227,6 +228,7 @@ class Application:
             uploads=uploads,
             builds=builds,
         )
+        gates = Gates()
         queued = QueuedExecutions(
             store=store,
             clock=clock,
@@ -235,6 +237,7 @@ class Application:
             runnables=runnables,
             mint_key=tokens.mint,
             mint_user_jwt=tokens.mint_user_jwt,
+            gates=gates,
         )
         self._executions = executions = ExecutionsControl(
             store=store,
@@ -245,6 +248,7 @@ class Application:
             mint_key=tokens.mint,
             mint_user_jwt=tokens.mint_user_jwt,
             queued=queued,
+            gates=gates,
         )
         logs = LogsControl(store=store, executor=executor, executions=executions)
         events.watch(logs.heard, lambda project_id: False)

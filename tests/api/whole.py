@@ -26,6 +26,7 @@ from hearth.control.events import EventBus
 from hearth.control.executions import ExecutionsControl
 from hearth.control.function_settings import FunctionSettingsControl
 from hearth.control.functions import FunctionsControl
+from hearth.control.gates import Gates
 from hearth.control.git_deployments import GitDeployments
 from hearth.control.hosting import compose_hosting
 from hearth.control.idempotency import Idempotency
@@ -153,7 +154,12 @@ class Whole:
             **running,
         )
         self.events = events
-        executing: dict[str, Any] = {"mint_key": tokens.mint, "mint_user_jwt": tokens.mint_user_jwt, **running}
+        executing: dict[str, Any] = {
+            "gates": Gates(),
+            "mint_key": tokens.mint,
+            "mint_user_jwt": tokens.mint_user_jwt,
+            **running,
+        }
         self.queued = QueuedExecutions(**executing)
         self.idempotency = Idempotency(store=store, clock=clock, owner="here/1")
         executions = ExecutionsControl(queued=self.queued, **executing)

@@ -12,6 +12,7 @@ from hearth.control.builds import Builds
 from hearth.control.environment import Environment
 from hearth.control.events import EventBus
 from hearth.control.executions import ExecutionsControl
+from hearth.control.gates import Gates
 from hearth.control.jobs import JobKind, build_job
 from hearth.control.queued import QueuedExecutions
 from hearth.control.repairs import Repairs
@@ -156,6 +157,7 @@ class World:
             **common,
         )
         running: dict[str, Any] = {
+            "gates": Gates(),
             "executor": executor,
             "runnables": self.runnables,
             "mint_key": lambda *_: "key",

@@ -5,11 +5,13 @@ ends and is recorded. No transaction is open while user code runs.
 """
 
 import asyncio
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
 from hearth.control.functions import require_function
+from hearth.control.gates import Closed, Gates, Key, is_limited
 from hearth.control.invocations import (
     MintKey,
     MintUserJwt,
@@ -56,6 +58,7 @@ class ExecutionsControl:
         mint_key: MintKey,
         mint_user_jwt: MintUserJwt,
         queued: QueuedExecutions,
+        gates: Gates,
     ) -> None:
         self._store = store
         self._log = store.execution_log
@@ -66,6 +69,7 @@ class ExecutionsControl:
         self._mint_key = mint_key
         self._mint_user_jwt = mint_user_jwt
         self._queued = queued
+        self._gates = gates
         self._runs: set[_SyncRun] = set()
         self._idle = asyncio.Event()
 
@@ -140,6 +144,8 @@ class ExecutionsControl:
         request = RunRequest(method=method, path=path, headers=headers, body=body, client_ip=client_ip)
         if is_async:
             return self._queued.accept(runnable, request)
+        if is_limited(runnable.settings):
+            return None
         return self._run_now(runnable, runnable.template, request)
 
     async def visit(
@@ -229,14 +235,24 @@ class ExecutionsControl:
         *,
         streams: bool = False,
     ) -> "asyncio.Future[ExecutionView]":
-        """Run once. The run belongs to us, not to whoever asked: if he leaves, it ends and is recorded all the same."""
+        """Run once. The run belongs to us, not to whoever asked: if he leaves, it ends and is recorded all the same.
+
+        Raises `general_rate_limit_exceeded` if a limit of the function forbids it now.
+        """
         id = id or unique_id()
         composed = compose_headers(id, runnable, request, self._mint_key)
         execution = open_execution(id, runnable, request, composed, self._clock.now())
         stream = ResponseStream() if streams else None
         invocation = compose(id, runnable, template, request, composed, is_async=False, receiver=stream)
+        key = None
+        if is_limited(runnable.settings):
+            key = runnable.function.project_id, runnable.function.id
+            closed = self._gates.enter(key, runnable.settings, self._clock.monotonic())
+            if closed is not None:
+                raise _refused(closed)
         self._log.begin(execution)
         run = _SyncRun(self, execution, stream, logging=runnable.function.logging)
+        run.gate = key
         self._runs.add(run)
         run.start(self._executor.submit(invocation))
         return run.answer
@@ -252,6 +268,8 @@ class ExecutionsControl:
     def ended(self, run: "_SyncRun") -> None:
         """A synchronous run has been recorded (or could not be). Called by the run."""
         self._runs.discard(run)
+        if run.gate is not None:
+            self._gates.leave(run.gate)
         if not self._runs:
             self._idle.set()
 
@@ -274,6 +292,7 @@ class _SyncRun:
         "_timer",
         "answer",
         "execution",
+        "gate",
     )
 
     def __init__(
@@ -282,6 +301,8 @@ class _SyncRun:
         self._loop = asyncio.get_running_loop()
         self._control = control
         self.execution = execution
+        self.gate: Key | None = None
+        """Where its end is to be counted."""
         self._is_logging = logging
         self._result: Result | None = None
         self._failure: Exception | None = None
@@ -350,6 +371,15 @@ class _SyncRun:
             body = self._result.body
             shown = shown_response_headers(self.execution.id, self._result.headers, len(body))
             self.answer.set_result(ExecutionView(recording.result(), body, shown))
+
+
+def _refused(closed: Closed) -> Refusal:
+    seconds = max(1, math.ceil(closed.wait_s))
+    return Refusal(
+        "general_rate_limit_exceeded",
+        f"{closed.message} (limit: {closed.limit}). Try again in {seconds} s, or run it in the background.",
+        headers={"retry-after": str(seconds)},
+    )
 
 
 async def _require_visible(unit: Unit, actor: Actor, function_id: str) -> None:

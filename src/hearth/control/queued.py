@@ -7,14 +7,17 @@ server and starts right after that commit, without a look at the queue.
 import asyncio
 import base64
 import random
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 import msgspec
 import structlog
 
+from hearth.control.gates import Closed, Gates, Key, is_limited
 from hearth.control.invocations import (
     MintKey,
     MintUserJwt,
@@ -53,6 +56,11 @@ log = structlog.get_logger(__name__)
 _END_RETRY_S = 0.1
 _END_RETRY_MAX_S = 2.0
 
+#: How long a job is put off that waits for other runs of its function to end, if nobody takes it before.
+POSTPONE_S = 60.0
+#: Jobs of one function that are remembered to be taken as soon as one ends; those beyond wait for their due time.
+PARKED_MAX = 10_000
+
 _STOPPED = "The server was stopped while the execution was running."
 
 
@@ -68,12 +76,23 @@ class Dispatch(Protocol):
     def unreserve(self) -> None:
         """What was reserved could not be stored."""
 
+    def take(self, job_id: str, otherwise: Callable[[], None]) -> None:
+        """Carry out a queued job before it is due; `otherwise` is called if it is not to be had any more."""
+
     def is_open(self) -> bool:
         """Whether anything is still to be started here."""
 
 
 class _NotStarted(Exception):
     """The server stops, and user code has not begun to run."""
+
+
+class _NotNow(Exception):
+    """A limit of the function keeps the run waiting."""
+
+    def __init__(self, closed: Closed) -> None:
+        self.closed = closed
+        super().__init__(closed.message)
 
 
 class QueuedExecutions:
@@ -89,8 +108,13 @@ class QueuedExecutions:
         runnables: Runnables,
         mint_key: MintKey,
         mint_user_jwt: MintUserJwt,
+        gates: Gates,
     ) -> None:
         self._store = store
+        self._gates = gates
+        gates.on_left = self._unpark
+        self._parked: dict[Key, deque[str]] = {}
+        self._turns: dict[Key, float] = {}
         self._queue = store.execution_queue
         self._clock = clock
         self._events = events
@@ -156,9 +180,13 @@ class QueuedExecutions:
             settings = DEFAULT_SETTINGS if runnable is None else runnable.settings
             execution = _numbered(execution, attempt_headers(settings, job.attempts))
             outcome = Outcome(fail(execution, _STOPPED, self._clock.now()), Cause.LOST)
-            outcome = await self._replay(job, execution, runnable)
+            with self._gate(job.project_id, runnable):
+                outcome = await self._replay(job, execution, runnable)
         except _NotStarted:
             await self.give_back(claimed)
+            return
+        except _NotNow as refused:
+            await self._postpone(claimed, execution, refused.closed)
             return
         except BaseException:
             await self._end(decide(outcome, settings, job, self._clock.now(), self._spread()))
@@ -180,16 +208,62 @@ class QueuedExecutions:
         verdict = next_attempt(found.settings, job.attempts, max(job.created_at, job.due_at), now, self._spread())
         return verdict if isinstance(verdict, datetime) else None
 
-    async def give_back(self, claimed: Claimed) -> None:
-        """Queue a job again that was taken and not begun; the attempt does not count."""
+    @contextmanager
+    def _gate(self, project_id: str, runnable: Runnable | None) -> Iterator[None]:
+        if runnable is None or not is_limited(runnable.settings):
+            yield
+            return
+        key = project_id, runnable.function.id
+        closed = self._gates.enter(key, runnable.settings, self._clock.monotonic())
+        if closed is not None:
+            raise _NotNow(closed)
+        try:
+            yield
+        finally:
+            self._gates.leave(key)
+
+    async def _postpone(self, claimed: Claimed, execution: Execution, closed: Closed) -> None:
+        """Queue a job again that met a limit of its function; the attempt does not count.
+
+        One that waits for others to end is remembered here and taken as soon as one has ended; its due time is for the
+        case that this server does not live to see it.
+        """
+        key = execution.project_id, execution.function_id
+        wait_s = closed.wait_s
+        if closed.limit == "maxConcurrency":
+            wait_s = POSTPONE_S
+        else:
+            # One after the other, not all at the same moment.
+            now_s = self._clock.monotonic()
+            self._turns[key] = max(self._turns.get(key, 0.0) + closed.space_s, now_s + wait_s)
+            wait_s = self._turns[key] - now_s
+        await self.give_back(Claimed(claimed.job, execution), wait_s)
+        if closed.limit == "maxConcurrency":
+            parked = self._parked.setdefault(key, deque(maxlen=PARKED_MAX))
+            parked.append(claimed.job.id)
+            if not self._gates.running(key):  # the last one ended while this was stored
+                self._unpark(key)
+
+    def _unpark(self, key: Key) -> None:
+        parked = self._parked.get(key)
+        if not parked or self._dispatch is None:
+            return
+        job_id = parked.popleft()
+        if not parked:
+            del self._parked[key]
+        self._dispatch.take(job_id, lambda: self._unpark(key))
+
+    async def give_back(self, claimed: Claimed, wait_s: float = 0.0) -> None:
+        """Queue a job again, for in `wait_s` seconds, that was taken and not begun; the attempt does not count."""
         job, execution = claimed.job, claimed.execution
         if execution is None:
             await self._store.jobs.finish(job.id, job.owner)
             return
         now = self._clock.now()
         waiting = msgspec.structs.replace(execution, status=ExecutionStatus.WAITING, updated_at=now)
+        due_at = now + timedelta(milliseconds=round(wait_s * 1_000))
         await self._end(
-            AttemptEnded(waiting, job.id, job.owner, retry_at=now, attempts=job.attempts - 1, error=job.error)
+            AttemptEnded(waiting, job.id, job.owner, retry_at=due_at, attempts=job.attempts - 1, error=job.error)
         )
 
     async def fail_in(self, unit: Unit, job: Job, reason: str, *, is_late: bool) -> Execution | None:

@@ -6,6 +6,7 @@ the truth: what a killed server held is found by the reaper, what waited is clai
 """
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 
 import structlog
@@ -13,6 +14,7 @@ import structlog
 from hearth.control.jobs import JobKind
 from hearth.control.queued import QueuedExecutions, taken
 from hearth.jobs.worker import LEASE_S, POLL_S
+from hearth.model.refusals import PlatformFault
 from hearth.model.resources import Job
 from hearth.ports import Claimed, Clock, Store
 
@@ -36,6 +38,7 @@ class Dispatcher:
         self._places = places
         self._reserved = 0
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._taking: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
         self._wake = asyncio.Event()
         self._backlog = True
@@ -62,6 +65,8 @@ class Dispatcher:
         self.pause()
         if self._loops:
             await asyncio.wait(self._loops[:1])  # what it has just claimed is given back
+        if self._taking:
+            await asyncio.wait(self._taking)
         running = list(self._running.values())
         for task in running:
             task.cancel("the server stops")
@@ -100,6 +105,30 @@ class Dispatcher:
         """See `hearth.control.queued.Dispatch`."""
         self._reserved -= 1
         self._wake.set()
+
+    def take(self, job_id: str, otherwise: Callable[[], None]) -> None:
+        """See `hearth.control.queued.Dispatch`. It takes the place of the run whose end it was waiting for."""
+        if not self._open:
+            return
+        self._reserved += 1
+        taking = asyncio.create_task(self._take(job_id, otherwise), name=f"take job-{job_id}")
+        self._taking.add(taking)
+        taking.add_done_callback(self._taking.discard)
+
+    async def _take(self, job_id: str, otherwise: Callable[[], None]) -> None:
+        claimed = None
+        try:
+            claimed = await self._queue.claim_one(job_id, self._owner, LEASE_S)
+        except PlatformFault as fault:
+            log.warning("a job was not taken; it waits for its time", job_id=job_id, error=str(fault))
+        finally:
+            self._reserved -= 1
+        if claimed is None:
+            otherwise()
+        elif self._open:
+            self._run(claimed)
+        else:
+            await self._queued.give_back(claimed)
 
     def is_open(self) -> bool:
         """See `hearth.control.queued.Dispatch`."""
