@@ -223,9 +223,9 @@ class World:
 
 
 @asynccontextmanager
-async def world(data_dir: Path) -> AsyncIterator[World]:
+async def world(data_dir: Path, database: str = "") -> AsyncIterator[World]:
     clock = FakeClock()
-    store = await open_store("", data_dir=data_dir, secret=VariableCipher(KEY), clock=clock)
+    store = await open_store(database, data_dir=data_dir, secret=VariableCipher(KEY), clock=clock)
     files = LocalFiles(data_dir)
     try:
         await store.projects.insert(project())

@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from hearth.model.queries import ListQuery
-from hearth.model.refusals import PlatformFault
+from hearth.model.refusals import StorageAway
 from hearth.model.statuses import ExecutionStatus
 from hearth.ports import Conflict
 from hearth.store import SqlStore
@@ -139,7 +139,7 @@ async def test_a_full_disk_reaches_every_caller_and_the_log_works_again(
     )
     faults = [answer for answer in answers if isinstance(answer, BaseException)]
     assert faults
-    assert {type(fault) for fault in faults} == {PlatformFault}
+    assert {type(fault) for fault in faults} == {StorageAway}
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
     await store.execution_log.record(execution("after"))
     kept = await stored(store)

@@ -11,10 +11,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 START_TIMEOUT_S = 30.0
+ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
 
 def postgres_programs() -> Path:
@@ -27,7 +29,59 @@ def postgres_programs() -> Path:
 
 @contextmanager
 def running_postgres() -> Iterator[str]:
-    """Start a server and yield its address up to the database's name: `postgresql://hearth@127.0.0.1:<port>`.
+    """Start a server and yield its address up to the database's name: `postgresql://hearth@127.0.0.1:<port>`."""
+    with cluster() as made:
+        yield made.address
+
+
+class Cluster:
+    """A cluster in `folder` that can be stopped and started again."""
+
+    def __init__(self, programs: Path, folder: Path, identity: dict[str, Any]) -> None:
+        self.port = _free_port()
+        self.address = f"postgresql://hearth@127.0.0.1:{self.port}"
+        self._programs, self._folder, self._identity = programs, folder, identity
+        self._server: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the server and wait until it answers."""
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": self.port,
+            "unix_socket_directories": self._folder,
+            "fsync": "off",
+            "full_page_writes": "off",
+            "max_connections": 60,
+            "shared_buffers": "32MB",
+        }
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        with (self._folder / "log").open("ab") as log:
+            self._server = subprocess.Popen(
+                [self._programs / "postgres", "-D", self._folder / "data", *options],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self._folder,
+                env=ENVIRONMENT,
+                **self._identity,
+            )
+        _wait_until_ready(self._programs, self._server, self.port, self._folder / "log")
+
+    def stop(self) -> None:
+        """The fast shutdown: clients are cut off. Nothing happens if it does not run."""
+        if self._server is None:
+            return
+        self._server.send_signal(signal.SIGINT)
+        try:
+            self._server.wait(20)
+        except subprocess.TimeoutExpired:
+            self._server.kill()
+            self._server.wait()
+        self._server = None
+
+
+@contextmanager
+def cluster() -> Iterator[Cluster]:
+    """A running cluster of its own.
 
     It runs without fsync, which only matters when the machine dies. As root it runs as another user, since it
     refuses root.
@@ -38,47 +92,20 @@ def running_postgres() -> Iterator[str]:
     if user is not None:
         os.chown(folder, user.pw_uid, user.pw_gid)
     identity = {} if user is None else {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-    port = _free_port()
-    environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
-    server = None
+    made = Cluster(programs, folder, identity)
     try:
         subprocess.run(
             [programs / "initdb", "-D", folder / "data", "-U", "hearth", "-A", "trust", "-E", "UTF8", "--no-sync"],
             check=True,
             stdout=subprocess.DEVNULL,
             cwd=folder,
-            env=environment,
+            env=ENVIRONMENT,
             **identity,
         )
-        settings = {
-            "listen_addresses": "127.0.0.1",
-            "port": port,
-            "unix_socket_directories": folder,
-            "fsync": "off",
-            "full_page_writes": "off",
-            "max_connections": 60,
-            "shared_buffers": "32MB",
-        }
-        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        with (folder / "log").open("wb") as log:
-            server = subprocess.Popen(
-                [programs / "postgres", "-D", folder / "data", *options],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=folder,
-                env=environment,
-                **identity,
-            )
-        _wait_until_ready(programs, server, port, folder / "log")
-        yield f"postgresql://hearth@127.0.0.1:{port}"
+        made.start()
+        yield made
     finally:
-        if server is not None and server.poll() is None:
-            server.send_signal(signal.SIGINT)  # the fast shutdown: clients are cut off
-            try:
-                server.wait(20)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()
+        made.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -8,7 +8,7 @@ import structlog
 from hearth import CONTRACT_VERSION
 from hearth.api.messages import Answer, json_answer
 from hearth.model.ids import unique_id
-from hearth.model.refusals import PASSED_STATUSES, Busy, Refusal, Unavailable
+from hearth.model.refusals import PASSED_STATUSES, Busy, Refusal, StorageAway, Unavailable
 from hearth.ports import CursorNotFound
 
 log = structlog.get_logger(__name__)
@@ -56,6 +56,13 @@ def described(error: Exception, *, method: str, route: str, project_id: str) -> 
         log.error("request failed: unavailable", reason=str(error), exc_info=error, **about)
         message = f"The server cannot run this at the moment. Its log has the reason under request id {request_id}."
         return 503, "general_server_error", message, headers
+    if isinstance(error, StorageAway):
+        log.error("request failed: storage", reason=str(error), **about)
+        message = (
+            f"The server cannot do this at the moment: {error.reason}. Nothing was lost; try again in "
+            f"{error.retry_after_s} s. Its log has more under request id {request_id}."
+        )
+        return 503, "general_server_error", message, headers | {"retry-after": str(error.retry_after_s)}
     log.error("request failed", exc_info=error, **about)
     return 500, "general_server_error", _SERVER_ERROR, headers
 

@@ -44,6 +44,15 @@ class Unavailable(PlatformFault):
     """No instance could be started (runtime not installed, machine out of resources, server stopping)."""
 
 
+class StorageAway(PlatformFault):
+    """Nothing can be stored or read at the moment; `reason` is for the caller: nothing was lost, he may come again."""
+
+    def __init__(self, message: str, *, reason: str, retry_after_s: int = 5) -> None:
+        self.reason = reason
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
+
+
 class RefusalType:
     """One row of the table: HTTP code and the message used where the raiser gives none."""
 

@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from hearth.model.refusals import PlatformFault
+from hearth.model.refusals import PlatformFault, StorageAway
 from hearth.ports import FileNotStored
 from hearth.store.settling import settled
 
@@ -47,7 +47,10 @@ def _translated(step: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise PlatformFault(f"The file store failed to {step}: {error.strerror or error}") from error
+        text = f"The file store failed to {step}: {error.strerror or error}"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageAway(text, reason="its disk is full") from error
+        raise PlatformFault(text) from error
 
 
 class _Upload:

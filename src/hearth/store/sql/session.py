@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from sqlalchemy import CursorResult, Executable, Row, Table
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from hearth.model.refusals import PlatformFault
 from hearth.ports import Clock
 from hearth.store.settling import settled
 from hearth.store.sql.backend import Backend
+from hearth.store.sql.faults import DATABASE_ERRORS, fault_of
 
 #: A transaction holds the only writer of SQLite, so a wait this long means that somebody never lets go
 #: (or asks for a second transaction inside the first).
@@ -37,9 +37,8 @@ def translated(step: str) -> Iterator[None]:
     """Turn what a database raises into our fault, where it enters."""
     try:
         yield
-    except (SQLAlchemyError, OSError) as error:
-        reason = getattr(error, "orig", None) or error
-        raise PlatformFault(f"The database failed to {step}: {reason}") from error
+    except DATABASE_ERRORS as error:
+        raise fault_of(error, step) from error
 
 
 @dataclass(slots=True)

@@ -28,6 +28,7 @@ from hearth.store.settling import settled
 from hearth.store.sql import expressions, writes
 from hearth.store.sql.backend import RecordWriter
 from hearth.store.sql.durability_schema import dead_letters, execution_attempts
+from hearth.store.sql.faults import fault_of
 from hearth.store.sql.rows import values_of
 from hearth.store.sql.schema import executions, jobs
 from hearth.store.sql.session import within
@@ -247,7 +248,7 @@ class SqliteRecords:
                 raise Conflict("id") from error
             if wait_ms == 0 and getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
                 raise _Locked from error
-            raise PlatformFault(f"The database failed to record executions: {error}") from error
+            raise fault_of(error, "record executions") from error
         self._committed()
         return applied
 
