@@ -3,8 +3,9 @@
 import random
 from collections import Counter
 
-from hearth.control.gates import WINDOW_S, Gates, Key
 from hearth.model.function_settings import DEFAULT_SETTINGS, FunctionSettings
+
+from hearth.control.gates import WINDOW_S, Gates, Key
 
 F: Key = ("p", "f")
 

@@ -1,13 +1,13 @@
 """Idempotency keys, failed attempts and dead letters of executions.
 
-Revision 0008.
+Revision 0009.
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0008"
-down_revision: str | None = "0007"
+revision = "0009"
+down_revision: str | None = "0008"
 
 TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 MOMENT = sa.BigInteger()  # milliseconds since 1970
