@@ -12,8 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from hearth.model.function_settings import FunctionSettings
 from hearth.model.durability import Attempt, DeadLetter, IdempotencyKey
+from hearth.model.function_settings import FunctionSettings
 from hearth.model.people import Membership, Session, Team, Token, User
 from hearth.model.queries import ListQuery
 from hearth.model.resources import (

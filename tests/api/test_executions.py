@@ -36,6 +36,7 @@ async def test_nothing_sent_means_the_defaults(world: World) -> None:
         "client_ip": "127.0.0.1",
         "host": "api.test",
         "streams": False,
+        "id": "",
     }
 
 

@@ -80,6 +80,13 @@ def test_no_other_endpoint_is_served() -> None:
     more = {
         ("GET", "/v1/functions/{functionId}/logs"),
         ("GET", "/v1/functions/{functionId}/executions/{executionId}/logs"),
+        ("GET", "/v1/functions/{functionId}/executions/{executionId}/attempts"),
+        ("GET", "/v1/functions/{functionId}/deadletters"),
+        ("DELETE", "/v1/functions/{functionId}/deadletters"),
+        ("POST", "/v1/functions/{functionId}/deadletters/redrive"),
+        ("GET", "/v1/functions/{functionId}/deadletters/{deadLetterId}"),
+        ("DELETE", "/v1/functions/{functionId}/deadletters/{deadLetterId}"),
+        ("POST", "/v1/functions/{functionId}/deadletters/{deadLetterId}/redrive"),
     }
     assert more <= served
     assert len([path for _, path in served - more if path.startswith(ours)]) == len(ENDPOINTS)

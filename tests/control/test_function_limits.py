@@ -4,8 +4,8 @@ import asyncio
 from typing import Any
 
 import pytest
-from hearth.model.function_settings import FunctionSettings
 
+from hearth.model.function_settings import FunctionSettings
 from hearth.model.refusals import Refusal
 from hearth.model.running import Outcome, Result
 from hearth.model.statuses import ExecutionStatus, JobStatus

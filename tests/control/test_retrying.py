@@ -4,11 +4,11 @@ import asyncio
 from typing import Any
 
 import pytest
-from hearth.model.function_settings import FunctionSettings
 
 from hearth.control.dead_letters import DeadLettersControl
 from hearth.jobs.worker import LEASE_S
 from hearth.model.durability import DeadReason
+from hearth.model.function_settings import FunctionSettings
 from hearth.model.refusals import Refusal
 from hearth.model.resources import Execution
 from hearth.model.running import Outcome, Result

@@ -3,9 +3,8 @@
 import random
 from collections import Counter
 
-from hearth.model.function_settings import DEFAULT_SETTINGS, FunctionSettings
-
 from hearth.control.gates import WINDOW_S, Gates, Key
+from hearth.model.function_settings import DEFAULT_SETTINGS, FunctionSettings
 
 F: Key = ("p", "f")
 

@@ -5,7 +5,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
-from hearth.model.function_settings import DEFAULT_SETTINGS, FunctionSettings
 from msgspec.structs import replace as with_fields
 
 from hearth.control.retries import (
@@ -19,6 +18,7 @@ from hearth.control.retries import (
     next_attempt,
 )
 from hearth.model.durability import DeadReason
+from hearth.model.function_settings import DEFAULT_SETTINGS, FunctionSettings
 from hearth.model.resources import Job
 from hearth.model.statuses import ExecutionStatus
 from tests.store.samples import NOW, execution, job
