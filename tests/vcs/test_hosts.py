@@ -155,6 +155,18 @@ async def test_changed_files_or_none_when_the_host_cannot_say(at: Side) -> None:
     assert (found is None) == (at.host.provider in ("github", "gitea", "forgejo"))
 
 
+async def test_all_changed_files_are_named_however_many(at: Side) -> None:
+    made = at.add()
+    first = made.commit({"a": "1"})
+    last = made.commit({"a": "1", **{f"src/{index:03}": "" for index in range(250)}})
+    found = await at.host.changed_files(at.installation, at.id(made), first, last)
+    assert found == tuple(f"src/{index:03}" for index in range(250))
+    too_many = made.commit({f"src/{index:04}": "" for index in range(1_100)})
+    found = await at.host.changed_files(at.installation, at.id(made), last, too_many)
+    # A list that is cut would leave functions unbuilt.
+    assert found is None or len(found) == 1_351
+
+
 async def test_a_pull_request_and_whether_it_comes_from_a_fork(at: Side) -> None:
     made, fork = at.add(), at.server.world.add("mallory", "shop")
     inside = made.commit({"a": "1"}, branch="feature/x")

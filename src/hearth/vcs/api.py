@@ -155,6 +155,11 @@ def quoted_path(path: str) -> str:
     return "/".join(quoted(part) for part in path.split("/") if part)
 
 
+def below(name: str, path: str) -> str:
+    """`name/path`, or the name alone for the root."""
+    return f"{name}/{quoted_path(path)}".rstrip("/")
+
+
 def numeric(id: str) -> str:
     """An id that is a number, as part of a path. Raises NoSuchRepository for anything else."""
     if not (id.isascii() and id.isdecimal() and len(id) < 20):

@@ -27,8 +27,10 @@ from hearth.model.vcs import (
 )
 from hearth.ports import GitHostFailed, NoSuchRepository
 from hearth.vcs.api import (
+    PAGES_MAX,
     Access,
     Api,
+    Query,
     checked_base,
     clone_url,
     is_hash,
@@ -41,7 +43,7 @@ from hearth.vcs.api import (
     window,
 )
 from hearth.vcs.bitbucket_answers import (
-    has_more,
+    next_query,
     read_branches,
     read_changed,
     read_commit,
@@ -173,16 +175,16 @@ class Bitbucket:
         """See the port."""
         access = self._access(installation)
         path = f"{self._path(installation, repository)}/diffstat/{after}..{before}"
-        found: set[str] = set()
         # `topic=false`: the difference of the two, not that of one from where they parted.
-        query: dict[str, str | int] = {"topic": "false", "pagelen": PAGE_MAX}
-        for index in range(1, 11):
+        query: Query | None = {"topic": "false", "pagelen": PAGE_MAX}
+        found: set[str] = set()
+        for _ in range(PAGES_MAX):
             try:
-                paths, more = await self._api.get(access, path, read_changed, {**query, "page": index})
+                paths, query = await self._api.get(access, path, lambda a: (read_changed(a), next_query(a)), query)
             except NoSuchRepository:
                 return None
             found |= paths
-            if not more:
+            if query is None:
                 return tuple(sorted(found))
         return None
 
@@ -309,12 +311,14 @@ class Bitbucket:
     async def _all(self, installation: Installation, path: str, read: Callable[[Any], list[T]]) -> list[T]:
         """The items that `read` finds on the pages of a list."""
         access = self._access(installation)
-
-        async def page(index: int) -> tuple[list[T], bool]:
-            query: dict[str, str | int] = {"page": index, "pagelen": PAGE_MAX}
-            return await self._api.get(access, path, lambda answer: (read(answer), has_more(answer)), query)
-
-        return await self._api.all_pages(page)
+        query: Query | None = {"pagelen": PAGE_MAX}
+        found: list[T] = []
+        for _ in range(PAGES_MAX):
+            items, query = await self._api.get(access, path, lambda answer: (read(answer), next_query(answer)), query)
+            found += items
+            if query is None:
+                break
+        return found
 
 
 _META: Mapping[str, str | int] = {"format": "meta"}

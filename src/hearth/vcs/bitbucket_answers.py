@@ -1,6 +1,7 @@
 """What Bitbucket Cloud's answers and webhooks say (API 2.0), as our words. Pure; raises Malformed as `reading` does."""
 
 import dataclasses
+import urllib.parse
 from typing import Any
 
 from hearth.model.sources import GitSource, ReferenceKind
@@ -15,13 +16,17 @@ from hearth.model.vcs import (
     PushEvent,
 )
 from hearth.ports import GitHostFailed, NoSuchRepository
-from hearth.vcs.api import FILE_BYTES, clone_url
+from hearth.vcs.api import FILE_BYTES, Query, clone_url
 from hearth.vcs.reading import Malformed, find, flag, items, moment, needed, needed_hash, number, size, text
 
 
-def has_more(answer: Any) -> bool:
-    """Whether a list has another page."""
-    return text(answer, "next") != ""
+def next_query(answer: Any) -> Query | None:
+    """The parameters of a list's next page, None after the last: pages have numbers for some lists only."""
+    link = text(answer, "next")
+    try:
+        return dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(link).query)) or None
+    except ValueError:
+        raise Malformed("next is not an address") from None
 
 
 def read_uuid(answer: Any) -> str:
@@ -85,11 +90,10 @@ def read_commit(answer: Any) -> HostedCommit:
     )
 
 
-def read_changed(answer: Any) -> tuple[set[str], bool]:
-    """The paths on a page of differences (both of a renamed one), and whether there is another page."""
+def read_changed(answer: Any) -> set[str]:
+    """The paths on a page of differences, both of a renamed one."""
     entries = items(answer, "values")
-    paths = {text(entry, side, "path") for entry in entries for side in ("old", "new")} - {""}
-    return paths, has_more(answer)
+    return {text(entry, side, "path") for entry in entries for side in ("old", "new")} - {""}
 
 
 def read_marked(answer: Any, marker: str) -> list[int]:

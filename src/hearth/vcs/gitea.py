@@ -25,6 +25,7 @@ from hearth.ports import GitHostFailed, NoSuchRepository
 from hearth.vcs.api import (
     Access,
     Api,
+    below,
     checked_base,
     clone_url,
     is_hash,
@@ -138,7 +139,7 @@ class Gitea:
     async def contents(self, installation: Installation, repository: str, path: str, ref: str) -> tuple[Content, ...]:
         """See the port."""
         access, base = await self._named(installation, repository)
-        return await self._api.get(access, f"{base}/contents/{quoted_path(path)}", _contents, _ref(ref))
+        return await self._api.get(access, f"{base}/{below('contents', path)}", _contents, _ref(ref))
 
     async def file(self, installation: Installation, repository: str, path: str, ref: str) -> bytes:
         """See the port."""

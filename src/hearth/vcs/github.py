@@ -27,6 +27,7 @@ from hearth.vcs.api import (
     Access,
     Api,
     Rejected,
+    below,
     checked_base,
     clone_url,
     is_hash,
@@ -146,12 +147,12 @@ class GitHub:
 
     async def contents(self, installation: Installation, repository: str, path: str, ref: str) -> tuple[Content, ...]:
         """See the port."""
-        url = f"{_path(repository)}/contents/{quoted_path(path)}"
+        url = f"{_path(repository)}/{below('contents', path)}"
         return await self._api.get(await self._access(installation), url, _contents, _ref(ref))
 
     async def file(self, installation: Installation, repository: str, path: str, ref: str) -> bytes:
         """See the port."""
-        url = f"{_path(repository)}/contents/{quoted_path(path)}"
+        url = f"{_path(repository)}/{below('contents', path)}"
         raw = {"accept": "application/vnd.github.raw+json"}
         return await self._api.raw(await self._access(installation), url, _ref(ref), raw)
 

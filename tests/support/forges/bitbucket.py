@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 import math
+import urllib.parse
 import uuid
 from typing import Any
 
@@ -34,11 +35,18 @@ class BitbucketStandIn(StandIn):
         found = self.world.with_uuid(name) or self.world.named(f"{request.parts['workspace']}/{name}")
         return found if found and found.owner == request.parts["workspace"] else None
 
-    def _page(self, request: Request, items: list[Any]) -> Any:
-        page, size = request.number("page", 1), min(request.number("pagelen", 10), 100)
+    def _page(self, request: Request, items: list[Any], *, is_numbered: bool = False) -> Any:
+        """One page of a list; but for a few lists, what names the next page is no number."""
+        prefix = "" if is_numbered else "AbC"
+        given, size = request.query.get("page", f"{prefix}1"), min(request.number("pagelen", 10), 100)
+        if not given.startswith(prefix):
+            self.note(request, "makes up the name of a page")
+            return {"values": []}
+        page = int(given.removeprefix(prefix))
         content = {"values": page_of(items, page, size), "page": page, "pagelen": size, "size": len(items)}
         if page < math.ceil(len(items) / size):
-            content["next"] = f"{self.url}{request.path}?page={page + 1}&pagelen={size}"
+            more = {**request.query, "page": f"{prefix}{page + 1}", "pagelen": str(size)}
+            content["next"] = f"{self.url}{request.path}?{urllib.parse.urlencode(more)}"
         return content
 
     def describe(self, found: Repository) -> dict[str, Any]:
@@ -62,7 +70,7 @@ class BitbucketStandIn(StandIn):
             return 400, {"type": "error", "error": {"message": "Invalid query"}}
         word = asked.removeprefix('name ~ "').removesuffix('"').lower()
         owned = [one for one in self.world.repositories.values() if one.owner == request.parts["workspace"]]
-        return self._page(request, [self.describe(one) for one in owned if word in one.name.lower()])
+        return self._page(request, [self.describe(one) for one in owned if word in one.name.lower()], is_numbered=True)
 
     @route("GET", R)
     def by_id(self, request: Request) -> Any:

@@ -105,11 +105,12 @@ class GiteaStandIn(StandIn):
             "author": {"login": "ada", "html_url": f"{self.url}/ada"},
         }
 
+    @route("GET", R + "/contents", query="ref")
     @route("GET", R + "/contents/{path*}", query="ref")
     def contents(self, request: Request) -> Any:
         found = self._repository(request)
         commit = found and found.resolve(request.query.get("ref", ""))
-        path = request.parts["path"]
+        path = request.parts.get("path", "")
         if not commit or not found:
             return None
         if path in commit.files:

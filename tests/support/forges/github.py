@@ -193,9 +193,10 @@ class GitHubStandIn(StandIn):
             "author": {"login": "ada", "html_url": f"{self.url}/ada"},
         }
 
+    @route("GET", R + "/contents", query="ref")
     @route("GET", R + "/contents/{path*}", query="ref")
     def contents(self, request: Request) -> Any:
-        found, path = self._repository(request), request.parts["path"]
+        found, path = self._repository(request), request.parts.get("path", "")
         commit = found and found.resolve(request.query.get("ref", ""))
         if not commit or not found:
             return None

@@ -7,6 +7,7 @@ Not the real thing: it was written from each host's published documentation, and
 import http.server
 import json
 import re
+import sys
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
@@ -98,6 +99,12 @@ class StandIn(http.server.ThreadingHTTPServer):
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that left is no news; anything else is a fault of the stand-in."""
+        error = sys.exception()
+        if not isinstance(error, ConnectionError):
+            self.violations.append(f"the stand-in failed: {error!r}")
 
     def authorized(self, request: Request) -> bool:
         """Whether a request shows the credentials as documented."""
