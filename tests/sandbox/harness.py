@@ -1,12 +1,13 @@
 """Running the probe inside a sandbox, and outside as a control; what both leave on the host."""
 
 import asyncio
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +27,9 @@ LIMITS = Limits(memory_bytes=192 << 20, cpus=2.0)
 FIRST_UID, UIDS = first_uid(0), 500
 SERVER_UID = 61_000
 """The uid the server of these tests would run as; it owns what is in the data folder."""
+
+SYSTEM = ""
+"""The folder whose system sandboxes of `spec` have, `""` = the host's; see `with_system`."""
 
 _numbers = iter(range(1, 1_000_000))
 
@@ -58,8 +62,20 @@ def spec(case: str, args: Mapping[str, Any] | None = None, **changes: Any) -> Sa
         "environment": {"HOME": "/tmp", "PATH": "/usr/bin:/bin"},
         "limits": LIMITS,
         "channel": False,
+        "root": SYSTEM,
     }
     return SandboxSpec(**{**fields, **changes}, mounts=mounts)
+
+
+@contextlib.contextmanager
+def with_system(folder: Path) -> Iterator[None]:
+    """Meanwhile the sandboxes of `spec` have the system in `folder`."""
+    global SYSTEM
+    SYSTEM = str(folder)
+    try:
+        yield
+    finally:
+        SYSTEM = ""
 
 
 async def run(driver: NsDriver, case: str, args: Mapping[str, Any] | None = None, **changes: Any) -> Ran:

@@ -490,6 +490,17 @@ def test_a_root_is_made_with_the_security_updates_of_its_suite(tmp_path: Path) -
     assert without[-1] == "deb http://m/debian bookworm main"
 
 
+def test_a_root_is_made_with_the_settings_apt_has_for_downloads(tmp_path: Path) -> None:
+    dump = 'Acquire::http::Proxy "http://p:1";\nAcquire::Check-Valid-Until "false";\nDPkg::Post-Invoke:: "rm x";\n'
+    settings = debian.choose_settings(dump)
+    assert settings == ('Acquire::http::Proxy "http://p:1";', 'Acquire::Check-Valid-Until "false";')
+    entry = pack_table(MACHINE).get("php-8.2")
+    assert entry is not None
+    assert entry.debian is not None
+    line = debian.command(entry.debian, MACHINE, debian.Mirrors(settings=settings), tmp_path / "x")
+    assert f"--aptopt={settings[0]}" in line
+
+
 @pytest.mark.parametrize(
     ("version", "shown"), [("8.2.32-1~deb12u1", "8.2.32"), ("1:3.3+b1", "3.3"), ("3.13.5", "3.13.5")]
 )

@@ -39,6 +39,7 @@ SPEC = SandboxSpec(
     network=Network.GATE,
     descriptors={5: 0, 7: 0},
     mount_point="/mnt/later",
+    root="/opt/node/root",
 )
 
 
@@ -57,7 +58,7 @@ def test_a_spec_survives_the_way() -> None:
     assert request.opened == ((b"\x0a\0\0\0", 8),)
     for name in (
         *("id", "profile", "argv", "environment", "limits", "mounts"),
-        *("network", "working_folder", "channel", "mount_point"),
+        *("network", "working_folder", "channel", "mount_point", "root"),
     ):
         assert getattr(request.spec, name) == getattr(SPEC, name)
 
@@ -75,6 +76,9 @@ def test_the_descriptors_must_be_as_many_as_announced(count: int) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
+        {"root": "/etc"},
+        {"root": "/opt/../etc"},
+        {"root": None},
         {"mount_point": "/etc"},
         {"mount_point": "/mnt/../etc"},
         {"mount_point": "/mnt/code"},

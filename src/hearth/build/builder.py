@@ -32,7 +32,7 @@ from hearth.runtimes.shims.build.pack import too_large
 log = structlog.get_logger(__name__)
 
 MEBIBYTE = 1024 * 1024
-#: The programs inside are ours and need the standard library only: the host's own Python, which every root has.
+#: The programs inside are ours and need the standard library only: the system's own Python, which every root has.
 PYTHON = ("/usr/bin/python3", "-I", "-S")
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
 
@@ -257,6 +257,7 @@ class SandboxBuilder:
             network=Network.GATE,
             working_folder=layout.BUILD,
             descriptors={layout.ARTIFACT: descriptor},
+            root=pack.root,
         )
 
     def _inside(self, request: BuildRequest, pack: Pack) -> dict[str, Any]:

@@ -71,4 +71,5 @@ def _spec(
         network=Network.GATE,
         working_folder=SERVER_INSIDE,
         mount_point=mount_point,
+        root=pack.root,
     )

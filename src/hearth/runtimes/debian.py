@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hearth.runtimes.downloads import DownloadFailed
@@ -29,27 +29,38 @@ _STATUS_BYTES_MAX = 64 * 1024 * 1024
 _SAID_LINES = 3
 
 
+#: What apt of this machine is told about downloads, and an installation of a root is told too.
+_APT_SETTINGS = re.compile(
+    r'Acquire::(Check-Valid-Until|Max-ValidTime|Retries|https?::(Proxy|CaInfo|Verify-Peer|Timeout)) "[^"\n]+";'
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Mirrors:
-    """Addresses of the Debian archive and of its security updates (`""` = none known)."""
+    """Addresses of the Debian archive and of its security updates (`""` = none known), and apt's settings for them."""
 
     debian: str = MIRROR
     security: str = SECURITY
+    settings: tuple[str, ...] = ()
 
 
 def machine_mirrors() -> Mirrors:
     """The mirrors apt of this machine uses, Debian's own where it uses none. Never fails."""
+    addresses = _said("apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages").split()
+    return replace(choose_mirrors(addresses), settings=choose_settings(_said("apt-config", "dump")))
+
+
+def _said(*command: str) -> str:
+    """What a program of apt prints, `""` where there is none."""
     try:
-        done = subprocess.run(
-            ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"],
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=True,
-        )
+        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
     except (OSError, subprocess.SubprocessError):
-        return Mirrors()
-    return choose_mirrors(done.stdout.split())
+        return ""
+
+
+def choose_settings(dump: str) -> tuple[str, ...]:
+    """The lines of `apt-config dump` that concern how archives are reached and judged."""
+    return tuple(line for line in dump.splitlines() if _APT_SETTINGS.fullmatch(line))
 
 
 def choose_mirrors(addresses: Sequence[str]) -> Mirrors:
@@ -71,8 +82,10 @@ def command(root: DebianRoot, machine: str, mirrors: Mirrors, output: Path) -> l
         f"--architectures={ARCHITECTURES[machine]}",
         "--format=tar",
         *(f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT),
+        *(f"--aptopt={setting}" for setting in mirrors.settings),
         f"--include={','.join(root.packages)}",
-        *(["--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr"] if root.suite == "bullseye" else []),
+        # Sandboxes have /bin and /lib as links into /usr, as later suites do by themselves.
+        *(["--setup-hook=/usr/share/mmdebstrap/hooks/merged-usr/setup00.sh"] if root.suite == "bullseye" else []),
         root.suite,
         str(output),
         *sources,
@@ -96,6 +109,7 @@ def make_root(root: DebianRoot, machine: str, output: Path, say: Callable[[str],
     arguments = command(root, machine, machine_mirrors(), part)
     environment = {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
     last: list[str] = []
+    errors: list[str] = []
     try:
         with subprocess.Popen(
             arguments,
@@ -109,13 +123,16 @@ def make_root(root: DebianRoot, machine: str, output: Path, say: Callable[[str],
             try:
                 for line in _lines(process):
                     last = [*last, line][-_SAID_LINES:]
+                    if line.startswith("E: "):
+                        errors.append(line)
                     say(line)
                 code = process.wait(MAKE_TIMEOUT_S)
             except BaseException:
                 process.terminate()  # it removes its temporary folder
                 raise
         if code != 0 or not part.is_file():
-            raise DownloadFailed(f"{PROGRAM} failed with exit code {code}: {' / '.join(last) or 'it said nothing'}")
+            said = " / ".join(errors[:_SAID_LINES] or last) or "it said nothing"
+            raise DownloadFailed(f"{PROGRAM} failed with exit code {code}: {said}")
         part.rename(output)
     finally:
         part.unlink(missing_ok=True)

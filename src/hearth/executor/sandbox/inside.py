@@ -59,6 +59,8 @@ class Plan:
     landlock_abi: int
     use_cgroups: bool
     use_gate: bool
+    oci_root: str
+    """Where the driver `oci` has assembled the root folder; `""` with `ns`, which has `template`."""
     own_addresses: Sequence[bytes]
     """The host's own IPv4 addresses, packed; refused by the sandbox's firewall."""
 

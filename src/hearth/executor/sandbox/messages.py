@@ -78,6 +78,7 @@ def start_message(sequence: int, spec: SandboxSpec, opened: Sequence[str] = ()) 
         "descriptors": list(spec.descriptors),
         "channel": spec.channel,
         "mount_point": spec.mount_point,
+        "root": spec.root,
     }
 
 
@@ -150,6 +151,14 @@ def data_path(value: Any, config: SpawnerConfig, what: str) -> str:
     return path
 
 
+def _shown_path(value: Any, config: SpawnerConfig, what: str) -> str:
+    """A host path that sandboxes may be shown."""
+    path = plain_path(value, what)
+    allowed = below(path, config.data_folder) or any(below(path, base, itself=True) for base in config.read_only_bases)
+    _need(allowed, f"{what}: {path!r} is below no folder that sandboxes may be shown")
+    return path
+
+
 def _target(value: Any, what: str) -> str:
     target = plain_path(value, what)
     _need(
@@ -163,14 +172,9 @@ def _mount(value: Any, config: SpawnerConfig) -> Mount:
     if not isinstance(value, list) or len(value) != 3 or not isinstance(value[2], bool):
         raise BadMessage("mount: not [source, target, writable]")
     target = _target(value[1], "mount target")
-    source = plain_path(value[0], "mount source")
     if value[2]:
-        return Mount(data_path(source, config, "writable mount source"), target, True)
-    allowed = below(source, config.data_folder) or any(
-        below(source, base, itself=True) for base in config.read_only_bases
-    )
-    _need(allowed, f"mount source: {source!r} is below no folder that sandboxes may be shown")
-    return Mount(source, target)
+        return Mount(data_path(value[0], config, "writable mount source"), target, True)
+    return Mount(_shown_path(value[0], config, "mount source"), target)
 
 
 def _limits(value: Any) -> Limits:
@@ -224,7 +228,7 @@ def start_request(message: Mapping[str, Any], config: SpawnerConfig, descriptors
     expected = {
         *("op", "seq", "id", "profile", "argv", "environment", "limits"),
         *("mounts", "network", "opened", "working_folder", "descriptors", "channel"),
-        "mount_point",
+        *("mount_point", "root"),
     }
     _need(message.keys() == expected, "start: wrong fields")
     argv = tuple(text(item, "argv", 65_536) for item in _sequence(message["argv"], "argv", 256))
@@ -253,6 +257,7 @@ def start_request(message: Mapping[str, Any], config: SpawnerConfig, descriptors
         working_folder=plain_path(message["working_folder"], "working_folder"),
         channel=channel,
         mount_point=_target(message["mount_point"], "mount_point") if message["mount_point"] != "" else "",
+        root=_shown_path(message["root"], config, "root") if message["root"] != "" else "",
     )
     _need(
         not spec.mount_point or not any(below(mount.target, spec.mount_point, itself=True) for mount in spec.mounts),

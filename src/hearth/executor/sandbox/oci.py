@@ -42,8 +42,9 @@ def facility() -> Facility:
 class Oci:
     """Where the spawner keeps what runc works with, and the steps in which a start differs from `ns`.
 
-    `folder` is on the host's /run, for root only: `root` (the root folder of every sandbox), `own` (where a sandbox's
-    own files are mounted, in the mount namespace of its start only), `state` (runc's) and `told` (what runc says).
+    `folder` is on the host's /run, for root only: `root` and `root-N` (the root folders of sandboxes), `own` (where a
+    sandbox's own files are mounted, in the mount namespace of its start only), `state` (runc's) and `told` (what runc
+    says).
     """
 
     def __init__(self, config: SpawnerConfig) -> None:
@@ -57,10 +58,28 @@ class Oci:
         syscalls.mount("", "/", None, syscalls.MS_REC | syscalls.MS_SLAVE)
         self.root = f"{self.folder}/root"
         root.assemble(self.root)
+        self._roots = [self.root]
+        self._made = 0
+
+    def add_root(self, system: int) -> str:
+        """Assemble a root folder with another system (see `root.assemble`); returns where. Raises OSError."""
+        self._made += 1
+        folder = f"{self.folder}/root-{self._made}"
+        os.mkdir(folder, 0o700)
+        root.assemble(folder, system=system)
+        self._roots.append(folder)
+        return folder
+
+    def drop_root(self, folder: str) -> None:
+        """Take an assembled root folder down; sandboxes made of it have copies of their own."""
+        self._roots.remove(folder)
+        with contextlib.suppress(OSError):
+            syscalls.umount(folder)
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):
-            syscalls.umount(self.root)
+        for folder in self._roots:
+            with contextlib.suppress(OSError):
+                syscalls.umount(folder)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     # ------------------------------------------------------------------------------------------ in the child
@@ -78,8 +97,8 @@ class Oci:
             syscalls.mount("", "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
             own = f"{self.folder}/own"
             highest = max((3 if plan.request.spec.channel else 2, *plan.request.numbers))
-            document = json.dumps(oci_config.document(plan, self.root, own))
-            inside.own_files(plan, report, self.root, own, {"config.json": document})
+            document = json.dumps(oci_config.document(plan, plan.oci_root, own))
+            inside.own_files(plan, report, plan.oci_root, own, {"config.json": document})
             self._mounts(plan)
             step = "network"
             inside.network(plan, report)
@@ -106,7 +125,7 @@ class Oci:
     def _mounts(self, plan: Plan) -> None:
         """Attach the sandbox's mounts in the root folder, as this process alone sees it."""
         for mount in plan.mounts:
-            target = self.root + mount.target
+            target = plan.oci_root + mount.target
             if mount.on_disk:
                 root.attach_from_disk(mount, f"{self.folder}/stage", plan.server_uid, target)
             else:

@@ -1,7 +1,8 @@
 """The root folder of sandboxes: a template mount namespace made once, and the paths shown in each sandbox.
 
 The template is a small read-only tmpfs with the host's /usr, a minimal /etc and six device nodes; it never contains
-the host's root. A sandbox's first process enters it, takes a private copy and adds what is its own.
+the host's root. A sandbox's first process enters it, takes a private copy and adds what is its own. A runtime that
+brings a system of its own (a Debian suite) has a template of its own, with that system's /usr.
 """
 
 import contextlib
@@ -37,6 +38,8 @@ PROC_MASKS = (
 """What of /proc says something of the host or of its other users, and no program here needs."""
 
 COPIED_FROM_ETC = ("ld.so.cache", "localtime", "mime.types", "protocols", "services", "ssl/openssl.cnf")
+OF_THE_HOST = ("localtime",)
+"""What of these is the host's also where the system is another."""
 
 _HOSTS = f"""127.0.0.1 localhost {HOST_NAME}
 ::1 localhost ip6-localhost ip6-loopback
@@ -57,8 +60,11 @@ class Template:
     """Whether the host's /proc lies at OWN_FOLDER: without it in sight, the kernel lets no user namespace mount one."""
 
 
-def build_template(in_user_namespace: bool = False) -> Template:
-    """Make the template in a child process and return it. Called once, single-threaded. Raises OSError."""
+def build_template(in_user_namespace: bool = False, system: int = -1) -> Template:
+    """Make a template in a child process and return it; `system` as in `assemble`, closed here.
+
+    Called by a single-threaded process. Raises OSError.
+    """
     reader, writer = os.pipe()
     done_reader, done_writer = os.pipe()
     pid = os.fork()
@@ -66,7 +72,7 @@ def build_template(in_user_namespace: bool = False) -> Template:
         try:
             os.close(reader)
             os.close(done_writer)
-            _become_template(in_user_namespace)
+            _become_template(in_user_namespace, system)
             os.write(writer, b"+")
             os.read(done_reader, 1)
         except BaseException as problem:  # noqa: BLE001 - the parent raises it again
@@ -74,6 +80,8 @@ def build_template(in_user_namespace: bool = False) -> Template:
         os._exit(0)
     os.close(writer)
     os.close(done_reader)
+    if system >= 0:
+        os.close(system)
     try:
         answer = os.read(reader, 400)
         if answer != b"+":
@@ -94,32 +102,46 @@ def _copy_of(path: str, attributes: int, recursive: bool = False) -> int:
     return mount
 
 
-def _become_template(in_user_namespace: bool) -> None:
+def _become_template(in_user_namespace: bool, system: int) -> None:
     """In a process of its own: build the tree at STAGE and make it the root of this mount namespace."""
     syscalls.unshare(syscalls.CLONE_NEWNS)
     syscalls.mount("", "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
-    assemble(STAGE, in_user_namespace)
+    assemble(STAGE, in_user_namespace, system)
     os.chdir(STAGE)
     syscalls.pivot_root(".", ".")
     syscalls.umount(".")
     os.chdir("/")
 
 
-def assemble(stage: str, in_user_namespace: bool = False) -> None:
-    """Build the root folder of sandboxes at `stage`, in this (private) mount namespace. Raises OSError."""
+def assemble(stage: str, in_user_namespace: bool = False, system: int = -1) -> None:
+    """Build the root folder of sandboxes at `stage`, in this (private) mount namespace. Raises OSError.
+
+    `system` is a detached mount whose /usr and /etc are taken instead of the host's (-1 = the host's). Certificates
+    and the time zone are the host's in any case.
+    """
     os.umask(0o022)
-    copies = [("/usr", _copy_of("/usr", READ_ONLY, recursive=True))]
+    top = ""
+    if system >= 0:
+        top = stage
+        syscalls.move_mount(system, stage)
+    copies = [("/usr", _copy_of(f"{top}/usr", READ_ONLY, recursive=True))]
     copies += [(f"/dev/{name}", _copy_of(f"/dev/{name}", DEVICE)) for name in DEVICES]
     copies += [
-        (path, _copy_of(path, READ_ONLY)) for path in ("/etc/ssl/certs", "/etc/alternatives") if os.path.isdir(path)
+        (path, _copy_of(source, READ_ONLY))
+        for path, source in (("/etc/ssl/certs", "/etc/ssl/certs"), ("/etc/alternatives", f"{top}/etc/alternatives"))
+        if os.path.isdir(source)
     ]
     copies += [
-        (f"/etc/{name}", _copy_of(f"/etc/{name}", READ_ONLY))
-        for name in sorted(os.listdir("/etc"))
-        if name.startswith(("java-", "php")) and os.path.isdir(f"/etc/{name}")
+        (f"/etc/{name}", _copy_of(f"{top}/etc/{name}", READ_ONLY))
+        for name in sorted(os.listdir(f"{top}/etc"))
+        if name.startswith(("java-", "php")) and os.path.isdir(f"{top}/etc/{name}")
     ]
-    files = _files_of_etc()
-    links = {f"/{name}": os.readlink(f"/{name}") for name in os.listdir("/") if _is_usr_link(f"/{name}")}
+    files = _files_of_etc(top)
+    links = {
+        f"/{name}": os.readlink(f"{top}/{name}") for name in os.listdir(top or "/") if _is_usr_link(f"{top}/{name}")
+    }
+    if top:
+        syscalls.umount(stage)
     empty = "tmpfs"
     flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
     syscalls.mount(empty, stage, "tmpfs", flags, "size=8m,nr_inodes=4k,mode=755")
@@ -162,7 +184,7 @@ def _is_usr_link(path: str) -> bool:
     return os.path.islink(path) and os.readlink(path).lstrip("/").startswith("usr/")
 
 
-def _files_of_etc() -> dict[str, bytes]:
+def _files_of_etc(top: str) -> dict[str, bytes]:
     files = {
         "/etc/hosts": _HOSTS.encode(),
         "/etc/hostname": f"{HOST_NAME}\n".encode(),
@@ -172,8 +194,11 @@ def _files_of_etc() -> dict[str, bytes]:
         "/etc/group": b"",
     }
     for name in COPIED_FROM_ETC:
+        source = f"/etc/{name}" if name in OF_THE_HOST else f"{top}/etc/{name}"
+        if top and name not in OF_THE_HOST and os.path.islink(source):
+            continue  # it would be followed in the host's root
         try:
-            with open(f"/etc/{name}", "rb") as file:
+            with open(source, "rb") as file:
                 files[f"/etc/{name}"] = file.read(1 << 20)
         except OSError:
             continue
@@ -220,6 +245,25 @@ class Bases:
                 resolve = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_MAGICLINKS
                 return syscalls.openat2(fd, os.path.relpath(path, base), os.O_PATH, resolve)
         raise PermissionError(f"{path} is below no allowed folder")
+
+    def open_system(self, path: str) -> tuple[int, tuple[int, int]]:
+        """A detached copy of a folder that holds a system for sandboxes, and (device, inode) of that folder.
+
+        What is in it becomes their /usr and parts of their /etc, so nobody but root, or the ordinary user whose
+        server this is, may have put it there. Raises OSError.
+        """
+        source = self.open_source(path)
+        try:
+            status = os.fstat(source)
+            if not stat.S_ISDIR(status.st_mode):
+                raise NotADirectoryError(f"root: {path} is no folder")
+            is_trusted = status.st_uid == os.geteuid() or bool(self._config.outer_uids)
+            if not is_trusted or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                raise PermissionError(f"root: {path} can be changed by others than root; install the runtime as root")
+            copy = syscalls.open_tree("", source)
+        finally:
+            os.close(source)
+        return copy, (status.st_dev, status.st_ino)
 
     def open_parent(self, path: str) -> int:
         """Open the folder that holds `path`, itself in the data folder, for listing and deleting."""

@@ -41,6 +41,7 @@ from hearth.executor.sandbox.messages import BadMessage
 from hearth.executor.sandbox.oci import LAUNCH_PIDS, Oci, start_guard
 from hearth.executor.sandbox.spares import Spares
 from hearth.executor.sandbox.spec import Network
+from hearth.executor.sandbox.systems import Systems
 
 LOCK_WAIT_S = 15.0
 END_WAIT_S = 10.0
@@ -71,7 +72,7 @@ class Spawner:
             self.cgroups.prepare((os.getpid(), os.getppid()))
         self.oci = Oci(config) if config.driver == "oci" else None  # first: what is opened later must be in its mounts
         self.bases = root.Bases(config)
-        self.template = root.build_template(bool(config.outer_uids))
+        self.systems = Systems(config, self.bases, self.oci)
         self.seccomp = b"" if "seccomp" in config.weaken else facilities.seccomp_program()
         self.landlock_abi = syscalls.landlock_abi()
         self.null_fd = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
@@ -244,6 +245,7 @@ class Spawner:
             raise BadMessage(f"id {spec.id} is in use")
         if len(self.boxes) >= self.config.sandboxes_max:
             raise BadMessage(f"{self.config.sandboxes_max} sandboxes run already")
+        template, oci_root = self.systems.find(spec.root)
         mounts = self.bases.open_mounts(spec.mounts)
         use_gate = spec.network is Network.GATE and "egress" not in self.config.weaken
         own = [item.packed for item in netlink.own_addresses() if item.version == 4] if use_gate else []
@@ -263,7 +265,8 @@ class Spawner:
                 mounts=mounts,
                 descriptors=descriptors,
                 null_fd=self.null_fd,
-                template=self.template,
+                template=template,
+                oci_root=oci_root,
                 seccomp=self.seccomp,
                 landlock_abi=self.landlock_abi,
                 use_cgroups=group is not None,

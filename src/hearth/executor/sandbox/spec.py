@@ -74,6 +74,10 @@ class SandboxSpec:
     channel: bool = True
     mount_point: str = ""
     """An empty folder to make inside, at which something is mounted after the start (`Sandbox.mount`); "" = none."""
+    root: str = ""
+    """A host folder whose `usr` and `etc` are seen inside instead of the host's (a Debian suite); "" = the host's.
+
+    Below a folder that may be shown, and its owner root, or the ordinary user who runs the server."""
 
 
 @dataclass(frozen=True, slots=True)

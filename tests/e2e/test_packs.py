@@ -1,0 +1,138 @@
+"""Packs from the real registries: installed by the command, noticed by a running server, built with and executed."""
+
+import asyncio
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from hearth.executor.sandbox.spec import Limits, Mount, Profile, SandboxSpec
+from hearth.runtimes.pack_table import pack_table
+from tests.support.api import create_function, deploy, execute, ok
+from tests.support.packs import PACKS, install_packs, missing_program, wants_all
+from tests.support.sandboxes import ns_driver
+from tests.support.server import Server, running_server, server_folder
+
+pytestmark = [pytest.mark.slow, pytest.mark.sandbox, pytest.mark.network]
+
+#: Two of a language with the host's own where it has one, and one of the others.
+DEFAULT = ("node-14.5", "node-24", "python-3.13", "bun-1.3", "deno-2.6", "go-1.26", "php-8.4")
+IDS = tuple(entry.id for entry in pack_table().all() if wants_all() or entry.id in DEFAULT)
+
+#: What tells its own version, as a handler: family -> entrypoint and source.
+HANDLERS = {
+    "node": ("main.js", "module.exports = async ({ req, res }) => res.text(process.versions.node + req.bodyText);"),
+    "bun": ("main.js", "module.exports = async ({ req, res }) => res.text(process.versions.bun + req.bodyText);"),
+    "deno": ("main.ts", "export default async ({ req, res }: any) => res.text(Deno.version.deno + req.bodyText);"),
+    "python": (
+        "main.py",
+        "import platform\ndef main(context):\n"
+        "    return context.res.text(platform.python_version() + context.req.body_text)\n",
+    ),
+    "php": ("main.php", "<?php return fn ($context) => $context->res->text(PHP_VERSION . $context->req->bodyText);"),
+    "ruby": ("main.rb", "def main(context)\n  context.res.text(RUBY_VERSION + context.req.body_text)\nend\n"),
+}
+#: The version of each language's interpreter, as a build command prints it.
+COMMANDS = {
+    "node": "node --version && npm --version",
+    "bun": "bun --version",
+    "deno": "deno --version",
+    "python": "python --version && pip --version",
+    "php": "php --version && composer --version --no-ansi",
+    "ruby": "ruby --version && bundle --version",
+    "go": "go version && gofmt -h 2>&1 | head -1",
+}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with running_server({"HEARTH_PACKS_DIR": str(PACKS)}) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def client(server: Server) -> Iterator[httpx.Client]:
+    with server.client() as opened:
+        yield opened
+
+
+def version_of(id: str) -> str:
+    return str(json.loads((PACKS / id / "pack.json").read_text())["version"])
+
+
+def offered(client: httpx.Client) -> set[str]:
+    return {row["$id"] for row in ok(client.get("/functions/runtimes"))["runtimes"]}
+
+
+@pytest.mark.parametrize("id", IDS)
+def test_a_function_of_an_installed_pack_is_built_and_runs_with_its_exact_version(
+    client: httpx.Client, id: str
+) -> None:
+    if reason := missing_program([id]):
+        pytest.skip(reason)
+    install_packs([id])
+    family = id.rpartition("-")[0]
+    if id not in offered(client):
+        pytest.skip(f"no shim for {family}")
+    name = id.replace(".", "-")
+    version = version_of(id)
+    if family not in HANDLERS:
+        pytest.skip(f"{family} has no handler here")
+    entrypoint, source = HANDLERS[family]
+    create_function(client, name, id, entrypoint=entrypoint, commands=COMMANDS[family], timeout=30)
+    deployment = deploy(client, name, {entrypoint: source})
+    assert deployment["status"] == "ready", deployment["buildLogs"]
+    assert re.search(rf"(?<![\d.]){re.escape(version)}(?![\d.])", deployment["buildLogs"]), deployment["buildLogs"]
+    execution = execute(client, name, body="!")
+    assert execution["status"] == "completed", execution["errors"]
+    assert execution["responseBody"] == f"{version}!"
+
+
+def test_a_pack_is_offered_by_a_running_server_as_soon_as_it_is_installed() -> None:
+    with server_folder() as folder:
+        packs = folder / "packs"
+        server = Server(folder, {"HEARTH_PACKS_DIR": str(packs)})
+        server.start()
+        try:
+            with server.client() as client:
+                refused = client.post("/functions", json={"functionId": "f", "name": "f", "runtime": "bun-1.3"})
+                assert refused.json()["type"] == "function_runtime_unsupported"
+                assert "`hearth runtimes install bun-1.3`" in refused.json()["message"]
+                assert "bun-1.3" not in offered(client)
+                said = install_packs(["bun-1.3"], packs)
+                assert re.search(r"bun-1\.3: 1\.3\.\d+ from npm, \d+ MB to download", said)
+                assert "bun-1.3" in offered(client)
+                create_function(client, "f", "bun-1.3", entrypoint="main.js")
+        finally:
+            code = server.stop()
+        assert code == 0, server.log[-4000:]
+        server.assert_nothing_left()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("id", [id for id in IDS if id.startswith("go-")])
+async def test_a_pack_of_the_python_index_runs_in_a_sandbox(tmp_path: Path, id: str) -> None:
+    await asyncio.to_thread(install_packs, [id])
+    driver = ns_driver(tmp_path)
+    try:
+        spec = SandboxSpec(
+            id="go",
+            profile=Profile.RUN,
+            argv=(f"/opt/runtimes/{id}/bin/go", "version"),
+            environment={"HOME": "/tmp"},
+            limits=Limits(256 << 20, 1.0),
+            mounts=(Mount(str(PACKS / id / "files"), f"/opt/runtimes/{id}"),),
+            channel=False,
+        )
+        sandbox = await driver.start(spec)
+        ended = await sandbox.wait()
+        said = os.read(sandbox.output, 4_096).decode()
+        os.close(sandbox.output)
+    finally:
+        await driver.close()
+    assert ended.code == 0, said
+    assert f"go{version_of(id)} linux/" in said
