@@ -48,7 +48,8 @@ FAMILIES: Mapping[str, Family] = {
     # The sandbox is the boundary: Deno's own permissions would ask a question that nobody answers.
     "deno": Family(
         "deno/shim.mjs",
-        ("run", "--allow-all", "--no-prompt", "--quiet"),
+        # Before 2.0 the calls into the C library, which the shim makes, need a flag that later versions ignore.
+        ("run", "--allow-all", "--no-prompt", "--quiet", "--unstable-ffi"),
         memory_flag="--v8-flags=--max-old-space-size={mb}",
         is_concurrent=True,
         environment={

@@ -184,6 +184,10 @@ def _stage_files(
     size = 0
     for archive, path in zip(entry.archives, used, strict=True):
         size += unpack_archive(path, files, archive.take, archive.into)
+    program = files / "bin" / entry.family
+    if not program.is_file():
+        raise InstallFailed(f"{used[0].name} holds no {program.name}: the table of packs is wrong. Tell its authors.")
+    program.chmod(0o755)  # some packages leave that to a script that npm would run
     digests = tuple(str(archive.digest) for archive in entry.archives)
     return _manifest(entry, entry.version, size, "", digests), used
 

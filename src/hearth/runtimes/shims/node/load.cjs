@@ -57,7 +57,8 @@ async function load(code, entrypoint) {
   const wanted = path.resolve(code, entrypoint);
   const file = language === 'node' ? resolved(wanted) : fs.existsSync(wanted) && wanted;
   if (!file) throw new LoadFailed(`Failed to load entrypoint, file ${entrypoint} does not exist.`);
-  process.argv[1] = file;
+  // Not by assignment: in Deno before 2.5 the element has a getter only.
+  Object.defineProperty(process.argv, 1, { value: file, writable: true, enumerable: true, configurable: true });
   let loaded;
   try {
     // Bun and Deno import whatever it is, TypeScript too.
