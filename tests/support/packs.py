@@ -9,7 +9,6 @@ from pathlib import Path
 from tests.support.interpreters import PACKS
 from tests.support.server import HEARTH
 
-
 #: Set to 1, every pack there is gets installed and tried: gigabytes, and many minutes.
 ALL_VARIABLE = "HEARTH_TEST_ALL_PACKS"
 INSTALL_TIMEOUT_S = 1_800
