@@ -23,7 +23,7 @@ from hearth.runtimes.catalogue import Catalogue, InstalledPacks
 from hearth.runtimes.downloads import DownloadFailed, Sources, fetch, machine_sources
 from hearth.runtimes.families import FAMILIES
 from hearth.runtimes.installer import InstallFailed, Reporter
-from hearth.runtimes.pack_table import Archive, PackTable, PackUnknown, pack_table, parse_digest
+from hearth.runtimes.pack_table import Archive, PackTable, PackUnknown, as_markdown, pack_table, parse_digest
 from hearth.runtimes.packs import Level, Pack
 from hearth.runtimes.registries import Registries
 from hearth.runtimes.shelf import Shelf, alone, installed, mark_in_use
@@ -126,6 +126,12 @@ def test_every_pack_of_the_table_is_a_runtime_of_the_contract_with_digests_and_a
             assert all(archive.file.endswith((".tgz", ".whl")) for archive in entry.archives)
             series = known[entry.id]["version"].split(".")[: 1 if entry.family == "node" else 2]
             assert entry.version.split(".")[: len(series)] == series
+
+
+def test_the_table_of_the_documentation_is_that_of_the_data() -> None:
+    page = Path(__file__).parents[2].joinpath("docs/runtimes.md").read_text("utf-8")
+    table = as_markdown([pack_table("x86_64"), pack_table("aarch64")])
+    assert f"<!-- packs -->\n{table}<!-- end of packs -->" in page, "run scripts/pack-table"
 
 
 def test_a_pack_without_archives_for_this_architecture_is_refused_by_name() -> None:

@@ -132,6 +132,21 @@ def parse_digest(text: str) -> Digest:
     return Digest(algorithm, value.lower())
 
 
+def as_markdown(tables: Sequence[PackTable]) -> str:
+    """The table of `docs/runtimes.md`: one row for each pack, with the architectures that have it."""
+    lines = ["| runtime | version | made of | level | licence | MB | for |", "|---|---|---|---|---|---|---|"]
+    for id in dict.fromkeys(entry.id for table in tables for entry in table.all()):
+        found = [(table.machine, entry) for table in tables if (entry := table.get(id)) is not None]
+        entry = found[0][1]
+        machines = [machine if one.version == entry.version else f"{machine} ({one.version})" for machine, one in found]
+        made_of = f"Debian {entry.debian.suite}" if entry.debian else entry.provider
+        version = f"{entry.version}.x" if entry.debian else entry.version
+        size = f"{entry.size_bytes / 1e6:.0f}"
+        columns = (f"`{id}`", version, made_of, str(entry.level), entry.licence, size, ", ".join(machines))
+        lines.append(f"| {' | '.join(columns)} |")
+    return "\n".join(lines) + "\n"
+
+
 def _entry(row: Mapping[str, Any], machine: str) -> PackEntry | None:
     provider = str(row["provider"])
     archives: tuple[Archive, ...] = ()
