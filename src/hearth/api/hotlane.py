@@ -14,9 +14,10 @@ import msgspec
 from hearth.api import formats, wire
 from hearth.api.call import Services
 from hearth.api.errors import answer_for
-from hearth.api.formats import Version, parse_version, shape
+from hearth.api.formats import Version, shape
 from hearth.api.gateway import Gateway
 from hearth.api.grammar import check_headers
+from hearth.api.heads import Head, Heads
 from hearth.api.messages import JSON_TYPE, Answer, RawHeader, json_answer
 from hearth.api.resources.executions import PATH_LIMITS, WRITE_SCOPES, not_text
 from hearth.api.validators import Invalid, Text
@@ -25,20 +26,6 @@ from hearth.model.actor import Actor
 from hearth.model.refusals import Refusal
 
 ROUTE = "executions.create"
-#: Longest body taken; larger ones are counted against the memory budget, which is the ordinary way's.
-BODY_MAX_BYTES = 64 * 1024
-_PREFIX, _SUFFIX = b"/v1/functions/", b"/executions"
-_PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.")
-
-#: Headers that change nothing about the answer, and those read here. Any other one means the ordinary way.
-_HARMLESS = frozenset(
-    {
-        *(b"host", b"user-agent", b"accept", b"accept-encoding", b"accept-language", b"connection", b"keep-alive"),
-        *(b"content-length", b"content-type", b"sec-fetch-mode", b"x-appwrite-locale"),
-        *(b"x-appwrite-project", b"x-appwrite-key", b"x-appwrite-response-format"),
-        *(b"x-sdk-name", b"x-sdk-platform", b"x-sdk-language", b"x-sdk-version", b"x-sdk-graphql"),
-    }
-)
 
 
 class _Fields(msgspec.Struct):
@@ -56,21 +43,6 @@ _decode = msgspec.json.Decoder(_Fields).decode
 _path = Text(*PATH_LIMITS)
 
 
-def function_of(url: bytes) -> str | None:
-    """The function id of `/v1/functions/{functionId}/executions`; None for any other address, or an id with escapes."""
-    if not url.startswith(_PREFIX) or not url.endswith(_SUFFIX):
-        return None
-    id = url[len(_PREFIX) : -len(_SUFFIX)]
-    return id.decode("ascii") if id and _PLAIN.issuperset(id) else None
-
-
-def is_plain(headers: Sequence[RawHeader]) -> bool:
-    """Whether a request has only headers that the hot lane understands, with a body of known, small length."""
-    names = [name for name, _ in headers]
-    seen = frozenset(names)
-    return len(seen) == len(names) and seen <= _HARMLESS and b"x-appwrite-key" in seen and b"content-length" in seen
-
-
 class HotLane:
     """Begins executions for the HTTP server. `open` is False once the server is stopping."""
 
@@ -78,24 +50,20 @@ class HotLane:
         self.open = True
         self._services = services
         self._gateway = gateway
+        self.heads = Heads()
         self._heads: dict[Version | None, bytes] = {}
+        self._common: tuple[Sequence[RawHeader] | None, bytes] = None, b""
 
-    def begin(
-        self, function_id: str, headers: dict[bytes, bytes], body: bytes, peer: str, done: Callable[[int, bytes], None]
-    ) -> bool:
+    def begin(self, head: Head, body: bytes, peer: str, done: Callable[[int, bytes], None]) -> bool:
         """Begin an execution and later call `done` with status and the whole answer from its headers on.
 
         False, and nothing has happened, when this request has to go the ordinary way.
         """
-        if not self.open or not self._gateway.is_surely_api(headers.get(b"host", b"").decode("latin-1")):
+        if not self.open or not self._gateway.is_surely_api(head.host):
             return False
-        content_type = headers.get(b"content-type", JSON_TYPE)
-        accept = headers.get(b"accept", b"")
-        if not content_type.startswith(b"application/json") or b"multipart" in accept or b"event-stream" in accept:
-            return False
-        project_id = headers.get(b"x-appwrite-project", b"").decode("latin-1")
+        project_id = head.project_id
         services = self._services
-        actor = services.identify.recall(headers[b"x-appwrite-key"].decode("latin-1"), project_id)
+        actor = services.identify.recall(head.key, project_id)
         if actor is None or not actor.has_scope(WRITE_SCOPES):
             return False
         fields = _read(body)
@@ -104,7 +72,7 @@ class HotLane:
         running = services.control.executions.begin(
             project_id,
             actor,
-            function_id,
+            head.function_id,
             body=fields.body.encode(),
             path=fields.path,
             method=fields.method,
@@ -114,13 +82,20 @@ class HotLane:
         )
         if running is None:
             return False
-        version = parse_version(headers.get(b"x-appwrite-response-format", b"").decode("latin-1"))
 
         def answered(ended: "asyncio.Future[ExecutionView]") -> None:
-            done(*self._answer(ended, actor, version, project_id, 202 if fields.is_async else 201))
+            done(*self._answer(ended, actor, head.version, project_id, 202 if fields.is_async else 201))
 
         running.add_done_callback(answered)
         return True
+
+    def common_headers(self, headers: Sequence[RawHeader]) -> bytes:
+        """uvicorn's own headers of every answer as they go out; it makes a new list once a second, for the date."""
+        known, text = self._common
+        if headers is not known:
+            text = b"".join([b"%b: %b\r\n" % header for header in headers])
+            self._common = headers, text
+        return text
 
     def _answer(
         self,

@@ -1,15 +1,19 @@
 """The HTTP/1.1 protocol: uvicorn's own, with a short way for the requests of the hot lane.
 
-Parsing, keep-alive, timeouts, pipelining and everything that is not hot stay uvicorn's. A hot request waits in place of
-uvicorn's request cycle, so that a request that was pipelined behind it keeps its turn.
+Where a request begins with what is read, and its head is one that the hot lane takes, the parser is not asked: the head
+is known again by its bytes (`heads`). Parsing, keep-alive, timeouts, pipelining and everything that is not hot stay
+uvicorn's. A hot request waits in place of uvicorn's request cycle, so that one pipelined behind it keeps its turn.
 """
 
+import asyncio
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from hearth.api.app import ABORT
-from hearth.api.hotlane import BODY_MAX_BYTES, HotLane, function_of, is_plain
+from hearth.api.heads import END, START, Head
+from hearth.api.hotlane import HotLane
+from hearth.api.messages import BODY_IDLE_S
 
 
 class _NoEvent:
@@ -39,80 +43,122 @@ def hot_protocol(lane: HotLane) -> type[HttpToolsProtocol]:
 
         def __init__(self, *args: Any, **named: Any) -> None:
             super().__init__(*args, **named)
-            self._function: str | None = None
-            self._parts: list[bytes] = []
+            self._is_between = True
+            """The parser has the whole of every message it has begun."""
+            self._held = b""
+            """A hot request whose body has not come whole; the timer is its patience."""
+            self._patience: asyncio.TimerHandle | None = None
+            self._idle_timer: asyncio.TimerHandle | None = None
+            self._idle_since = 0.0
+
+        def data_received(self, data: bytes) -> None:
+            if self._held:
+                data = self._release() + data
+            if not (self._is_between and data.startswith(START) and self._take(data)):
+                super().data_received(data)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._release()
+            if self._idle_timer is not None:
+                self._idle_timer.cancel()
+                self._idle_timer = None
+            super().connection_lost(exc)
+
+        def on_message_begin(self) -> None:
+            self._is_between = False
+            super().on_message_begin()
 
         def on_headers_complete(self) -> None:
-            self._function = self._hot_function()
-            if self._function is None:
-                self._begin_cycle()
-            else:
-                self._parts = []
-
-        def on_body(self, body: bytes) -> None:
-            if self._function is None:
-                super().on_body(body)
-            else:
-                self._parts.append(body)
+            scope: Any = self.scope
+            scope[ABORT] = self.transport.abort
+            super().on_headers_complete()
 
         def on_message_complete(self) -> None:
-            function, self._function = self._function, None
-            if function is None:
-                super().on_message_complete()
-                return
-            body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+            self._is_between = True
+            super().on_message_complete()
+
+        def on_response_complete(self) -> None:
+            self._idle_since = self.loop.time()
+            super().on_response_complete()
+
+        def _take(self, data: bytes) -> bool:
+            """Begin the request that `data` begins with, if it is a hot one, or keep it until its body is whole."""
+            cycle = self.cycle
+            if not (cycle is None or cycle.response_complete) or self.pipeline:  # type: ignore[redundant-expr]
+                return False
+            start = data.find(END) + len(END)
+            if start < len(END) or self.scheme != "http" or self.transport.is_closing():
+                return False
+            head = lane.heads.read(data[:start])
+            if head is None:
+                return False
+            end = start + head.length
+            if end > len(data):
+                self._unset_keepalive_if_required()
+                self._held = data
+                self._patience = self.loop.call_later(BODY_IDLE_S, self._on_impatience)
+                return True
+            if not self._begin(head, data[start:end]):
+                return False
+            if end < len(data):  # pipelined
+                super().data_received(data[end:])
+            return True
+
+        def _begin(self, head: Head, body: bytes) -> bool:
             cycle = _HotCycle()
 
             def done(status: int, rest: bytes) -> None:
                 self._finish(cycle, status, rest)
 
-            if lane.begin(function, dict(self.headers), body, self.client[0] if self.client else "", done):
-                self.cycle = cycle  # type: ignore[assignment]
-                return
-            self._begin_cycle()
-            if body:
-                super().on_body(body)
-            super().on_message_complete()
+            former, self.cycle = self.cycle, cycle  # type: ignore[assignment]
+            if not lane.begin(head, body, self.client[0] if self.client else "", done):
+                self.cycle = former
+                return False
+            if self.timeout_keep_alive_task is not None:
+                self._unset_keepalive_if_required()
+            return True
 
-        def _begin_cycle(self) -> None:
-            """The ordinary way of a request."""
-            scope: Any = self.scope
-            scope[ABORT] = self.transport.abort
-            super().on_headers_complete()
+        def _release(self) -> bytes:
+            """What was kept of a request; nothing is from now on."""
+            if self._patience is not None:
+                self._patience.cancel()
+                self._patience = None
+            held, self._held = self._held, b""
+            return held
 
-        def _hot_function(self) -> str | None:
-            """The function a hot request is for; None for every request that goes the ordinary way."""
-            parser = self.parser
-            if (
-                parser.get_method() != b"POST"
-                or self.expect_100_continue
-                or self.scheme != "http"
-                or not (self.cycle is None or self.cycle.response_complete)  # type: ignore[redundant-expr]
-                or self.pipeline
-            ):
-                return None
-            function = function_of(self.url)
-            if function is None or not is_plain(self.headers):
-                return None
-            if parser.get_http_version() != "1.1" or not parser.should_keep_alive():
-                return None
-            length = next(value for name, value in self.headers if name == b"content-length")
-            return function if length.isdigit() and int(length) <= BODY_MAX_BYTES else None
+        def _on_impatience(self) -> None:
+            """The ordinary way has the rules, and the words, for a body that does not come."""
+            super().data_received(self._release())
 
         def _finish(self, cycle: _HotCycle, status: int, rest: bytes) -> None:
-            if cycle.disconnected or self.transport.is_closing():
-                cycle.response_complete = True
-                return
-            parts = [STATUS_LINE[status]]
-            for name, value in self.server_state.default_headers:
-                parts += (name, b": ", value, b"\r\n")
-            if not cycle.keep_alive:
-                parts.append(b"connection: close\r\n")
-            parts.append(rest)
-            self.transport.write(b"".join(parts))
             cycle.response_complete = True
-            if not cycle.keep_alive:
+            transport = self.transport
+            if cycle.disconnected or transport.is_closing():
+                return
+            common = lane.common_headers(self.server_state.default_headers)
+            if cycle.keep_alive:
+                transport.write(b"".join((STATUS_LINE[status], common, rest)))
+            else:
+                transport.write(b"".join((STATUS_LINE[status], common, b"connection: close\r\n", rest)))
+                transport.close()
+            if self.pipeline or not cycle.keep_alive:
+                self.on_response_complete()
+                return
+            self.server_state.total_requests += 1
+            self._idle_since = self.loop.time()
+            if self._idle_timer is None:
+                self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._on_idle)
+
+        def _on_idle(self) -> None:
+            """Close a connection on which nothing has come for uvicorn's time; one timer serves many requests."""
+            self._idle_timer = None
+            cycle = self.cycle
+            if self._held or not self._is_between or not (cycle is None or cycle.response_complete):  # type: ignore[redundant-expr]
+                return  # its end starts the clock anew
+            left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+            if left > 0:
+                self._idle_timer = self.loop.call_later(left, self._on_idle)
+            elif not self.transport.is_closing():
                 self.transport.close()
-            self.on_response_complete()
 
     return HotProtocol
