@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.support.forges.kinds import KINDS, SENDERS, Side, side
+from tests.support.forges.kinds import ALIKE, KINDS, SENDERS, Side, side
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=[kind for kind in KINDS if kind not in ALIKE])
 async def at(request: pytest.FixtureRequest) -> AsyncIterator[Side]:
     async with side(request.param) as made:
         yield made

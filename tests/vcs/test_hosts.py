@@ -276,3 +276,22 @@ async def test_a_webhook_is_registered_once_per_address_and_taken_back(at: Side)
     for _ in range(2):
         await at.host.unregister_webhook(at.installation, at.id(made), first)
     assert len(made.hooks) == others
+
+
+@pytest.mark.parametrize("at", ["forgejo"], indirect=True)
+async def test_forgejo_is_asked_for_a_webhook_of_its_own_kind(at: Side) -> None:
+    made = at.add()
+    id = await at.host.register_webhook(at.installation, at.id(made), "https://hearth.example/x", SECRET)
+    assert made.hooks[int(id)]["type"] == "forgejo"
+    await at.host.unregister_webhook(at.installation, at.id(made), id)
+    assert made.hooks == {}
+
+
+@pytest.mark.parametrize("at", ["bitbucket-user"], indirect=True)
+async def test_a_user_s_token_at_bitbucket_goes_with_his_address(at: Side) -> None:
+    made = at.add()
+    made.commit({"a": "1"})
+    assert await at.host.file(at.installation, at.id(made), "a", "") == b"1"
+    source = await at.host.clone_source(at.installation, at.id(made))
+    assert source.access.username == "x-bitbucket-api-token-auth"
+    assert (await at.host.complete(at.installation)).organization == "acme"

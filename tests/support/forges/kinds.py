@@ -99,6 +99,9 @@ KINDS: dict[str, _Make] = {
     ),
 }
 
+#: Those that differ from another one in a detail, which has a test of its own.
+ALIKE = ("forgejo", "bitbucket-user")
+
 
 @asynccontextmanager
 async def side(kind: str, *, is_serving: bool = True) -> AsyncIterator[Side]:
