@@ -66,6 +66,8 @@ from hearth.runtimes.registries import Registries
 from hearth.settings import Settings
 from hearth.store.files.local import LocalFiles
 from hearth.store.sql.store import open_store
+from hearth.triggers.alarm import Alarm
+from hearth.triggers.scheduler import Scheduler
 from hearth.vcs.forges import forges
 from hearth.vcs.github_app import AppKeys
 
@@ -133,6 +135,7 @@ class Application:
         self._reaper.start()
         self._worker.start()
         self._dispatcher.start()
+        self._scheduler.start()
         self._maintenance.start()
 
     @property
@@ -147,6 +150,7 @@ class Application:
     async def stop(self) -> None:
         """Let what runs end within the grace period, end the rest, and close everything."""
         await self._maintenance.close()
+        await self._scheduler.close()
         await self._reaper.close()
         self._worker.pause()
         self._dispatcher.pause()
@@ -334,6 +338,8 @@ class Application:
             queued=queued,
             places=settings.async_concurrency,
         )
+        self._scheduler = scheduler = Scheduler(store=store, clock=clock, queued=queued, make_alarm=Alarm)
+        events.subscribe(scheduler.heard)
         self._worker = worker = Worker(
             store=store,
             clock=clock,

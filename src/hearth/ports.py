@@ -587,6 +587,39 @@ class ExecutionQueue(Protocol):
         """Extend the leases of everything `owner` holds; returns the ids of those jobs."""
 
 
+@dataclass(frozen=True, slots=True)
+class Scheduled:
+    """A function, as far as firing its schedule needs to know. `changed_at`: when it or its settings last changed."""
+
+    sequence: int
+    project_id: str
+    function_id: str
+    schedule: str
+    deployment_id: str
+    timeout_s: int
+    changed_at: datetime
+    settings: FunctionSettings
+
+
+class Schedules(Protocol):
+    """Schedules of all projects, for the scheduler. Each call is its own transaction."""
+
+    async def page(self, after: int, limit: int) -> tuple[Scheduled, ...]:
+        """Up to `limit` functions with a schedule and an active deployment, by `sequence`, from above `after`."""
+
+    async def of(self, keys: Sequence[tuple[str, str]]) -> tuple[Scheduled, ...]:
+        """Those of these (project, function) pairs that exist, with or without a schedule, in any order."""
+
+    async def planned_until(self) -> datetime | None:
+        """Up to which planned time everything that was to be fired has its execution; None on a new server.
+
+        What comes after it may have one too.
+        """
+
+    async def note_planned_until(self, moment: datetime) -> None:
+        """Move `planned_until` on; it never goes back."""
+
+
 class Store(Protocol):
     """The database. `begin` and `view` give a `Unit` bound to a project."""
 
@@ -596,6 +629,7 @@ class Store(Protocol):
     execution_log: ExecutionLog
     execution_queue: ExecutionQueue
     idempotency_keys: IdempotencyKeys
+    schedules: Schedules
 
     def begin(self, project_id: str) -> AbstractAsyncContextManager[Unit]:
         """One read-write transaction: committed on a clean exit, rolled back on an exception or cancellation."""

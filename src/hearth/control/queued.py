@@ -5,7 +5,6 @@ server and starts right after that commit, without a look at the queue.
 """
 
 import asyncio
-import base64
 import random
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -28,9 +27,7 @@ from hearth.control.invocations import (
     finish,
     reader_of,
     require_runnable,
-    stored_request_headers,
 )
-from hearth.control.jobs import execute_job
 from hearth.control.retries import (
     Cause,
     Outcome,
@@ -41,6 +38,7 @@ from hearth.control.retries import (
     next_attempt,
 )
 from hearth.control.runnables import Runnable, Runnables
+from hearth.control.stored_runs import QueuedRun, opened, replayed_request, run_of
 from hearth.control.views import KEY_GRACE_S, ExecutionView
 from hearth.model.durability import DeadReason
 from hearth.model.function_settings import DEFAULT_SETTINGS
@@ -137,9 +135,16 @@ class QueuedExecutions:
 
         The future gets Conflict(`id`) if an execution of that `id` exists, PlatformFault if the database fails.
         """
-        execution, job = self._opened(runnable, request, scheduled_at, id or unique_id())
+        return self.accept_run(run_of(runnable), request, scheduled_at, id=id)
+
+    def accept_run(
+        self, run: QueuedRun, request: RunRequest, scheduled_at: datetime | None = None, *, id: str = ""
+    ) -> "asyncio.Future[ExecutionView]":
+        """`accept` for a caller who knows the function by these few facts only. One whose time has come begins now."""
+        execution, job = opened(run, request, scheduled_at, id or unique_id(), self._clock.now())
         dispatch = self._dispatch
-        taken = None if dispatch is None or scheduled_at is not None else dispatch.reserve(job)
+        is_due = execution.status is not ExecutionStatus.SCHEDULED
+        taken = dispatch.reserve(job) if dispatch is not None and is_due else None
         stored = execution if taken is None else msgspec.structs.replace(execution, status=ExecutionStatus.PROCESSING)
         answer: asyncio.Future[ExecutionView] = asyncio.get_running_loop().create_future()
 
@@ -195,7 +200,7 @@ class QueuedExecutions:
 
     def again(self, runnable: Runnable, payload: Mapping[str, Any]) -> tuple[Execution, Job]:
         """A new execution of a stored request, and its job; the caller stores both."""
-        return self._opened(runnable, replayed_request(payload), None, unique_id())
+        return opened(run_of(runnable), replayed_request(payload), None, unique_id(), self._clock.now())
 
     async def retry_at(self, job: Job) -> datetime | None:
         """When an execution whose job was lost is tried again; None if it is not. For the reaper."""
@@ -290,34 +295,6 @@ class QueuedExecutions:
         """Say what happened to an execution."""
         self._events.emit(execution.project_id, _event(execution, action), execution, user_id=reader_of(execution))
 
-    def _opened(
-        self, runnable: Runnable, request: RunRequest, scheduled_at: datetime | None, id: str
-    ) -> tuple[Execution, Job]:
-        function = runnable.function
-        now = self._clock.now()
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        if request.client_ip:
-            headers["x-appwrite-client-ip"] = request.client_ip
-        execution = Execution(
-            id=id,
-            project_id=function.project_id,
-            function_id=function.id,
-            deployment_id=runnable.deployment.id if runnable.deployment else "",
-            created_at=now,
-            updated_at=now,
-            trigger=Trigger.SCHEDULE if scheduled_at else request.trigger,
-            status=ExecutionStatus.SCHEDULED if scheduled_at else ExecutionStatus.WAITING,
-            request_method=request.method,
-            request_path=request.path,
-            request_headers=stored_request_headers(headers),
-            permissions=(f'read("user:{request.user_id}")',) if request.user_id else (),
-            scheduled_at=scheduled_at,
-        )
-        payload = stored_request(request, function.id, execution.trigger)
-        return execution, execute_job(
-            function.project_id, id, payload, now, scheduled_at or now, float(function.timeout_s)
-        )
-
     async def _runnable(self, job: Job, execution: Execution) -> Runnable | None:
         """The function as it is now; waits for a database that is away, because nothing has run yet."""
         pause_s = _END_RETRY_S
@@ -338,7 +315,7 @@ class QueuedExecutions:
         except Refusal as refusal:
             # Failures before the start carry their reason and no deployment (contract: functions-api 10.2).
             return Outcome(fail(execution, refusal.message, self._clock.now(), status_code=0), Cause.NOT_RUNNABLE)
-        if request.real_user_id:
+        if request.real_user_id and request.trigger is not Trigger.EVENT:
             # By now the caller's session may be over, so the token stands for the user alone (contract: 12.2).
             lifetime_s = runnable.function.timeout_s + KEY_GRACE_S
             user_jwt = self._mint_user_jwt(job.project_id, request.real_user_id, "", lifetime_s)
@@ -381,36 +358,6 @@ class QueuedExecutions:
 
 def _event(execution: Execution, action: str) -> str:
     return f"functions.{execution.function_id}.executions.{execution.id}.{action}"
-
-
-def stored_request(request: RunRequest, function_id: str, trigger: Trigger) -> dict[str, Any]:
-    """What a job keeps of a request, to be run later."""
-    return {
-        "functionId": function_id,
-        "method": request.method,
-        "path": request.path,
-        "headers": dict(request.headers),
-        "body": base64.b64encode(request.body).decode(),
-        "userId": request.user_id,
-        "realUserId": request.real_user_id,
-        "clientIp": request.client_ip,
-        "trigger": trigger,
-    }
-
-
-def replayed_request(payload: Mapping[str, Any]) -> RunRequest:
-    """The request that a job kept."""
-    return RunRequest(
-        method=payload["method"],
-        path=payload["path"],
-        headers=payload["headers"],
-        body=base64.b64decode(payload["body"]),
-        trigger=Trigger(payload["trigger"]),
-        user_id=payload["userId"],
-        real_user_id=payload.get("realUserId", payload["userId"]),  # not written before there were users
-        client_ip=payload["clientIp"],
-        event="",
-    )
 
 
 def _numbered(execution: Execution, headers: tuple[Header, ...]) -> Execution:

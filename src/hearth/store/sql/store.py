@@ -28,6 +28,7 @@ from hearth.ports import (
     Projects,
     RepositoryLinks,
     Rules,
+    Schedules,
     Sessions,
     Teams,
     Tokens,
@@ -55,6 +56,7 @@ from hearth.store.sql.people import SqlSessions, SqlTokens, SqlUsers
 from hearth.store.sql.postgres import PostgresBackend
 from hearth.store.sql.projects import SqlProjects
 from hearth.store.sql.queue import SqlExecutionQueue
+from hearth.store.sql.schedules import SqlSchedules
 from hearth.store.sql.session import Cipher, Session, Transactions, translated
 from hearth.store.sql.sqlite import SqliteBackend
 from hearth.store.sql.teams import SqlMemberships, SqlTeams
@@ -106,6 +108,7 @@ class SqlStore:
         self._job_listeners: list[Callable[[], None]] = [self._jobs_queued.set]
         self._transactions = Transactions(backend, clock, cipher, self._jobs_may_wait)
         self.projects: Projects = SqlProjects(self._transactions)
+        self.schedules: Schedules = SqlSchedules(self._transactions)
         self.jobs: JobQueue = SharedJobs(self._transactions)
         self._groups = Groups(backend.records, self._written)
         self.execution_log: ExecutionLog = SqlExecutionLog(self._groups, intents, self._transactions)
