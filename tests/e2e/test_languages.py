@@ -1,0 +1,188 @@
+"""Real programs in each language: built and run by the server as a user's would be."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.support.api import create_function, deploy, execute
+from tests.support.interpreters import PACKS, pack_of
+from tests.support.server import running_server
+
+pytestmark = [pytest.mark.slow, pytest.mark.sandbox]
+
+SPECIFICATION = "s-1vcpu-1gb"
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[httpx.Client]:
+    with running_server({"HEARTH_PACKS_DIR": str(PACKS)}) as server, server.client() as opened:
+        yield opened
+
+
+def answer(client: httpx.Client, family: str, files: dict[str, str | bytes], entrypoint: str, **settings: str) -> str:
+    """Deploy a function and return what its first execution answers; fails with the words of build or execution."""
+    id = "-".join([family, entrypoint.replace("/", "-").replace(".", "-")])
+    settings = {"entrypoint": entrypoint, **settings}
+    create_function(
+        client, id, pack_of(family).id, execute=["any"], timeout=60, specification=SPECIFICATION, **settings
+    )
+    deployment = deploy(client, id, files)
+    assert deployment["status"] == "ready", deployment["buildLogs"][-3000:]
+    execution = execute(client, id, path="/hello/world")
+    assert (execution["status"], execution["errors"]) == ("completed", ""), execution
+    body = execution["responseBody"]
+    assert isinstance(body, str)
+    return body
+
+
+def test_a_php_project_with_composers_autoloading(client: httpx.Client) -> None:
+    """As `composer dump-autoload` lays it out; nothing is downloaded."""
+    files: dict[str, str | bytes] = {
+        "composer.json": '{"autoload": {"psr-4": {"Shop\\\\": "src/"}}}',
+        "vendor/autoload.php": (
+            "<?php\nspl_autoload_register(function ($class) {\n"
+            "    $file = __DIR__ . '/../src/' . str_replace('\\\\', '/', substr($class, 5)) . '.php';\n"
+            "    if (str_starts_with($class, 'Shop\\\\') && is_file($file)) { require $file; }\n});\n"
+        ),
+        "src/Model/Item.php": (
+            "<?php\nnamespace Shop\\Model;\n"
+            "final class Item { public function __construct(public string $name, public int $cents) {} }\n"
+        ),
+        "src/Basket.php": (
+            "<?php\nnamespace Shop;\nuse Shop\\Model\\Item;\nfinal class Basket {\n"
+            "    private array $items = [];\n"
+            "    public function add(Item $item): static { $this->items[] = $item; return $this; }\n"
+            "    public function total(): int { return array_sum(array_column($this->items, 'cents')); }\n}\n"
+        ),
+        "index.php": (
+            "<?php\nrequire 'vendor/autoload.php';\nuse Shop\\Basket;\nuse Shop\\Model\\Item;\n"
+            "return function ($context) {\n"
+            "    $basket = (new Basket())->add(new Item('cup', 250))->add(new Item('pot', 1000));\n"
+            "    return $context->res->json(['total' => $basket->total(), 'path' => $context->req->path]);\n};\n"
+        ),
+    }
+    assert answer(client, "php", files, "index.php") == '{"total":1250,"path":"/hello/world"}'
+
+
+def test_a_ruby_gem_that_the_build_installs(client: httpx.Client) -> None:
+    files: dict[str, str | bytes] = {
+        "greeting/greeting.gemspec": (
+            "Gem::Specification.new do |spec|\n  spec.name = 'greeting'\n  spec.version = '1.2.0'\n"
+            "  spec.summary = 'Greets'\n  spec.authors = ['us']\n  spec.files = ['lib/greeting.rb']\nend\n"
+        ),
+        "greeting/lib/greeting.rb": 'module Greeting\n  def self.to(name)\n    "Hello #{name}"\n  end\nend\n',
+        "index.rb": (
+            "require 'greeting'\n"
+            "def main(context)\n  name = context.req.path.split('/').last\n"
+            "  version = Gem.loaded_specs['greeting'].version\n"
+            '  context.res.text("#{Greeting.to(name)} (#{version})")\nend\n'
+        ),
+    }
+    commands = "cd greeting && gem build greeting.gemspec && gem install --local --no-document greeting-1.2.0.gem"
+    assert answer(client, "ruby", files, "index.rb", commands=commands) == "Hello world (1.2.0)"
+
+
+def test_a_go_module_with_packages_of_its_own(client: httpx.Client) -> None:
+    """With a requirement that is replaced by a folder, and initialization that reads a variable."""
+    files: dict[str, str | bytes] = {
+        "go.mod": (
+            "module openruntimes/handler\n\ngo 1.23\n\n"
+            "require (\n\tgithub.com/open-runtimes/types-for-go/v4 v4.0.1\n\texample.com/words v0.0.0\n)\n\n"
+            "replace example.com/words => ./third/words\n"
+        ),
+        "main.go": (
+            'package handler\n\nimport (\n\t"os"\n\n\t"example.com/words"\n'
+            '\t"github.com/open-runtimes/types-for-go/v4/openruntimes"\n\t"openruntimes/handler/internal/greet"\n)\n\n'
+            'var region = os.Getenv("APPWRITE_FUNCTION_NAME")\n\n'
+            "func Main(Context openruntimes.Context) openruntimes.Response {\n"
+            '\treturn Context.Res.Text(greet.To(words.World) + " from " + region)\n}\n'
+        ),
+        "internal/greet/greet.go": 'package greet\n\nfunc To(name string) string {\n\treturn "Hello " + name\n}\n',
+        "third/words/go.mod": "module example.com/words\n\ngo 1.21\n",
+        "third/words/words.go": 'package words\n\nconst World = "world"\n',
+    }
+    assert answer(client, "go", files, "main.go") == "Hello world from go-main-go"
+
+
+def test_a_go_handler_that_does_not_compile_fails_its_build(client: httpx.Client) -> None:
+    create_function(client, "go-broken", pack_of("go").id, entrypoint="main.go")
+    module = "module openruntimes/handler\n\ngo 1.23\n"
+    deployment = deploy(client, "go-broken", {"go.mod": module, "main.go": "package handler\n\nfunc Main( {\n"})
+    assert deployment["status"] == "failed"
+    assert "./main.go:3:12: syntax error" in deployment["buildLogs"]
+    deployment = deploy(client, "go-broken", {"main.go": "package handler\n"})
+    assert "There is no go.mod that names a module" in deployment["buildLogs"]
+
+
+def test_a_deno_function_with_an_import_map_and_its_cache(client: httpx.Client) -> None:
+    files: dict[str, str | bytes] = {
+        "deno.json": '{"imports": {"greet": "./lib/greet.ts"}}',
+        "lib/greet.ts": "export const greet = (name: string): string => `Hello ${name}`;\n",
+        "src/mod.ts": (
+            "import { greet } from 'greet';\n\ninterface Context {\n  req: { path: string };\n  res: any;\n}\n\n"
+            "export default ({ req, res }: Context) => res.text(greet(req.path.split('/').pop() ?? ''));\n"
+        ),
+    }
+    assert answer(client, "deno", files, "src/mod.ts", commands="deno cache src/mod.ts") == "Hello world"
+
+
+def test_a_bun_function_with_an_installed_dependency(client: httpx.Client) -> None:
+    """`bun install` of a package from a folder: nothing is downloaded."""
+    files: dict[str, str | bytes] = {
+        "package.json": '{"dependencies": {"greet": "file:./packages/greet"}}',
+        "packages/greet/package.json": '{"name": "greet", "version": "1.0.0", "main": "index.ts"}',
+        "packages/greet/index.ts": "export const greet = (name: string): string => `Hello ${name}`;\n",
+        "src/main.ts": (
+            "import { greet } from 'greet';\n"
+            "export default ({ req, res }: any) => res.text(greet(req.path.split('/').pop()));\n"
+        ),
+    }
+    assert answer(client, "bun", files, "src/main.ts", commands="bun install") == "Hello world"
+
+
+def test_a_bundle_of_40_mb(client: httpx.Client) -> None:
+    files: dict[str, str | bytes] = {
+        "main.js": (
+            "const fs = require('fs');\n"
+            "module.exports = ({ res }) => res.text(`${fs.statSync(__dirname + '/big.bin').size}`);\n"
+        )
+    }
+    commands = "head -c 40000000 /dev/urandom > big.bin"
+    assert answer(client, "node", files, "main.js", commands=commands) == "40000000"
+
+
+@pytest.mark.network
+def test_an_express_app_and_a_native_module_in_node(client: httpx.Client) -> None:
+    """Express answers behind the handler, over the sandbox's own loopback; sharp is compiled code."""
+    files: dict[str, str | bytes] = {
+        "package.json": '{"dependencies": {"express": "^5.0.0", "sharp": "^0.34.0"}}',
+        "src/app.js": (
+            "const express = require('express');\nconst sharp = require('sharp');\nconst app = express();\n"
+            "app.get('/hello/:name', async (request, response) => {\n"
+            "  const image = sharp({ create: { width: 8, height: 4, channels: 3, background: 'red' } });\n"
+            "  const { width, height, format } = await sharp(await image.png().toBuffer()).metadata();\n"
+            "  response.json({ name: request.params.name, width, height, format });\n});\n"
+            "const listening = new Promise((resolve) => {\n"
+            "  const server = app.listen(0, '127.0.0.1', () => resolve(server.address().port));\n});\n"
+            "module.exports = async ({ req, res }) => {\n"
+            "  const answer = await fetch(`http://127.0.0.1:${await listening}${req.path}`);\n"
+            "  return res.text(await answer.text(), answer.status);\n};\n"
+        ),
+    }
+    body = answer(client, "node", files, "src/app.js", commands="npm install")
+    assert body == '{"name":"world","width":8,"height":4,"format":"png"}'
+
+
+@pytest.mark.network
+def test_numpy_and_pandas_in_python(client: httpx.Client) -> None:
+    files: dict[str, str | bytes] = {
+        "requirements.txt": "numpy\npandas\n",
+        "main.py": (
+            "import numpy\nimport pandas\n\n\ndef main(context):\n"
+            "    frame = pandas.DataFrame({'value': numpy.arange(4), 'kind': ['a', 'b', 'a', 'b']})\n"
+            "    return context.res.json(frame.groupby('kind')['value'].sum().to_dict())\n"
+        ),
+    }
+    commands = "pip install -r requirements.txt"
+    assert answer(client, "python", files, "main.py", commands=commands) == '{"a":2,"b":4}'
