@@ -10,7 +10,7 @@ ALONE := tests/sandbox tests/executor
 # Extra arguments for pytest, e.g. `make check T="-k pool"`.
 T ?=
 
-.PHONY: help setup setup-test setup-bench run test check isolation-report bench lock clean
+.PHONY: help setup setup-test setup-bench run test check isolation-report conformance-table bench lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -37,6 +37,10 @@ test: check ## everything: `check`, then sandboxes, builds, official clients, cr
 isolation-report: setup-test ## the isolation cases on every driver of this machine, as a table: docs/isolation-report.md
 	PYTHONPATH=. HEARTH_ISOLATION_REPORT=$(CURDIR)/docs/isolation-report.md $(PYTEST) -q -p tests.sandbox.report \
 	  tests/sandbox tests/executor/test_stem_isolation.py $(T)
+
+conformance-table: setup-test ## the cases of the runtime contract in every language, as a table in docs/runtimes.md
+	PYTHONPATH=. HEARTH_CONFORMANCE_TABLE=$(CURDIR)/docs/runtimes.md $(PYTEST) -q -p tests.shims.report \
+	  tests/shims/test_conformance.py tests/shims/test_loading.py -k process $(T)
 
 bench: setup-bench ## the benchmarks; a table for each at the end, JSON in bench-results/
 	.venv/bin/python -m bench

@@ -111,6 +111,8 @@ def test_a_go_handler_that_does_not_compile_fails_its_build(client: httpx.Client
     deployment = deploy(client, "go-broken", {"go.mod": module, "main.go": "package handler\n\nfunc Main( {\n"})
     assert deployment["status"] == "failed"
     assert "./main.go:3:12: syntax error" in deployment["buildLogs"]
+    deployment = deploy(client, "go-broken", {"go.mod": module, "main.go": "package handler\n"})
+    assert "undefined: handler.Main" in deployment["buildLogs"]
     deployment = deploy(client, "go-broken", {"main.go": "package handler\n"})
     assert "There is no go.mod that names a module" in deployment["buildLogs"]
 
