@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from hearth.model.actor import Actor, ActorKind
+from hearth.model.events import Occurrence
 from hearth.model.resources import Execution
 from hearth.model.running import Outcome, Result
 from hearth.model.statuses import DeploymentStatus, ExecutionStatus
@@ -72,3 +73,25 @@ async def test_a_background_run_of_nobody_has_no_user(here: World) -> None:
     assert found.permissions == ()
     headers = here.executor.invoked[-1].headers
     assert (headers["x-appwrite-user-id"], headers["x-appwrite-user-jwt"]) == ("", "")
+
+
+async def test_who_watches_a_background_run_hears_that_it_waits_runs_and_has_ended(here: World) -> None:
+    """That it runs is progress: webhooks and functions hear of its creation and its end only."""
+    heard: list[tuple[str, str, ExecutionStatus]] = []
+
+    def hear(occurrence: Occurrence) -> None:
+        if isinstance(occurrence.subject, Execution):
+            action = occurrence.event.rpartition(".")[2]
+            heard.append((occurrence.subject.id, action, occurrence.subject.status))
+
+    here.bus.watch(hear, lambda project_id: True)
+    await ready(here)
+    id = (await in_background(here, user())).id
+    assert [each[1:] for each in heard] == [
+        ("create", ExecutionStatus.WAITING),
+        ("update", ExecutionStatus.PROCESSING),
+        ("update", ExecutionStatus.COMPLETED),
+    ]
+    assert {each[0] for each in heard} == {id}
+    names = [event.rpartition(".")[2] for event in here.events if f".executions.{id}." in event]
+    assert names == ["create", "update"]
