@@ -133,6 +133,7 @@ ORDINARY = {
     "a null": {"json": {"path": None}},
     "headers as text": {"json": {"headers": '{"a":"b"}'}},
     "a form": {"data": {"body": "x"}, "headers": {k: v for k, v in KEYED.items() if k != "content-type"}},
+    "events wanted": {"content": "{}", "headers": {**KEYED, "accept": "text/event-stream"}},
     "multipart wanted": {"content": "{}", "headers": {**KEYED, "accept": "multipart/form-data"}},
     "a large body": {"json": {"body": "x" * 100_000}},
 }
@@ -159,8 +160,9 @@ async def test_everything_else_goes_the_ordinary_way(served: Served, request_: d
 
 
 async def test_a_background_execution_is_taken_too(served: Served) -> None:
-    hot, _ = await both(served, json={"async": True})
+    hot, plain = await both(served, json={"async": True})
     assert (hot.status_code, served.taken) == (202, [True])
+    assert comparable(hot) == comparable(plain)
 
 
 @pytest.mark.parametrize(
