@@ -67,6 +67,7 @@ from hearth.settings import Settings
 from hearth.store.files.local import LocalFiles
 from hearth.store.sql.store import open_store
 from hearth.triggers.alarm import Alarm
+from hearth.triggers.events import EventTriggers
 from hearth.triggers.scheduler import Scheduler
 from hearth.vcs.forges import forges
 from hearth.vcs.github_app import AppKeys
@@ -80,6 +81,7 @@ MEMORY_OVERCOMMIT = 8
 STEMS_SHARE = 16
 PURGE_CONCURRENCY = 1
 WEBHOOK_CONCURRENCY = 16
+EVENT_CONCURRENCY = 4
 
 
 class SystemClock:
@@ -127,6 +129,7 @@ class Application:
         await bootstrap(store, clock, settings.data_dir, public_endpoint)
         self._compose(store)
         await self._hosting.load()
+        await self._event_triggers.load()
         self._deliveries.start()
         await self._repairs.at_start()
         await self._reaper.at_start()
@@ -338,6 +341,11 @@ class Application:
             queued=queued,
             places=settings.async_concurrency,
         )
+        self._event_triggers = event_triggers = EventTriggers(
+            store=store, clock=clock, queued=queued, payload_of=owner_payload
+        )
+        events.record_with(event_triggers)
+        events.subscribe(event_triggers.heard)
         self._scheduler = scheduler = Scheduler(store=store, clock=clock, queued=queued, make_alarm=Alarm)
         events.subscribe(scheduler.heard)
         self._worker = worker = Worker(
@@ -349,12 +357,14 @@ class Application:
                 JobKind.PURGE: handlers.purge,
                 JobKind.WEBHOOK: handlers.webhook,
                 JobKind.SWEEP: handlers.sweep,
+                JobKind.EVENT: event_triggers.fan_out,
             },
             concurrency={
                 JobKind.BUILD: settings.build_concurrency,
                 JobKind.PURGE: PURGE_CONCURRENCY,
                 JobKind.WEBHOOK: WEBHOOK_CONCURRENCY,
                 JobKind.SWEEP: 1,
+                JobKind.EVENT: EVENT_CONCURRENCY,
             },
             on_dead=handlers.dead,
         )

@@ -620,6 +620,25 @@ class Schedules(Protocol):
         """Move `planned_until` on; it never goes back."""
 
 
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """A function that listens to events, as far as running it needs to know."""
+
+    sequence: int
+    project_id: str
+    function_id: str
+    events: tuple[str, ...]
+    deployment_id: str
+    timeout_s: int
+
+
+class Listeners(Protocol):
+    """Functions that listen to events. Each call is its own transaction."""
+
+    async def page(self, after: int, limit: int, project_id: str = "") -> tuple[Listening, ...]:
+        """Up to `limit` of a project (`""` = of all), by `sequence`, from above `after`."""
+
+
 class Store(Protocol):
     """The database. `begin` and `view` give a `Unit` bound to a project."""
 
@@ -630,6 +649,7 @@ class Store(Protocol):
     execution_queue: ExecutionQueue
     idempotency_keys: IdempotencyKeys
     schedules: Schedules
+    listeners: Listeners
 
     def begin(self, project_id: str) -> AbstractAsyncContextManager[Unit]:
         """One read-write transaction: committed on a clean exit, rolled back on an exception or cancellation."""
@@ -888,6 +908,12 @@ class Events(Protocol):
 
     def emit(self, project_id: str, event: str, subject: object, *, user_id: str = "") -> None:
         """`event` is the concrete dotted name, `subject` the resource as it is now, `user_id` the acting user."""
+
+    async def record(self, unit: "Unit", event: str, subject: object, *, user_id: str = "") -> None:
+        """Keep for functions, in the transaction of a change, the event that is emitted once it is committed.
+
+        To be called for every event that is not one of functions; takes what `emit` takes.
+        """
 
     def progress(self, project_id: str, event: str, subject: object) -> None:
         """As `emit`, for realtime watchers only: how something under way stands."""

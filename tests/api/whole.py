@@ -1,6 +1,7 @@
 """The application over the real control, store and files; only what runs code is replaced."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -42,11 +43,12 @@ from hearth.control.uploads import Uploads
 from hearth.control.variables import VariablesControl
 from hearth.control.views import ControlLimits
 from hearth.executor.sandbox.egress_policy import parse_allow_list
+from hearth.model.events import Occurrence
 from hearth.model.resources import ApiKey, Project
 from hearth.model.running import Invocation, Outcome, Result
 from hearth.model.statuses import DeploymentStatus
 from hearth.model.streaming import HearLog, LogLines
-from hearth.ports import Builder, Executor, Fetcher, Runtimes, Store
+from hearth.ports import Builder, Executor, Fetcher, Runtimes, Store, Unit
 from hearth.store import open_store
 from hearth.store.files.local import LocalFiles
 from tests.api.support import ALL_SCOPES, NOW, RUNTIMES, FixedClock
@@ -91,6 +93,30 @@ class AnsweringExecutor:
 
     async def remove(self, deployment_id: str) -> None:
         self.retired.append(deployment_id)
+
+
+class NotingRecorder:
+    """Notes which events were kept for functions in the transaction of their change, and which were only emitted."""
+
+    def __init__(self) -> None:
+        self.kept: Counter[tuple[str, str, str]] = Counter()
+        self.only_emitted: list[Occurrence] = []
+
+    async def record(self, unit: Unit, occurrence: Occurrence) -> None:
+        assert unit.project_id == occurrence.project_id
+        self.kept[_key(occurrence)] += 1
+
+    async def record_alone(self, occurrence: Occurrence) -> None:
+        self.kept[_key(occurrence)] += 1
+
+    def heard(self, occurrence: Occurrence) -> None:
+        self.kept[_key(occurrence)] -= 1
+        if self.kept[_key(occurrence)] < 0 and not occurrence.event.startswith("functions."):
+            self.only_emitted.append(occurrence)
+
+
+def _key(occurrence: Occurrence) -> tuple[str, str, str]:
+    return occurrence.project_id, occurrence.event, occurrence.user_id
 
 
 class AllRuntimes:
@@ -193,6 +219,9 @@ class Whole:
             specifications=specifications,
             health=store,
         )
+        self.recorder = NotingRecorder()
+        events.record_with(self.recorder)
+        events.subscribe(self.recorder.heard)
         self.app = create_app(control, self.identify, settings=ApiSettings(), clock=clock)
         events.watch(self.app.hub.heard, self.app.hub.is_watched)
 
@@ -234,6 +263,7 @@ async def whole(data_dir: Path) -> AsyncIterator[Whole]:
         composed = Whole(store, files)
         await composed.hosting.load()
         yield composed
+        assert composed.recorder.only_emitted == [], "each is to be given to `Events.record` in its transaction"
     finally:
         await files.close()
         await store.close()

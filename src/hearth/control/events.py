@@ -1,17 +1,28 @@
 """Says what happened to whom. Listeners (webhooks, realtime, event-triggered functions) subscribe in the app."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
 from hearth.model.events import Occurrence, Published, parse
 from hearth.model.refusals import invalid_param
+from hearth.ports import Unit
 
 log = structlog.get_logger(__name__)
 
 #: Called with each occurrence. Must not block or raise.
 Listener = Callable[[Occurrence], None]
+
+
+class Recorder(Protocol):
+    """Keeps events for functions (`hearth.triggers.events`); cheap where no function listens."""
+
+    async def record(self, unit: Unit, occurrence: Occurrence) -> None:
+        """In the transaction of the change."""
+
+    async def record_alone(self, occurrence: Occurrence) -> None:
+        """In a transaction of its own, committed on return."""
 
 
 class EventBus:
@@ -21,6 +32,16 @@ class EventBus:
         self._listeners: list[Listener] = []
         self._watchers: list[Listener] = []
         self._is_watched: list[Callable[[str], bool]] = []
+        self._recorder: Recorder | None = None
+
+    def record_with(self, recorder: Recorder) -> None:
+        """Keep events for functions with `recorder`; only while the app is being composed."""
+        self._recorder = recorder
+
+    async def record(self, unit: Unit, event: str, subject: object, *, user_id: str = "") -> None:
+        """See `hearth.ports.Events`."""
+        if self._recorder is not None:
+            await self._recorder.record(unit, Occurrence(unit.project_id, event, subject, user_id))
 
     def subscribe(self, listener: Listener) -> None:
         """Add a listener; only while the app is being composed."""
@@ -48,7 +69,9 @@ class EventBus:
         return any(ask(project_id) for ask in self._is_watched)
 
     async def publish(self, project_id: str, *, event: str, payload: Mapping[str, Any], user_id: str = "") -> None:
-        """Emit an event that a caller knows of. Raises `general_argument_invalid` for one that may not be published.
+        """Emit an event that a caller knows of; what functions are to do about it is committed on return.
+
+        Raises `general_argument_invalid` for one that may not be published.
 
         It must be concrete (ids, no `*`), name an action, and be in the table of events; what happens to functions
         only the server itself can say.
@@ -61,6 +84,8 @@ class EventBus:
             )
         if named.resources[0][0] == "functions":
             raise invalid_param("event", "Events of functions are published by the server itself")
+        if self._recorder is not None:
+            await self._recorder.record_alone(Occurrence(project_id, event, Published(payload), user_id))
         self.emit(project_id, event, Published(payload), user_id=user_id)
 
 

@@ -17,6 +17,7 @@ class JobKind(StrEnum):
     PURGE = "purge"
     WEBHOOK = "webhook"
     SWEEP = "sweep"
+    EVENT = "event"
 
 
 #: A build that was lost with its worker is started once more; user code of an execution never is.
@@ -26,6 +27,8 @@ PURGE_ATTEMPTS = 20
 #: After 1, 2, 4 ... seconds: a receiver may be away for some two minutes.
 WEBHOOK_ATTEMPTS = 8
 SWEEP_ATTEMPTS = 3
+#: After 1, 2, 4 ... 300 seconds: some hour.
+EVENT_ATTEMPTS = 20
 
 #: How long a job may wait for a worker before it is ended with that reason.
 QUEUE_LIMIT = timedelta(hours=24)
@@ -88,6 +91,19 @@ def webhook_job(project_id: str, webhook_id: str, payload: Mapping[str, Any], no
         now,
         deadline_at=now + QUEUE_LIMIT,
         max_attempts=WEBHOOK_ATTEMPTS,
+        payload=payload,
+    )
+
+
+def event_job(project_id: str, payload: Mapping[str, Any], now: datetime) -> Job:
+    """Run the functions that listen to one event."""
+    return _job(
+        JobKind.EVENT,
+        project_id,
+        "functions",
+        now,
+        deadline_at=now + QUEUE_LIMIT,
+        max_attempts=EVENT_ATTEMPTS,
         payload=payload,
     )
 

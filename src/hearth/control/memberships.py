@@ -95,9 +95,13 @@ class MembershipsControl:
                 )
             )
             await unit.teams.count_members(team_id)
+            if made is not None:
+                await self._events.record(unit, f"users.{made.id}.create", made)
+            view = MembershipView(membership, user, team)
+            await self._record(unit, view, "create", acting_user(actor))
         if made is not None:
             self._events.emit(project_id, f"users.{made.id}.create", made)
-        return self._written(MembershipView(membership, user, team), "create", actor)
+        return self._written(view, "create", acting_user(actor))
 
     async def list(self, project_id: str, actor: Actor, *, team_id: str, query: ListQuery) -> Page[MembershipView]:
         """The members of a team. Raises `team_not_found`."""
@@ -138,8 +142,9 @@ class MembershipsControl:
             if project_id == CONSOLE and is_owner and OWNER not in roles and await unit.memberships.owners(team_id) < 2:
                 raise Refusal("membership_downgrade_prohibited")
             changed = await unit.memberships.update(membership_id, roles=tuple(dict.fromkeys(roles)))
-            user = await unit.users.get(membership.user_id)
-        return self._written(MembershipView(changed or membership, user, team), "update", actor)
+            view = MembershipView(changed or membership, await unit.users.get(membership.user_id), team)
+            await self._record(unit, view, "update", acting_user(actor))
+        return self._written(view, "update", acting_user(actor))
 
     async def delete(self, project_id: str, actor: Actor, *, team_id: str, membership_id: str) -> None:
         """Take a member out; everybody may leave.
@@ -161,8 +166,9 @@ class MembershipsControl:
                 await require_other_owner(unit, team_id)
             await unit.memberships.delete(membership_id)
             await unit.teams.count_members(team_id)
-            user = await unit.users.get(membership.user_id)
-        self._written(MembershipView(membership, user, team), "delete", actor)
+            view = MembershipView(membership, await unit.users.get(membership.user_id), team)
+            await self._record(unit, view, "delete", acting_user(actor))
+        self._written(view, "delete", acting_user(actor))
 
     async def accept(
         self,
@@ -208,15 +214,22 @@ class MembershipsControl:
             await unit.teams.count_members(team_id)
             if not signed_in:
                 opened = await self._sessions.open_in(unit, user, client)
-        view = self._written(MembershipView(membership, user, team), "update.status", actor, by=user_id)
-        return view, opened
+            view = MembershipView(membership, user, team)
+            await self._record(unit, view, "update.status", user_id)
+        return self._written(view, "update.status", user_id), opened
 
-    def _written(self, view: MembershipView, action: str, actor: Actor, *, by: str = "") -> MembershipView:
+    async def _record(self, unit: Unit, view: MembershipView, action: str, by: str) -> None:
+        await self._events.record(unit, _event(view.membership, action), view, user_id=by)
+
+    def _written(self, view: MembershipView, action: str, by: str) -> MembershipView:
         membership = view.membership
         self._forget(membership.project_id, membership.user_id)
-        name = f"teams.{membership.team_id}.memberships.{membership.id}.{action}"
-        self._events.emit(membership.project_id, name, view, user_id=by or acting_user(actor))
+        self._events.emit(membership.project_id, _event(membership, action), view, user_id=by)
         return view
+
+
+def _event(membership: Membership, action: str) -> str:
+    return f"teams.{membership.team_id}.memberships.{membership.id}.{action}"
 
 
 async def _require(unit: Unit, team_id: str, membership_id: str) -> Membership:

@@ -39,6 +39,7 @@ class ProjectVariablesControl:
                         f"A project may have at most {VARIABLES_MAX} variables. Delete one first.",
                     )
                 variable = await unit.variables.insert(variable)
+                await self._events.record(unit, f"variables.{variable.id}.create", variable)
                 functions = await unit.functions.outdate()
         except Conflict:
             raise Refusal("variable_already_exists") from None
@@ -79,6 +80,7 @@ class ProjectVariablesControl:
                 variable = await unit.variables.update(variable_id, **changes)
                 if variable is None:
                     raise Refusal("variable_not_found")
+                await self._events.record(unit, f"variables.{variable.id}.update", variable)
                 functions = await unit.functions.outdate()
         except Conflict:
             raise Refusal("variable_already_exists") from None
@@ -90,6 +92,7 @@ class ProjectVariablesControl:
         async with self._store.begin(project_id) as unit:
             variable = await _require(unit, variable_id)
             await unit.variables.delete(variable_id)
+            await self._events.record(unit, f"variables.{variable.id}.delete", variable)
             functions = await unit.functions.outdate()
         await self._written(variable, functions, "delete")
 

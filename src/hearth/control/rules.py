@@ -171,6 +171,7 @@ class RulesControl:
             if rule is None:
                 raise Refusal("rule_not_found")
             await unit.rules.delete(rule_id)
+            await self._events.record(unit, f"rules.{rule_id}.delete", rule)
         self._book.drop(rule)
         self._events.emit(project_id, f"rules.{rule_id}.delete", rule)
 
@@ -208,6 +209,7 @@ class RulesControl:
         try:
             async with self._store.begin(project_id) as unit:
                 rule = await unit.rules.insert(await found(unit, rule))
+                await self._events.record(unit, f"rules.{rule.id}.create", rule)
         except Conflict:
             raise Refusal("rule_already_exists") from None
         self._book.put(rule)
@@ -218,8 +220,9 @@ class RulesControl:
         async with self._store.begin(project_id) as unit:
             status = UNVERIFIED if reason else VERIFIED
             changed = await unit.rules.update(rule_id, status=status, logs=reason)
-        if changed is None:
-            raise Refusal("rule_not_found")
+            if changed is None:
+                raise Refusal("rule_not_found")
+            await self._events.record(unit, f"rules.{rule_id}.update", changed)
         self._book.put(changed)
         return changed
 

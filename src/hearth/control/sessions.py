@@ -96,6 +96,7 @@ class SessionsControl:
         now = self._clock.now()
         async with self._store.begin(project_id) as unit:
             user = await unit.users.insert(User(unique_id(), project_id, now, now, now))
+            await self._events.record(unit, f"users.{user.id}.create", user)
             opened = await self._open(unit, user, "anonymous", "", ("anonymous",), client)
         self._events.emit(project_id, f"users.{user.id}.create", user)
         return self._opened(opened)
@@ -154,6 +155,7 @@ class SessionsControl:
             await require_user(unit, user_id)
             session = await self._require(unit, user_id, session_id)
             await unit.sessions.delete(session.id)
+            await self._events.record(unit, _event(session, "delete"), session, user_id=by)
         self._ended(session, by)
         return session
 
@@ -163,6 +165,8 @@ class SessionsControl:
             await require_user(unit, user_id)
             sessions = await unit.sessions.of(user_id)
             await unit.sessions.delete_of(user_id)
+            for session in sessions:
+                await self._events.record(unit, _event(session, "delete"), session, user_id=by)
         for session in sessions:
             self._ended(session, by)
 
@@ -185,6 +189,7 @@ class SessionsControl:
             for old in kept[: max(0, len(kept) - TOKENS_MAX + 1)]:
                 await unit.tokens.delete(old.id)
             token = await unit.tokens.insert(token)
+            await self._events.record(unit, f"users.{user_id}.tokens.{token.id}.create", token)
         self._events.emit(project_id, f"users.{user_id}.tokens.{token.id}.create", token)
         return token, secret
 
@@ -234,25 +239,28 @@ class SessionsControl:
         kept = await unit.sessions.of(user.id)
         for old in kept[: max(0, len(kept) - SESSIONS_MAX)]:
             await unit.sessions.delete(old.id)
+        await self._events.record(unit, _event(session, "create"), session, user_id=user.id)
         return NewSession(session, pack(user.id, secret))
 
     def _opened(self, opened: NewSession) -> NewSession:
         session = opened.session
         self._forget(session.project_id, session.user_id)
-        name = f"users.{session.user_id}.sessions.{session.id}.create"
-        self._events.emit(session.project_id, name, session, user_id=session.user_id)
+        self._events.emit(session.project_id, _event(session, "create"), session, user_id=session.user_id)
         return opened
 
     def _ended(self, session: Session, by: str) -> None:
         self._forget(session.project_id, session.user_id)
-        name = f"users.{session.user_id}.sessions.{session.id}.delete"
-        self._events.emit(session.project_id, name, session, user_id=by)
+        self._events.emit(session.project_id, _event(session, "delete"), session, user_id=by)
 
     async def _require(self, unit: Unit, user_id: str, session_id: str) -> Session:
         session = await unit.sessions.get(user_id, session_id)
         if session is None or session.expires_at <= self._clock.now():
             raise Refusal("user_session_not_found")
         return session
+
+
+def _event(session: Session, action: str) -> str:
+    return f"users.{session.user_id}.sessions.{session.id}.{action}"
 
 
 def _require_signed_out(actor: Actor) -> None:

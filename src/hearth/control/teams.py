@@ -51,6 +51,7 @@ class TeamsControl:
                     await unit.memberships.insert(membership)
                     await unit.teams.count_members(team.id)
                     team = await unit.teams.get(team.id) or team
+                await self._events.record(unit, f"teams.{team.id}.create", team, user_id=acting_user(actor))
         except Conflict:
             raise Refusal("team_already_exists") from None
         if is_user:
@@ -70,7 +71,7 @@ class TeamsControl:
 
     async def rename(self, project_id: str, actor: Actor, *, team_id: str, name: str) -> Team:
         """Raises `team_not_found`, `user_unauthorized`."""
-        team = await self._change(project_id, actor, team_id, name=name)
+        team = await self._change(project_id, actor, team_id, "update", name=name)
         self._events.emit(project_id, f"teams.{team_id}.update", team, user_id=acting_user(actor))
         return team
 
@@ -78,7 +79,7 @@ class TeamsControl:
         self, project_id: str, actor: Actor, *, team_id: str, prefs: Mapping[str, Any]
     ) -> Mapping[str, Any]:
         """Replace a team's preferences. Raises `team_not_found`, `user_unauthorized`."""
-        team = await self._change(project_id, actor, team_id, prefs=prefs)
+        team = await self._change(project_id, actor, team_id, "update.prefs", prefs=prefs)
         self._events.emit(project_id, f"teams.{team_id}.update.prefs", team, user_id=acting_user(actor))
         return team.prefs
 
@@ -95,17 +96,19 @@ class TeamsControl:
             members = await unit.memberships.users_of(team_id)
             await unit.memberships.delete_of(team_id=team_id)
             await unit.teams.delete(team_id)
+            await self._events.record(unit, f"teams.{team_id}.delete", team, user_id=acting_user(actor))
         for user_id in members:
             self._forget(project_id, user_id)
         self._events.emit(project_id, f"teams.{team_id}.delete", team, user_id=acting_user(actor))
 
-    async def _change(self, project_id: str, actor: Actor, team_id: str, **changes: Any) -> Team:
+    async def _change(self, project_id: str, actor: Actor, team_id: str, what: str, **changes: Any) -> Team:
         async with self._store.begin(project_id) as unit:
             await require_team(unit, actor, team_id)
             require_owner(actor, team_id)
             team = await unit.teams.update(team_id, **changes)
             if team is None:
                 raise Refusal("team_not_found")
+            await self._events.record(unit, f"teams.{team_id}.{what}", team, user_id=acting_user(actor))
             return team
 
 

@@ -54,6 +54,7 @@ class UsersControl:
         try:
             async with self._store.begin(project_id) as unit:
                 user = await unit.users.insert(user)
+                await self._events.record(unit, f"users.{user.id}.create", user)
         except Conflict as conflict:
             raise _already_exists(conflict) from None
         self._events.emit(project_id, f"users.{user.id}.create", user)
@@ -78,6 +79,7 @@ class UsersControl:
                 user = await unit.users.update(user_id, **changes)
                 if user is None:
                     raise Refusal("user_not_found")
+                await self._events.record(unit, f"users.{user_id}.update.{what}", user, user_id=by)
         except Conflict as conflict:
             raise Refusal(_TAKEN[conflict.field]) from None
         self._changed(user, what, by)
@@ -111,6 +113,7 @@ class UsersControl:
                 raise Refusal("user_not_found")
             await unit.sessions.delete_of(user_id, keep_session)
             await unit.tokens.delete_of(user_id)
+            await self._events.record(unit, f"users.{user_id}.update.password", user, user_id=by)
         self._changed(user, "password", by)
         return user
 
@@ -137,6 +140,7 @@ class UsersControl:
             await unit.memberships.delete_of(user_id=user_id)
             for membership in memberships:
                 await unit.teams.count_members(membership.team_id)
+            await self._events.record(unit, f"users.{user_id}.delete", user)
         self._forget(project_id, user_id)
         self._events.emit(project_id, f"users.{user_id}.delete", user)
 

@@ -49,6 +49,7 @@ class VariablesControl:
                         f"A function may have at most {VARIABLES_MAX} variables. Delete one first.",
                     )
                 variable = await unit.variables.insert(variable)
+                await self._events.record(unit, f"variables.{variable.id}.create", variable)
                 function = await unit.functions.update(function_id, live=False)
         except Conflict:
             raise Refusal("variable_already_exists") from None
@@ -91,6 +92,7 @@ class VariablesControl:
                 variable = await unit.variables.update(variable_id, **changes)
                 if variable is None:
                     raise Refusal("variable_not_found")
+                await self._events.record(unit, f"variables.{variable.id}.update", variable)
                 function = await unit.functions.update(function_id, live=False)
         except Conflict:
             raise Refusal("variable_already_exists") from None
@@ -102,6 +104,7 @@ class VariablesControl:
         async with self._store.begin(project_id) as unit:
             variable = await _require(unit, function_id, variable_id)
             await unit.variables.delete(variable_id)
+            await self._events.record(unit, f"variables.{variable.id}.delete", variable)
             function = await unit.functions.update(function_id, live=False)
         await self._written(function, variable, "delete")
 

@@ -23,6 +23,7 @@ from hearth.ports import (
     Installations,
     JobQueue,
     Keys,
+    Listeners,
     Memberships,
     Platforms,
     Projects,
@@ -50,6 +51,7 @@ from hearth.store.sql.hosting import SqlPlatforms, SqlRules
 from hearth.store.sql.idempotency import SqlIdempotencyKeys
 from hearth.store.sql.jobs import SharedJobs, SqlJobs
 from hearth.store.sql.keycheck import check_key, key_was_used
+from hearth.store.sql.listeners import SqlListeners
 from hearth.store.sql.log import SqlExecutionLog
 from hearth.store.sql.migrating import make_engine, migrate
 from hearth.store.sql.people import SqlSessions, SqlTokens, SqlUsers
@@ -109,6 +111,7 @@ class SqlStore:
         self._transactions = Transactions(backend, clock, cipher, self._jobs_may_wait)
         self.projects: Projects = SqlProjects(self._transactions)
         self.schedules: Schedules = SqlSchedules(self._transactions)
+        self.listeners: Listeners = SqlListeners(self._transactions)
         self.jobs: JobQueue = SharedJobs(self._transactions)
         self._groups = Groups(backend.records, self._written)
         self.execution_log: ExecutionLog = SqlExecutionLog(self._groups, intents, self._transactions)
