@@ -7,18 +7,22 @@ import sqlite3
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from hearth.model.queries import ListQuery
 from hearth.model.refusals import StorageAway
-from hearth.model.statuses import ExecutionStatus
+from hearth.model.statuses import ExecutionStatus, Trigger
 from hearth.ports import Conflict
 from hearth.store import SqlStore
 from hearth.store.intents import IntentFile
+from hearth.store.sql.schema import executions
+from hearth.store.sql.sqlite import Prepared, execution_row
+from hearth.store.sql.writes import INSERT_EXECUTION
 from tests.store.conftest import opened
-from tests.store.samples import FakeClock, execution, function
+from tests.store.samples import NOW, FakeClock, execution, function
 
 pytestmark = pytest.mark.anyio
 
@@ -251,3 +255,19 @@ async def test_a_begin_that_cannot_be_written_does_not_stop_the_run(tmp_path: Pa
     again = IntentFile(tmp_path / "intents.log")
     assert [item.id for item in again.open()] == ["e", "f"]
     again.close()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"request_path": "/\ud800", "logs": "a\0b", "errors": "\ud800 \u00e4", "request_method": "G\0T"},
+        {"permissions": ('read("user:u")',), "request_headers": (("content-type", "a\0b"),)},
+        {"scheduled_at": NOW, "status": ExecutionStatus.SCHEDULED, "trigger": Trigger.SCHEDULE},
+    ],
+)
+def test_the_short_way_to_a_row_is_the_long_one(changes: dict[str, Any]) -> None:
+    columns = [column.name for column in executions.columns if column.name != "sequence"]
+    record = execution("e1", **changes)
+    long = Prepared(INSERT_EXECUTION, columns).row(getattr(record, name) for name in columns)
+    assert execution_row(record) == tuple(long)

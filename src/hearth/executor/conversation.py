@@ -84,6 +84,8 @@ class Conversation(asyncio.Protocol):
         """Requests nobody waits for: what the shim still says about them is no fault."""
         self._stopping: dict[int, asyncio.TimerHandle] = {}
         """Streamed responses nobody reads any more, until the shim has stopped them; the timer is its patience."""
+        self._outgoing: list[bytes] = []
+        """Frames of this tick of the event loop; they leave in one write."""
         self._last_id = 0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
@@ -150,9 +152,9 @@ class Conversation(asyncio.Protocol):
         self.calls[id] = call
         try:
             if is_long:
-                _write_long(transport, frame, body)
+                self._send_long(transport, frame, body)
             else:
-                transport.write(encode(frame, body))
+                self._send(encode(frame, body))
         except ProtocolError:
             result = Result(Outcome.COMPLETED, 431, errors="The request's headers are too long.\n")
             self._loop.call_soon(self._finish, call, result, True)
@@ -186,6 +188,31 @@ class Conversation(asyncio.Protocol):
 
     # -------------------------------------------------------------------------------------------- requests
 
+    def _send(self, frame: bytes) -> None:
+        """Let a frame leave with the others of this tick. The channel must be open."""
+        if not self._outgoing:
+            self._loop.call_soon(self._flush)
+        self._outgoing.append(frame)
+
+    def _send_now(self, frame: bytes) -> None:
+        """Write a frame, after those that wait. The channel must be open."""
+        self._flush()
+        cast("asyncio.Transport", self._transport).write(frame)
+
+    def _send_long(self, transport: asyncio.Transport, frame: RequestFrame, body: bytes) -> None:
+        view = memoryview(body)
+        first = encode(frame, view[:BODY_PIECE_BYTES])
+        self._flush()
+        transport.write(first)
+        for at in range(BODY_PIECE_BYTES, len(body), BODY_PIECE_BYTES):
+            end = at + BODY_PIECE_BYTES
+            transport.write(encode(BodyFrame(frame.id, end < len(body)), view[at:end]))
+
+    def _flush(self) -> None:
+        frames, self._outgoing = self._outgoing, []
+        if frames and self.is_open:
+            cast("asyncio.Transport", self._transport).write(b"".join(frames) if len(frames) > 1 else frames[0])
+
     def _give_up(self, call: Call, why: str) -> None:
         """The shim need not go on with a request that has been taken out of `calls`."""
         if not self.calls:
@@ -193,7 +220,7 @@ class Conversation(asyncio.Protocol):
             return
         self._abandoned.add(call.id)
         if self.is_open:
-            cast("asyncio.Transport", self._transport).write(encode(CancelFrame(call.id)))
+            self._send_now(encode(CancelFrame(call.id)))
         self._listener.on_released(False)
 
     def consumed(self, call: Call, size: int) -> None:
@@ -201,7 +228,7 @@ class Conversation(asyncio.Protocol):
         call.consumed += size
         if call.consumed * 4 < self._limits.stream_window_bytes or call.id not in self.calls or not self.is_open:
             return
-        cast("asyncio.Transport", self._transport).write(encode(AckFrame(call.id, call.consumed)))
+        self._send_now(encode(AckFrame(call.id, call.consumed)))
         call.outstanding -= call.consumed
         call.consumed = 0
 
@@ -213,7 +240,7 @@ class Conversation(asyncio.Protocol):
         if not self.is_open:
             self._listener.on_released(False)
             return
-        cast("asyncio.Transport", self._transport).write(encode(CancelFrame(call.id)))
+        self._send_now(encode(CancelFrame(call.id)))
         self._stopping[call.id] = self._loop.call_later(self._limits.cancel_grace_s, self._on_unstopped, call.id)
 
     def _on_stopped(self, id: int) -> None:
@@ -389,14 +416,6 @@ class _StreamControl:
 
     def abort(self, reason: str) -> None:
         self._conversation.abort(self._call, reason)
-
-
-def _write_long(transport: asyncio.Transport, frame: RequestFrame, body: bytes) -> None:
-    view = memoryview(body)
-    transport.write(encode(frame, view[:BODY_PIECE_BYTES]))
-    for at in range(BODY_PIECE_BYTES, len(body), BODY_PIECE_BYTES):
-        end = at + BODY_PIECE_BYTES
-        transport.write(encode(BodyFrame(frame.id, end < len(body)), view[at:end]))
 
 
 def _answer(call: Call, result: Result) -> None:

@@ -1,5 +1,6 @@
 'use strict';
-// The framed protocol over descriptor 3 (docs/protocol.md): reads frames as they come, writes them at once.
+// The framed protocol over descriptor 3 (docs/protocol.md): reads frames as they come, writes them at once; responses
+// that become ready together leave in one write, before any other code of this process runs again.
 // Writes block until the host has taken them: nothing queues up in this process, and what was written before a
 // crash has left it.
 
@@ -11,7 +12,11 @@ const FRAME_MAX_BYTES = 2 * 1024 * 1024 + 4;
 const BODY_PIECE_BYTES = 512 * 1024;
 const EMPTY = Buffer.alloc(0);
 
+/** Responses up to this size wait for those that become ready with them. */
+const GATHERED_MAX_BYTES = 16 * 1024;
+
 let isSilent = false;
+let gathered = [];
 
 /** Do `action` with everything that is sent meanwhile thrown away. */
 function silently(action) {
@@ -24,7 +29,23 @@ function silently(action) {
 }
 
 function writeAll(buffer) {
-  if (!isSilent) descriptor.write(buffer);
+  if (isSilent) return;
+  flush();
+  descriptor.write(buffer);
+}
+
+/** Write the responses that wait. Called before a handler begins, and before the process ends. */
+function flush() {
+  if (gathered.length === 0) return;
+  const buffers = gathered;
+  gathered = [];
+  descriptor.write(buffers.length === 1 ? buffers[0] : Buffer.concat(buffers));
+}
+
+/** Let a response leave with those whose handlers have ended already: right after the microtasks that are queued now. */
+function gather(buffer) {
+  if (isSilent) return;
+  if (gathered.push(buffer) === 1) queueMicrotask(flush);
 }
 
 /** One frame as bytes: header object, body buffer. */
@@ -48,7 +69,9 @@ function sendResponse(header, body, before) {
   const first = body.length > BODY_PIECE_BYTES ? body.subarray(0, BODY_PIECE_BYTES) : body;
   header.more = first.length < body.length;
   const head = frame(header, first);
-  writeAll(before === null ? head : Buffer.concat([before, head]));
+  const whole = before === null ? head : Buffer.concat([before, head]);
+  if (whole.length <= GATHERED_MAX_BYTES) gather(whole);
+  else writeAll(whole);
   for (let at = first.length; at < body.length; at += BODY_PIECE_BYTES) {
     const end = Math.min(at + BODY_PIECE_BYTES, body.length);
     send({ type: 'body', id: header.id, more: end < body.length }, body.subarray(at, end));
@@ -122,4 +145,4 @@ function resumed() {
   return descriptor.resumed?.();
 }
 
-module.exports = { frame, send, sendRaw: writeAll, sendResponse, silently, listen, prepare, resumed, language };
+module.exports = { flush, frame, send, sendRaw: writeAll, sendResponse, silently, listen, prepare, resumed, language };

@@ -20,7 +20,11 @@ const PAUSE_MS = 50;
 const BATCH_BYTES = 16 * 1024;
 const LOG_FRAME_BYTES = 512 * 1024;
 
-const exitProcess = process.exit.bind(process);
+const endProcess = process.exit.bind(process);
+const exitProcess = (code) => {
+  channel.flush();
+  endProcess(code);
+};
 const running = new Map();
 let handler = null;
 let enforcedHeaders = {};
@@ -85,6 +89,7 @@ class Execution {
   }
 
   begin() {
+    channel.flush(); // a handler may block: nobody else's response is to wait for it
     const seconds = this.frame.timeout;
     this.timer = setTimeout(() => this.timeOut(), seconds * 1000);
     const context = {
