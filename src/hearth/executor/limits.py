@@ -78,8 +78,11 @@ class ExecutorLimits:
 
     pool: PoolLimits = field(default_factory=PoolLimits)
     stems: StemLimits = field(default_factory=StemLimits)
-    concurrency: int = 16
-    """Requests at once in one instance, where the language allows it (Node, async Python)."""
+    concurrency: int = 64
+    """Requests at once in one instance, where the language allows it (Node, async Python).
+
+    The original runtimes set no limit. More in one instance means fewer instances, and frames that share a write.
+    """
     max_request_bytes: int = 20 * MIB  # contract: runtime-contract 9
     max_response_bytes: int = 20 * MIB
     max_stream_bytes: int = 1_000_000_000
