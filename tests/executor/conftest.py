@@ -22,8 +22,8 @@ LIMITS = ExecutorLimits(
     ),
     stems=StemLimits(per_kind=0),
     concurrency=4,
-    start_timeout_s=2.0,
-    load_timeout_s=0.3,
+    start_timeout_s=6.0,
+    load_timeout_s=1.5,
 )
 
 

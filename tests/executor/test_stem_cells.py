@@ -99,7 +99,10 @@ async def test_a_stem_that_died_is_replaced_and_no_request_notices(tmp_path: Pat
     async with open_bench(driver, tmp_path, WITH_STEMS) as bench:
         template = deploy(bench, "python-3.11")
         await bench.executor.prepare(template)
-        os.kill(driver.sandboxes[-1].pid, 9)
+        # Waited for here, so that it has ended before this event loop has been told of it.
+        pid = driver.sandboxes[-1].pid
+        os.kill(pid, 9)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222 - the event loop is not to notice
         await answer(bench, template)
         for _ in range(3):
             another = deploy(bench, "python-3.11")

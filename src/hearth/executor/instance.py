@@ -216,7 +216,7 @@ class Instance:
                 await asyncio.gather(stem.sandbox.retune(limits), stem.sandbox.mount(code_mount(code)))
             else:
                 await stem.sandbox.mount(code_mount(code))
-            if stem.exit.done() or stem.transport.is_closing():
+            if stem.has_ended():
                 raise SandboxFailed("it has ended")
         except SandboxFailed as problem:
             log.warning("stem_not_used", error=str(problem), **self._ids())

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import json
 import os
+import select
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,14 @@ class StartedStem:
     transport: asyncio.Transport
     exit: "asyncio.Task[SandboxExit]"
     limits: Limits
+
+    def has_ended(self) -> bool:
+        """Whether its process is known to have ended, also where the event loop has not been told yet."""
+        if self.exit.done() or self.transport.is_closing():
+            return True
+        hangup = select.poll()
+        hangup.register(self.transport.get_extra_info("socket").fileno(), select.POLLRDHUP)
+        return bool(hangup.poll(0))
 
     async def end(self) -> None:
         """End its processes and let go of everything."""
