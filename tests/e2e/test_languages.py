@@ -177,6 +177,20 @@ def test_an_express_app_and_a_native_module_in_node(client: httpx.Client) -> Non
 
 
 @pytest.mark.network
+@pytest.mark.parametrize("entrypoint", ["mod.ts", "configured.ts"])
+def test_npm_packages_in_deno(client: httpx.Client, entrypoint: str) -> None:
+    """What the build has cached is there when the function runs, with a deno.json and without."""
+    configured = entrypoint == "configured.ts"
+    files: dict[str, str | bytes] = {
+        entrypoint: f"import isOdd from '{'odd' if configured else 'npm:is-odd@3.0.1'}';\n"
+        "export default ({ res }: any) => res.text(String(isOdd(3)));\n"
+    }
+    if configured:
+        files["deno.json"] = '{"imports": {"odd": "npm:is-odd@3.0.1"}}'
+    assert answer(client, "deno", files, entrypoint, commands=f"deno cache {entrypoint}") == "true"
+
+
+@pytest.mark.network
 def test_numpy_and_pandas_in_python(client: httpx.Client) -> None:
     files: dict[str, str | bytes] = {
         "requirements.txt": "numpy\npandas\n",

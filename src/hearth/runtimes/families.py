@@ -53,7 +53,8 @@ FAMILIES: Mapping[str, Family] = {
         memory_flag="--v8-flags=--max-old-space-size={mb}",
         is_concurrent=True,
         environment={
-            "DENO_DIR": f"{CODE_INSIDE}/deno-cache",
+            # Where it cannot write, TypeScript costs 150 ms more; the shim brings in what the build has cached.
+            "DENO_DIR": "/tmp/deno",  # noqa: S108 - inside
             "DENO_NO_UPDATE_CHECK": "1",
             "DENO_NO_PACKAGE_JSON": "1",
         },

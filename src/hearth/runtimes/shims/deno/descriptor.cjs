@@ -36,18 +36,47 @@ async function read(feed, onEnd) {
   }
 }
 
-/** Start this process anew with the configuration of the code, if it has one; returns only if there is none. */
+/**
+ * Bring in what the build has cached. Start anew, and do not return, where Deno has to see something at its start: the
+ * configuration of the code, or npm packages in its cache.
+ */
 function prepare(frame) {
+  const hasPackages = borrowCache(`${frame.code}/deno-cache`);
   const config = CONFIGS.map((name) => `${frame.code}/${name}`).find(isFile);
-  if (config === undefined) return;
+  if (config === undefined && !hasPackages) return;
   const assignment = Deno.makeTempFileSync();
   Deno.writeTextFileSync(assignment, JSON.stringify(frame), { mode: 0o600 });
   Deno.env.set(RESUMED, assignment);
   // Which package.json counts is the configuration's business now.
   Deno.env.delete('DENO_NO_PACKAGE_JSON');
   const command = Deno.readTextFileSync('/proc/self/cmdline').split('\0').slice(0, -1);
-  command.splice(2, 0, `--config=${config}`);
+  if (config !== undefined) command.splice(2, 0, `--config=${config}`);
   exec(Deno.execPath(), command);
+}
+
+/**
+ * Show the folders of downloaded modules in our own cache, which can be written: the code's cannot. Returns whether
+ * there are npm packages among them.
+ */
+function borrowCache(cache) {
+  let entries;
+  try {
+    entries = [...Deno.readDirSync(cache)].filter((entry) => entry.isDirectory);
+  } catch (_) {
+    return false; // the build has cached nothing
+  }
+  const own = Deno.env.get('DENO_DIR');
+  Deno.mkdirSync(own, { recursive: true });
+  for (const { name } of entries) {
+    const ours = `${own}/${name}`;
+    try {
+      Deno.removeSync(ours, { recursive: true });
+    } catch (_) {
+      // it was not there
+    }
+    Deno.symlinkSync(`${cache}/${name}`, ours);
+  }
+  return entries.some((entry) => entry.name === 'npm');
 }
 
 function isFile(path) {
