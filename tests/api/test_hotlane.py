@@ -13,6 +13,7 @@ import httpx
 import jwt
 import pytest
 import uvicorn
+from sqlalchemy import event
 
 from hearth.api.heads import HEADS_MAX, START, Heads, function_of, is_plain
 from hearth.api.http import hot_protocol
@@ -191,6 +192,26 @@ async def test_a_refusal_that_comes_after_the_start_is_answered_alike(served: Se
     hot, plain = await both(served, content="{}")
     assert (hot.status_code, hot.headers["retry-after"]) == (429, "3")
     assert comparable(hot) == comparable(plain)
+
+
+async def test_a_warm_execution_reads_nothing_from_the_database(served: Served) -> None:
+    backend = served.app.store._backend  # type: ignore[attr-defined]
+    asked: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        asked.append(statement)
+
+    for engine in (backend.reader, backend.writer):
+        event.listen(engine.sync_engine, "before_cursor_execute", note)
+    recorded: list[str] = []
+    backend.records._connected().set_trace_callback(recorded.append)
+    async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
+        for _ in range(20):
+            assert (await client.post(served.hot + PATH, headers=KEYED, content="{}")).status_code == 201
+        assert asked == []
+        assert {statement.split()[0] for statement in recorded} == {"BEGIN", "INSERT", "COMMIT"}
+        assert (await client.get(served.hot + PATH, headers=KEYED)).status_code == 200
+    assert asked != []  # a list reads: this test would see it
 
 
 async def test_a_stopping_server_takes_nothing(served: Served) -> None:
