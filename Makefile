@@ -47,6 +47,7 @@ bench: setup-bench ## the benchmarks; a table for each at the end, JSON in bench
 	.venv/bin/python -m bench.cold
 	.venv/bin/python -m bench.lists
 	.venv/bin/python -m bench.queue
+	.venv/bin/python -m bench.schedules
 
 lock: setup-test ## compile the lock files anew (UPGRADE=1 to move to the newest versions)
 	@scripts/lock $(if $(filter-out 0 no,$(UPGRADE)),--upgrade)

@@ -4,9 +4,12 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import select, text
 
 from hearth.model.function_settings import DEFAULT_SETTINGS
 from hearth.store import SqlStore
+from hearth.store.sql import schema
+from hearth.store.sql.expressions import is_one_of
 from tests.store.samples import NOW, FakeClock, function
 
 pytestmark = pytest.mark.anyio
@@ -44,3 +47,16 @@ async def test_how_far_schedules_were_fired_never_goes_back(store: SqlStore) -> 
     for seconds, noted in ((0, 0), (60, 60), (30, 60), (90, 90)):
         await store.schedules.note_planned_until(NOW + timedelta(seconds=seconds))
         assert await store.schedules.planned_until() == NOW + timedelta(seconds=noted)
+
+
+async def test_functions_are_found_by_index_however_many_there_are(store: SqlStore) -> None:
+    """On SQLite a pair compared with a list of pairs reads the whole table; so does `_begun` of the queue."""
+    wanted = is_one_of(schema.functions.c.project_id, schema.functions.c.id, [("p", "f1"), ("p", "f2"), ("q", "f1")])
+    async with store._transactions.view() as session:
+        if session.connection.dialect.name != "sqlite":
+            pytest.skip("PostgreSQL plans by what is in the table")
+        statement = select(schema.functions.c.id).where(wanted)
+        compiled = statement.compile(dialect=session.connection.dialect, compile_kwargs={"literal_binds": True})
+        plan = [row[3] for row in await session.all(text(f"EXPLAIN QUERY PLAN {compiled}"))]
+    assert plan
+    assert not [line for line in plan if "SCAN functions" in line]

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from rich.console import Console
 from rich.table import Table
 
+from hearth.cli.unfinished import explain
 from hearth.executor.sandbox.facilities import probe_facilities
 from hearth.executor.sandbox.privileges import drop_privileges
 from hearth.model import times
@@ -19,7 +20,7 @@ from hearth.runtimes.shelf import installed
 from hearth.server import NotAllowed, github_app_of, kept_paths, packs_of, server_identity, spawner_config
 from hearth.settings import Loaded, Settings
 from hearth.store.sql.address import AddressRefused
-from hearth.store.sql.inspection import inspect_database
+from hearth.store.sql.inspection import ROWS_MAX, inspect_database
 
 STRENGTHS = {
     "ns": "driver ns: Linux namespaces, one kernel shared with this machine",
@@ -29,8 +30,6 @@ GREEN, YELLOW, RED = "green", "yellow", "red"
 #: Free space of the data folder's disk below which new builds and logs are in danger.
 DISK_RED_BYTES = 512 * 1024 * 1024
 DISK_YELLOW_BYTES = 4 * 1024 * 1024 * 1024
-#: An unfinished row older than this, without a job, is stuck; maintenance should have ended it.
-STUCK_S = 900
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +131,13 @@ async def _database(settings: Settings) -> list[Finding]:
     findings = [Finding("database", found.engine, GREEN, "answers")]
     now = times.now()
     for row in found.unfinished:
-        age_s = (now - row.since).total_seconds()
-        stuck = not row.job and row.status != "scheduled" and age_s > STUCK_S
-        detail = f"{row.status} for {age_s:.0f} s; {row.job or 'no job: it waits for its upload or its end'}"
-        fix = "Start the server: it ends or repairs such rows at its start" if stuck else ""
+        explained = explain(row, now)
+        colour = RED if explained.stuck else YELLOW if explained.fix else GREEN
         name = f"{row.kind} {row.id} (project {row.project_id})"
-        findings.append(Finding("unfinished", name, RED if stuck else GREEN, detail, fix))
+        findings.append(Finding("unfinished", name, colour, explained.detail, explained.fix))
+    if found.total > len(found.unfinished):
+        shown = f"{found.total} in all; the oldest {ROWS_MAX} of each kind are shown"
+        findings.append(Finding("unfinished", "more", GREEN, shown))
     return findings
 
 

@@ -61,7 +61,7 @@ class _Entry:
         return Plan(self.project_id, self.function_id, self.rule, self.zone, self.jitter_s, self.missed)
 
     def offset_ms(self) -> int:
-        return _offset_ms(self.function_id, self.jitter_s) if self.jitter_s else 0
+        return jitter_ms(self.function_id, self.jitter_s) if self.jitter_s else 0
 
 
 class Planner:
@@ -165,7 +165,8 @@ def occasion_id(function_id: str, planned_at: datetime) -> str:
     return f"{times.to_epoch_ms(planned_at) * 1_000:013x}{digest}"
 
 
-def _offset_ms(function_id: str, jitter_s: int) -> int:
+def jitter_ms(function_id: str, jitter_s: int) -> int:
+    """By how much a function's runs come later than planned: always the same, anywhere below its jitter."""
     digest = hashlib.blake2b(function_id.encode(), digest_size=8, person=b"jitter").digest()
     return int.from_bytes(digest, "big") % (jitter_s * 1_000)
 

@@ -1,19 +1,25 @@
 """A look at a database from outside a server: for `hearth doctor`. Reads only, migrates nothing, creates no file."""
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Table, select
+from sqlalchemy import ColumnElement, Table, and_, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from hearth.model.resources import Job
 from hearth.model.statuses import DEPLOYMENT_FINAL, EXECUTION_FINAL, JobStatus
 from hearth.store.sql.address import parse_address
 from hearth.store.sql.migrating import make_engine
+from hearth.store.sql.rows import reader
 from hearth.store.sql.schema import deployments, executions, jobs
 from hearth.store.sql.session import translated
+
+_job = reader(Job)
+_OPEN_JOB = jobs.c.status.in_([JobStatus.QUEUED, JobStatus.CLAIMED])
+#: Kinds of jobs whose resource is a deployment or an execution.
+_ABOUT_ROWS = ("build", "execute")
 
 #: Rows of each kind that are read; a longer list says nothing more.
 ROWS_MAX = 200
@@ -21,14 +27,17 @@ ROWS_MAX = 200
 
 @dataclass(frozen=True, slots=True)
 class UnfinishedRow:
-    """A row that is not in a final status; `job` says what the queue knows of it, `""` where it has no job."""
+    """A row that is not in a final status, with the job that is to end it; None where it has none.
+
+    `kind` is `deployment`, `execution`, or `job` for a job that is about neither.
+    """
 
     kind: str
     project_id: str
     id: str
     status: str
     since: datetime
-    job: str
+    job: Job | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +47,9 @@ class Inspection:
     exists: bool
     engine: str
     unfinished: tuple[UnfinishedRow, ...] = ()
+    """Oldest first, at most `ROWS_MAX` of each kind."""
+    total: int = 0
+    """How many there are in all."""
 
 
 async def inspect_database(url: str, *, data_dir: Path) -> Inspection:
@@ -52,35 +64,44 @@ async def inspect_database(url: str, *, data_dir: Path) -> Inspection:
             async with engine.connect() as connection:
                 if not await connection.run_sync(lambda sync: sync.dialect.has_table(sync, jobs.name)):
                     return Inspection(False, name)
-                return Inspection(True, name, await _unfinished(connection))
+                rows, total = await _unfinished(connection)
+                return Inspection(True, name, rows, total)
     finally:
         await engine.dispose()
 
 
-async def _unfinished(connection: AsyncConnection) -> tuple[UnfinishedRow, ...]:
-    queued = await _jobs(connection)
-    rows = []
+async def _unfinished(connection: AsyncConnection) -> tuple[tuple[UnfinishedRow, ...], int]:
+    rows: list[UnfinishedRow] = []
+    total = 0
     for kind, table, final in (
         ("deployment", deployments, DEPLOYMENT_FINAL),
         ("execution", executions, EXECUTION_FINAL),
     ):
-        for row in await _of(connection, table, final):
-            job = queued.pop(row.id, "")
+        is_open = table.c.status.not_in(final)
+        found = await _of(connection, table, is_open)
+        queued = await _jobs_of(connection, [row.id for row in found])
+        for row in found:
+            job = queued.get((row.project_id, row.id))
             rows.append(UnfinishedRow(kind, row.project_id, row.id, row.status, row.created_at, job))
-    return tuple(rows)
+        total += await _count(connection, table, is_open)
+    others = and_(_OPEN_JOB, jobs.c.kind.not_in(_ABOUT_ROWS))
+    rows += [
+        UnfinishedRow("job", job.project_id, job.id, f"{job.kind} {job.status}", job.created_at, job)
+        for job in map(_job, await _of(connection, jobs, others))
+    ]
+    return tuple(rows), total + await _count(connection, jobs, others)
 
 
-async def _of(connection: AsyncConnection, table: Table, final: Collection[str]) -> list[Any]:
-    statement = select(table).where(table.c.status.not_in(final)).order_by(table.c.sequence).limit(ROWS_MAX)
-    return list(await connection.execute(statement))
+async def _of(connection: AsyncConnection, table: Table, which: ColumnElement[bool]) -> list[Any]:
+    return list(await connection.execute(select(table).where(which).order_by(table.c.sequence).limit(ROWS_MAX)))
 
 
-async def _jobs(connection: AsyncConnection) -> dict[str, str]:
-    """What each unfinished job is doing, by the resource it is about."""
-    rows = await _of(connection, jobs, (JobStatus.DONE, JobStatus.DEAD))
-    return {
-        row.resource_id: f"job {row.id} {row.status}, attempt {row.attempts} of {row.max_attempts}"
-        + (f", leased until {row.leased_until:%H:%M:%S} UTC by {row.owner}" if row.leased_until else "")
-        + (f", due {row.due_at:%Y-%m-%d %H:%M:%S} UTC" if row.status == JobStatus.QUEUED else "")
-        for row in rows
-    }
+async def _count(connection: AsyncConnection, table: Table, which: ColumnElement[bool]) -> int:
+    return (await connection.execute(select(func.count()).select_from(table).where(which))).scalar_one()
+
+
+async def _jobs_of(connection: AsyncConnection, ids: list[str]) -> dict[tuple[str, str], Job]:
+    """The unfinished job of each of these resources."""
+    statement = select(jobs).where(_OPEN_JOB, jobs.c.kind.in_(_ABOUT_ROWS), jobs.c.resource_id.in_(ids))
+    found = map(_job, await connection.execute(statement))
+    return {(job.project_id, job.resource_id): job for job in found}

@@ -6,11 +6,12 @@ from datetime import timedelta
 from typing import cast
 
 from msgspec.structs import replace
-from sqlalchemy import select, tuple_, update
+from sqlalchemy import select, update
 
 from hearth.model.resources import Execution, Job
 from hearth.model.statuses import EXECUTION_FINAL, ExecutionStatus, JobStatus
 from hearth.ports import Accepted, AttemptEnded, Claimed
+from hearth.store.sql.expressions import is_one_of
 from hearth.store.sql.groups import Groups
 from hearth.store.sql.jobs import SqlJobs
 from hearth.store.sql.rows import reader
@@ -80,7 +81,7 @@ async def _begun(session: Session, taken: Sequence[Job]) -> tuple[Claimed, ...]:
         return ()
     keys = [(job.project_id, job.resource_id) for job in taken]
     now = session.clock.now()
-    found = select(executions).where(tuple_(executions.c.project_id, executions.c.id).in_(keys))
+    found = select(executions).where(is_one_of(executions.c.project_id, executions.c.id, keys))
     begun: dict[tuple[str, str], Execution] = {}
     for row in await session.all(found.where(executions.c.status.in_(_OPEN))):
         execution = replace(_execution(row), status=ExecutionStatus.PROCESSING, updated_at=now)

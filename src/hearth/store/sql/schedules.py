@@ -5,11 +5,12 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, Select, select, tuple_, update
+from sqlalchemy import Row, Select, select, update
 
 from hearth.model import times
 from hearth.model.function_settings import DEFAULT_SETTINGS, FunctionSettings
 from hearth.ports import Scheduled
+from hearth.store.sql.expressions import is_one_of
 from hearth.store.sql.schema import facts, function_settings, functions
 from hearth.store.sql.session import Session, Transactions
 
@@ -32,7 +33,7 @@ class SqlSchedules:
 
     async def of(self, keys: Sequence[tuple[str, str]]) -> tuple[Scheduled, ...]:
         """See the port."""
-        asked = _scheduled().where(tuple_(functions.c.project_id, functions.c.id).in_(list(keys)))
+        asked = _scheduled().where(is_one_of(functions.c.project_id, functions.c.id, keys))
         async with self._transactions.view() as session:
             return tuple(map(_read, await session.all(asked)))
 
