@@ -13,14 +13,23 @@ from rich.table import Table
 
 
 @dataclass(slots=True)
-class Row:
-    """Best of all rounds for one server; milliseconds, requests per second, microseconds of CPU."""
+class Figures:
+    """Best of all rounds for one server with so many connections; milliseconds, per second, microseconds of CPU."""
 
-    name: str
     p50_ms: float = float("inf")
     p99_ms: float = float("inf")
     per_second: float = 0.0
     cpu_us: float = float("inf")
+    spread: float = float("inf")
+    """p99 over p50 of one and the same round."""
+
+
+@dataclass(slots=True)
+class Row:
+    """What one server showed, by the number of connections."""
+
+    name: str
+    at: dict[int, Figures] = field(default_factory=dict)
     first_ms: list[float] = field(default_factory=list)
 
     @property
@@ -52,36 +61,25 @@ def machine() -> dict[str, str]:
     }
 
 
-def show(console: Console, rows: list[Row], targets: list[Target], on: dict[str, str], bare: dict[str, str]) -> None:
-    """Print one table. `bare` names for a row the row it is compared with."""
-    by_name = {row.name: row for row in rows}
+def show(console: Console, rows: list[Row], targets: list[Target], on: dict[str, str]) -> None:
+    """Print one table."""
     title = f"\nWarm sync executions, {on['date']}"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("server", no_wrap=True)
-    for column in (
-        "c=1\np50 ms",
-        "c=1\np99 ms",
-        "c=16\nreq/s",
-        "of\nbare",
-        "CPU\nus/req",
-        "times\nbare",
-        "first\nmedian ms",
-        "first\nworst ms",
-    ):
-        table.add_column(column, justify="right", no_wrap=True)
+    counts = sorted({connections for row in rows for connections in row.at})
+    for connections in counts:
+        for column in ("p50 ms", "p99 ms") if connections == 1 else ("req/s", "p50 ms", "p99 ms", "CPU us"):
+            table.add_column(f"c={connections}\n{column}", justify="right", no_wrap=True)
+    table.add_column("first\nmedian ms", justify="right", no_wrap=True)
     for row in rows:
-        other = by_name.get(bare.get(row.name, ""))
-        table.add_row(
-            row.name,
-            f"{row.p50_ms:.2f}",
-            f"{row.p99_ms:.2f}",
-            f"{row.per_second:,.0f}",
-            f"{row.per_second / other.per_second:.0%}" if other else "",
-            f"{row.cpu_us:.0f}",
-            f"{row.cpu_us / other.cpu_us:.1f}" if other else "",
-            f"{row.first_median_ms:.0f}" if row.first_median_ms is not None else "",
-            f"{max(row.first_ms):.0f}" if row.first_ms else "",
-        )
+        cells = []
+        for connections in counts:
+            figures = row.at[connections]
+            cells += [f"{figures.p50_ms:.2f}", f"{figures.p99_ms:.2f}"]
+            if connections != 1:
+                cells = [*cells[:-2], f"{figures.per_second:,.0f}", *cells[-2:], f"{figures.cpu_us:.0f}"]
+        first = row.first_median_ms
+        table.add_row(row.name, *cells, "" if first is None else f"{first:.0f}")
     console.print(table)
     show_targets(console, targets, on)
 
