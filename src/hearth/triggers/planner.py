@@ -111,9 +111,8 @@ class Planner:
 
     def next_at(self) -> datetime | None:
         """When `due` will next have something to say; it may be in the past. None = never."""
-        while self._heap and self._heap[0][2].fire_ms != self._heap[0][0]:
-            heapq.heappop(self._heap)
-        return times.from_epoch_ms(self._heap[0][0]) if self._heap else None
+        next_ms = self._next_ms()
+        return None if next_ms is None else times.from_epoch_ms(next_ms)
 
     def due(self, now: datetime, limit: int) -> list[Fire]:
         """Take up to `limit` entries that are due, plan their next times, and say what is to be fired.
@@ -124,7 +123,7 @@ class Planner:
         now_ms = times.to_epoch_ms(now)
         fires: list[Fire] = []
         for _ in range(limit):
-            if (at := self.next_at()) is None or at > now:
+            if (next_ms := self._next_ms()) is None or next_ms > now_ms:
                 break
             fire_ms, _, entry = heapq.heappop(self._heap)
             planned = times.from_epoch_ms(fire_ms - entry.offset_ms())
@@ -140,6 +139,11 @@ class Planner:
             if not self._plan_next(entry, since):
                 self.remove(entry.project_id, entry.function_id)
         return fires
+
+    def _next_ms(self) -> int | None:
+        while self._heap and self._heap[0][2].fire_ms != self._heap[0][0]:
+            heapq.heappop(self._heap)
+        return self._heap[0][0] if self._heap else None
 
     def _plan_next(self, entry: _Entry, since: datetime) -> bool:
         """Put the first planned time after `since` into the heap; False if there is none."""
