@@ -9,13 +9,14 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import cyclopts
 from cyclopts import Parameter
 from rich.console import Console
 
 from hearth import __version__
+from hearth.cli.client import commands as client_commands
 from hearth.settings import Loaded, SettingsInvalid, fields, load
 
 EXIT_FAILED = 1
@@ -48,6 +49,7 @@ runtimes_app = cyclopts.App(name="runtimes", help="Which runtimes can run here, 
 app.command(runtimes_app)
 admin_app = cyclopts.App(name="admin", help="What an operator does to an installation.")
 app.command(admin_app)
+client_commands.register(app)
 
 
 def _load(flags: Any, config: Path | None) -> Loaded:
@@ -251,6 +253,19 @@ def time_travel(
     return run(_load(flags, config).settings, project_id, resource_type, resource_id, created_at)
 
 
+@app.command
+def completion(shell: Literal["bash", "zsh", "fish"]) -> int:
+    """Print the completion script of a shell, e.g. `hearth completion bash > /etc/bash_completion.d/hearth`.
+
+    Parameters
+    ----------
+    shell:
+        bash, zsh or fish
+    """
+    print(app.generate_completion(shell=shell))
+    return 0
+
+
 def _free_port(host: str) -> int:
     import socket
 
@@ -273,6 +288,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             errors.print(f"hearth: {problem}", markup=False, highlight=False)
         # A wrong flag is wrong usage; a wrong file or environment is a configuration that does not allow it.
         sys.exit(EXIT_USAGE if all("(--" in problem for problem in error.problems) else EXIT_NOT_ALLOWED)
+    except BrokenPipeError:
+        # The reader of our output has left (`| head`); nothing can be said there, also not when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_FAILED)
     sys.exit(code if isinstance(code, int) else 0)
 
 
