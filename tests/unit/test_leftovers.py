@@ -13,6 +13,8 @@ def test_a_footprint_holds_descendants_and_forgets_them_when_they_are_gone() -> 
     parent = subprocess.Popen([sys.executable, "-S", "-c", program], stdout=subprocess.PIPE)
     assert parent.stdout is not None
     grandchild = int(parent.stdout.readline())
+    # Right after an exec there is a moment without arguments.
+    wait_for(lambda: Path(f"/proc/{grandchild}/cmdline").read_bytes(), 5, "the grandchild's arguments")
     seen = footprint(parent.pid)
     assert {p.pid for p in seen.processes} == {parent.pid, grandchild}
     assert len(seen.remains()) == 2
