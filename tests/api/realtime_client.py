@@ -46,7 +46,7 @@ class Socket:
         self.connection = connection
 
     async def receive(self) -> dict[str, Any]:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             frame: dict[str, Any] = json.loads(await self.connection.recv())
         return frame
 

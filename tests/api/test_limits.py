@@ -146,7 +146,7 @@ class TestLeaving:
         task = asyncio.create_task(world.app(connection.scope, connection.receive, connection.send))
         await entered.wait()
         connection.gone.set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await task
         assert cancelled.is_set()
         assert connection.sent == []

@@ -262,7 +262,7 @@ async def test_a_user_who_signs_out_or_is_blocked_hears_nothing_more(
 
 
 async def _until(condition: Any) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not condition():  # noqa: ASYNC110 - nothing tells when a connection has been looked at anew
             await asyncio.sleep(0.01)
 

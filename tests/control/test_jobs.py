@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not await condition():  # noqa: ASYNC110 - the store tells nobody; bounded above
             await asyncio.sleep(0.005)
 

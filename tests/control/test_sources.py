@@ -66,7 +66,7 @@ async def created(world: World, **changes: Any) -> Deployment:
 
 async def until(world: World, id: str, fits: Callable[[Deployment], bool]) -> Deployment:
     """The deployment once it fits; TimeoutError after five seconds."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while True:
             deployment = await world.deployment(id)
             if fits(deployment):

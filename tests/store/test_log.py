@@ -73,7 +73,7 @@ async def test_records_and_units_share_the_database_without_waiting_for_each_oth
         await unit.functions.insert(function())
         recording = asyncio.create_task(store.execution_log.record(execution("a")))
         await unit.functions.update("f", name="x")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await recording
     await asyncio.gather(
         *(store.execution_log.record(execution(f"b{number}")) for number in range(50)),
@@ -161,7 +161,7 @@ async def test_another_process_that_writes_does_not_hold_up_the_event_loop(store
     assert not recording.done()
     other.execute("COMMIT")
     other.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await recording
 
 
