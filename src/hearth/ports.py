@@ -29,12 +29,11 @@ from hearth.model.resources import (
     Webhook,
 )
 from hearth.model.running import BuildRequest, BuildResult, InstanceTemplate, Invocation, Result
-from hearth.model.sources import Fetched, FetchRequest
+from hearth.model.sources import CloneSource, Fetched, FetchRequest
 from hearth.model.statuses import DeploymentStatus, ExecutionStatus
 from hearth.model.streaming import HearLog, LogLines
 from hearth.model.vcs import (
     Branch,
-    CloneSource,
     CommitState,
     Content,
     HostedCommit,

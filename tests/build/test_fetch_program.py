@@ -11,9 +11,10 @@ import pytest
 from hearth.executor.sandbox.config import HOST_PSEUDO_ADDRESS
 from hearth.runtimes.shims.fetch import layout as shim_layout
 from hearth.runtimes.shims.fetch import tree
+from hearth.runtimes.shims.fetch.facts import commit_facts
 from hearth.runtimes.shims.fetch.layout import FetchFailed, Layout, Request
 from hearth.runtimes.shims.fetch.references import best_tag, near
-from hearth.runtimes.shims.fetch.steps import commit_facts, fetch
+from hearth.runtimes.shims.fetch.steps import fetch
 from hearth.runtimes.shims.fetch.tree import submodule_problem
 from tests.support.git import GitServer, Repository, git_server
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 import hearth
-from hearth.build.fetcher import FetchSettings, SandboxFetcher, TemplatesHost
+from hearth.build.fetcher import SandboxFetcher, TemplatesHost
+from hearth.build.git_sandbox import FetchSettings
 from hearth.executor.sandbox.config import GateConfig, SpawnerConfig
 from hearth.executor.sandbox.launch import start_gate, start_spawner
 from hearth.executor.sandbox.ns import NsDriver

@@ -4,7 +4,7 @@ Pure words and checks; the fetch itself lives in `hearth.build` and `hearth.runt
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 #: Scheme of sources that are bundled with the platform: `starters:` and nothing after it.
@@ -34,12 +34,16 @@ class GitSource:
     `url` is `https://...` (or `http://...`), `file:///...` for a repository below the operator's mirror, or
     `STARTERS_URL`; it never holds a password. `reference` is a full commit hash, a branch, a tag or, for tags, a
     range such as `0.3.*`. `root_directory` is relative with `/` between names, `""` for the whole repository.
+    `installation_id` and `repository_id` say by whose credentials a connected function's repository is fetched;
+    its `url` may be `ssh://` too.
     """
 
     url: str
     kind: ReferenceKind
     reference: str
     root_directory: str = ""
+    installation_id: str = ""
+    repository_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +68,33 @@ class Fetched:
 
 
 @dataclass(frozen=True, slots=True)
+class CloneAccess:
+    """What a fetch needs to be let in, beside its `GitSource`. Goes to the sandbox over its channel and nowhere else.
+
+    Either `username` and `password` (https), or `private_key` and `known_hosts` (ssh; texts of OpenSSH). `password`
+    may be a token that expires soon: ask for it right before the fetch, and keep it nowhere.
+    """
+
+    username: str = ""
+    password: str = field(default="", repr=False)
+    private_key: str = field(default="", repr=False)
+    known_hosts: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CloneSource:
+    """A repository to fetch from: `url` without credentials (https, ssh or file), and the access to it."""
+
+    url: str
+    access: CloneAccess = field(default_factory=CloneAccess)
+
+
+@dataclass(frozen=True, slots=True)
 class FetchRequest:
     """One fetch: `source` is packed as a `.tar.gz` and stored as `key`, within `timeout_s` and `limit_bytes`.
 
-    `limit_bytes` bounds the packed archive, 0 = no limit beside those of a build.
+    `limit_bytes` bounds the packed archive, 0 = no limit beside those of a build. `access` is None for a source that
+    belongs to no installation; else it replaces whatever credentials the server has of its own.
     """
 
     deployment_id: str
@@ -75,6 +102,7 @@ class FetchRequest:
     key: str
     timeout_s: float
     limit_bytes: int
+    access: CloneAccess | None = None
 
 
 def name_problem(name: str) -> str:

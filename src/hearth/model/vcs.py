@@ -121,28 +121,6 @@ class HostedCommit:
 
 
 @dataclass(frozen=True, slots=True)
-class CloneAccess:
-    """What a fetch needs to be let in, beside its `GitSource`. Goes to the sandbox over its channel and nowhere else.
-
-    Either `username` and `password` (https), or `private_key` and `known_hosts` (ssh; texts of OpenSSH). `password`
-    may be a token that expires soon: ask for it right before the fetch, and keep it nowhere.
-    """
-
-    username: str = ""
-    password: str = field(default="", repr=False)
-    private_key: str = field(default="", repr=False)
-    known_hosts: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class CloneSource:
-    """A repository to fetch from: `url` without credentials (https, ssh or file), and the access to it."""
-
-    url: str
-    access: CloneAccess = field(default_factory=CloneAccess)
-
-
-@dataclass(frozen=True, slots=True)
 class PullRequest:
     """A pull request as it is now. `id` is its number at the host, as text. `branch` and `commit` are its head's.
 

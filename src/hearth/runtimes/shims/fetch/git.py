@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from .layout import FetchFailed, Layout, Request
 
 GIT = "/usr/bin/git"
+SSH, KEYSCAN = "/usr/bin/ssh", "/usr/bin/ssh-keyscan"
+_HOST_ALIAS = "git-host"
 #: Bytes of an answer of git that are read; lists of references and files are far smaller.
 OUTPUT_BYTES = 64 * 1024 * 1024
 #: Seconds a connection may stay below `_SLOW_BYTES` a second before it is given up.
@@ -87,6 +89,8 @@ class Git:
             "GIT_ASKPASS": "/bin/false",
             "GIT_ALLOW_PROTOCOL": urllib.parse.urlsplit(address).scheme,
             "GIT_OPTIONAL_LOCKS": "0",
+            "GIT_SSH_VARIANT": "ssh",
+            "GIT_SSH_COMMAND": ssh_command(layout),
         }
         os.makedirs(folder, exist_ok=True)
         self.run("init", "--quiet", "--bare", "--template=")
@@ -158,6 +162,63 @@ def write_config(layout: Layout, request: Request, address: str) -> str:
     return path
 
 
+def ssh_command(layout: Layout) -> str:
+    """How git calls ssh: with one key and the host keys that are known, and nothing of anybody's configuration.
+
+    Host keys are looked up by one made-up name, because the host may be found at another address than its own.
+    """
+    options = {
+        "BatchMode": "yes",
+        "CheckHostIP": "no",
+        "ConnectTimeout": str(_SLOW_S),
+        "GlobalKnownHostsFile": "/dev/null",
+        "HostKeyAlias": _HOST_ALIAS,
+        "IdentitiesOnly": "yes",
+        "IdentityAgent": "none",
+        "IdentityFile": os.path.join(layout.private, "ssh_key"),
+        "LogLevel": "ERROR",
+        "ServerAliveCountMax": "2",
+        "ServerAliveInterval": "15",
+        "StrictHostKeyChecking": "yes",
+        "UpdateHostKeys": "no",
+        "UserKnownHostsFile": os.path.join(layout.private, "ssh_known_hosts"),
+    }
+    return " ".join([SSH, "-F", "/dev/null", *(f"-o {name}={value}" for name, value in options.items())])
+
+
+def write_keys(layout: Layout, request: Request) -> None:
+    """Write the deploy key and the known host keys where `ssh_command` looks for them: in memory only."""
+    key = request.private_key.replace("\r\n", "\n").strip() + "\n"
+    known = "".join(f"{_HOST_ALIAS} {line}\n" for line in request.known_hosts.splitlines() if line.strip())
+    for name, text in (("ssh_key", key), ("ssh_known_hosts", known)):
+        path = os.path.join(layout.private, name)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+
+
+def host_keys(host: str, port: int) -> str:
+    """The keys an ssh host shows now, a line `type key` each; `""` if it does not answer."""
+    done = subprocess.run(
+        [KEYSCAN, "-T", "10", "-p", str(port), "--", host],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
+        check=False,
+    )
+    lines = [line.split(" ") for line in done.stdout.decode("ascii", "replace").splitlines()[:20]]
+    return "\n".join(f"{line[1]} {line[2]}" for line in lines if len(line) == 3 and not line[0].startswith("#"))
+
+
+def require_ssh() -> None:
+    """Raises FetchFailed where the host has no ssh."""
+    if not os.access(SSH, os.X_OK) or not os.access(KEYSCAN, os.X_OK):
+        raise FetchFailed(
+            "Repositories at ssh addresses need the program ssh, which this server does not have. Its operator can "
+            "install the package openssh-client; or use the https address with a token."
+        )
+
+
 def require_git() -> None:
     """Raises FetchFailed where the host has no git."""
     if not os.access(GIT, os.X_OK):
@@ -171,20 +232,45 @@ def explain(said: str, request: Request) -> FetchFailed:
     """What a failure of git means for the user."""
     lower = said.lower()
     host = urllib.parse.urlsplit(request.url).netloc
-    if any(text in lower for text in ("could not read username", "authentication failed", "error: 401", "error: 403")):
+    refused = ("could not read username", "authentication failed", "error: 401", "error: 403", "permission denied")
+    if "host key verification failed" in lower:
+        return FetchFailed(
+            f"The host {host} shows another ssh key than the one this installation knows. If the host's key was "
+            "changed on purpose, make a new installation; otherwise somebody may stand in between."
+        )
+    if any(text in lower for text in refused) and request.is_connected:
+        return FetchFailed(
+            f"The repository {request.place} does not exist or the installation's credentials do not open it. Check "
+            "that the token or deploy key is still valid and may read this repository."
+        )
+    if any(text in lower for text in refused):
         return FetchFailed(
             f"The repository {request.place} does not exist or is not public. "
             "Check owner and repository; private repositories are not supported here."
         )
-    if any(text in lower for text in ("not found", "error: 404", "does not appear to be a git", "not a git repo")):
+    if any(
+        text in lower
+        for text in ("not found", "error: 404", "does not appear to be a git", "not a git repo", "no such file")
+    ):
         return FetchFailed(f"The repository {request.place} does not exist. Check owner and repository.")
+    if "could not resolve host" in lower and request.is_connected:
+        return FetchFailed(f"The git host {host} cannot be found from this server. Check the installation's address.")
     if "could not resolve host" in lower:
         return FetchFailed(
             f"The git host {host} cannot be found from this server. Check that the machine has internet access; "
             "without it, the operator can set HEARTH_TEMPLATES_URL to a mirror, and the template "
             'hearth/starters (root directory "node" or "python") is always there.'
         )
-    if any(text in lower for text in ("failed to connect", "connection refused", "couldn't connect", "reset by peer")):
+    if any(
+        text in lower
+        for text in (
+            "failed to connect",
+            "connection refused",
+            "couldn't connect",
+            "reset by peer",
+            "connection closed by",
+        )
+    ):
         return FetchFailed(
             f"The git host {host} cannot be reached. If it is in a private network, the operator of this server has "
             "to allow it with HEARTH_EGRESS_ALLOW=host:port; otherwise try again later."

@@ -40,8 +40,11 @@ class Layout:
 class Request:
     """What to fetch. `mirror_path` is the repository below the mirror's folder, `""` for one at `url`.
 
-    `username` and `password` go to the host of `url` only. `content_bytes` and `entries` bound what is packed,
-    `archive_bytes` the packed archive (0 = no limit), `disk_bytes` everything on disk meanwhile.
+    `username` and `password` go to the host of `url` only; so do `private_key` and, a line `type key` each,
+    `known_hosts`, for an ssh address. `is_connected` says that credentials are an installation's, for messages.
+    `operation` is `fetch`, or a question of `looking` about `path` or the commit `before`. `content_bytes` and
+    `entries` bound what is packed, `archive_bytes` the packed archive (0 = no limit), `disk_bytes` everything on
+    disk meanwhile.
     """
 
     url: str
@@ -55,6 +58,12 @@ class Request:
     entries: int
     archive_bytes: int
     disk_bytes: int
+    operation: str = "fetch"
+    path: str = ""
+    before: str = ""
+    private_key: str = ""
+    known_hosts: str = ""
+    is_connected: bool = False
 
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> Request:
@@ -64,4 +73,6 @@ class Request:
     @property
     def place(self) -> str:
         """The repository as messages name it."""
-        return f'"{self.mirror_path}" in this server\'s mirror' if self.mirror_path else f'"{self.url}"'
+        if self.mirror_path and not self.is_connected:
+            return f'"{self.mirror_path}" in this server\'s mirror'
+        return f'"{self.mirror_path or self.url}"'

@@ -12,14 +12,16 @@ import socket
 import sys
 import traceback
 import urllib.parse
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 from ..build import lines
 from ..build.disk import TooMuch, Watcher, measure
+from . import looking
 from .archive import Packed, pack
 from .channel import answer, receive
-from .git import Git, GitFailed, OutputTooLong, explain, require_git, write_config
+from .facts import commit_facts
+from .git import Git, GitFailed, OutputTooLong, explain, require_git, require_ssh, write_config, write_keys
 from .layout import ARCHIVE, CHANNEL, FetchFailed, Layout, Request
 from .references import best_tag, is_range, near
 from .tree import Tree
@@ -27,27 +29,23 @@ from .tree import Tree
 #: Exit codes of the fetch program; anything else means that it did not come to its end.
 DONE, FAILED, BROKEN = 0, 1, 70
 _POINTERS_SHOWN = 5
+_LOOPBACK_PORTS = {"http": 80, "ssh": 22}
 _MESSAGE_MAX_BYTES = 64 * 1024
 _HASH = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?\Z")
-
-
-@dataclass(frozen=True)
-class CommitFacts:
-    """What a commit says of itself; `time_s` is when it was committed, since 1970."""
-
-    author: str
-    message: str
-    time_s: int
 
 
 def main() -> int:
     """Take the request from the channel, fetch, answer; returns the exit code."""
     channel = socket.socket(fileno=CHANNEL)
     os.set_inheritable(CHANNEL, False)
-    os.set_inheritable(ARCHIVE, False)
     told: dict[str, Any]
     try:
-        told, code = {"ok": True, **fetch(Request.read(receive(channel)), Layout(), ARCHIVE)}, DONE
+        request = Request.read(receive(channel))
+        if request.operation == "fetch":
+            os.set_inheritable(ARCHIVE, False)
+            told, code = {"ok": True, **fetch(request, Layout(), ARCHIVE)}, DONE
+        else:
+            told, code = {"ok": True, **look(request, Layout())}, DONE
     except FetchFailed as failed:
         told, code = {"ok": False, "reason": "refused", "message": failed.message}, FAILED
     except BaseException:
@@ -62,6 +60,24 @@ def fetch(request: Request, layout: Layout, descriptor: int) -> dict[str, Any]:
 
     Raises FetchFailed with what the user can do.
     """
+    return _bounded(request, layout, lambda address: _fetch(request, layout, descriptor, address))
+
+
+def look(request: Request, layout: Layout) -> dict[str, Any]:
+    """Answer a question about a repository (see `looking`). Raises FetchFailed."""
+    if request.operation == "keys":
+        require_ssh()
+        return looking.keys(urllib.parse.urlsplit(_address(request, layout)))
+
+    def answered(address: str) -> dict[str, Any]:
+        tree = Tree(request, layout, write_config(layout, request, address))
+        return looking.answer(request, tree, tree.open(address), lambda: _resolve(tree.open(address), request)[1])
+
+    return _bounded(request, layout, answered)
+
+
+def _bounded(request: Request, layout: Layout, work: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
+    """Do the work with the repository's address, bounded in disk; what git says against it is explained."""
     require_git()
     excess: list[str] = []
 
@@ -73,8 +89,11 @@ def fetch(request: Request, layout: Layout, descriptor: int) -> dict[str, Any]:
     watcher = Watcher([layout.objects], request.disk_bytes, end_git)
     watcher.start()
     address = _address(request, layout)
+    if address.startswith("ssh:"):
+        require_ssh()
+        write_keys(layout, request)
     try:
-        return _fetch(request, layout, descriptor, address)
+        return work(address)
     except GitFailed as failed:
         _check_disk(request, layout, excess)
         raise explain(failed.said, request) from failed
@@ -114,8 +133,10 @@ def _address(request: Request, layout: Layout) -> str:
     """
     if not request.mirror_path:
         parts = urllib.parse.urlsplit(request.url)
-        if parts.scheme == "http" and (parts.hostname or "") in ("localhost", "127.0.0.1"):
-            return urllib.parse.urlunsplit(parts._replace(netloc=f"{layout.host_loopback}:{parts.port or 80}"))
+        if parts.scheme in _LOOPBACK_PORTS and (parts.hostname or "") in ("localhost", "127.0.0.1"):
+            user = f"{parts.username}@" if parts.username else ""
+            port = parts.port or _LOOPBACK_PORTS[parts.scheme]
+            return urllib.parse.urlunsplit(parts._replace(netloc=f"{user}{layout.host_loopback}:{port}"))
         return request.url
     for path in (request.mirror_path, f"{request.mirror_path}.git"):
         folder = os.path.join(layout.mirror, path)
@@ -126,6 +147,8 @@ def _address(request: Request, layout: Layout) -> str:
                     "for everybody (chmod -R a+rX)."
                 )
             return f"file://{folder}"
+    if request.is_connected:
+        raise FetchFailed(f"The repository {request.place} does not exist in the installation's folder.")
     raise FetchFailed(
         f"The repository {request.place} does not exist. Check owner and repository; the operator of this server adds "
         f"repositories to the folder of HEARTH_TEMPLATES_URL as <owner>/<repository>."
@@ -133,9 +156,17 @@ def _address(request: Request, layout: Layout) -> str:
 
 
 def _resolve(git: Git, request: Request) -> tuple[str, str]:
-    """The reference meant, and the hash to ask the server for. Raises FetchFailed naming near ones."""
+    """The reference meant, and the hash to ask the server for. Raises FetchFailed naming near ones.
+
+    `""` is the default branch.
+    """
     if request.kind == "commit":
         return request.reference, request.reference
+    if not request.reference:
+        hash = git.run("ls-remote", "--quiet", "--", "origin", "HEAD").split(b"\t")[0].decode("ascii", "replace")
+        if not _HASH.match(hash):
+            raise FetchFailed(f"The repository {request.place} has no default branch. Push code to it first.")
+        return "", hash
     prefix = "refs/tags/" if request.kind == "tag" else "refs/heads/"
     listed = git.run("ls-remote", "--refs", "--quiet", "--tags" if request.kind == "tag" else "--heads", "--", "origin")
     hashes: dict[str, str] = {}
@@ -184,27 +215,6 @@ def _check_disk(request: Request, layout: Layout, excess: list[str]) -> None:
             f"The repository {request.place} sends more than {request.disk_bytes // (1024 * 1024)} MB for the folder "
             "asked for. Remove large files from it, or name a smaller root directory."
         )
-
-
-def commit_facts(raw: bytes) -> CommitFacts:
-    """Read a commit object: headers, an empty line, the message. What does not make sense is left out."""
-    head, _, message = raw.partition(b"\n\n")
-    fields: dict[bytes, bytes] = {}
-    for line in head.split(b"\n"):
-        key, _, value = line.partition(b" ")
-        fields.setdefault(key, value)
-    encoding = fields.get(b"encoding", b"utf-8").decode("ascii", "replace")
-    time_s = re.search(rb"> (\d{1,11}) [+-]\d{4}\Z", fields.get(b"committer", b""))
-    author = fields.get(b"author", b"").partition(b"<")[0].strip()
-    return CommitFacts(_decoded(author, encoding), _decoded(message, encoding), int(time_s.group(1)) if time_s else 0)
-
-
-def _decoded(text: bytes, encoding: str) -> str:
-    try:
-        decoded = text.decode(encoding, "replace")
-    except LookupError:
-        decoded = text.decode("utf-8", "replace")
-    return decoded.replace("\0", "")
 
 
 def _tell_packed(packed: Packed, tree: Tree) -> None:

@@ -14,6 +14,8 @@ from .layout import FetchFailed, Layout, Request
 
 _FOLDER, _LINK, _SUBMODULE = b"040000", b"120000", b"160000"
 _EXECUTABLE = b"100755"
+#: How servers say that they do not give out an object that no branch or tag names.
+NOT_ADVERTISED = ("unadvertised object", "not our ref", "upload-pack: not our ref")
 SUBMODULES_MAX = 20
 SUBMODULE_LEVELS_MAX = 3
 #: Bytes that one line of a list of files may take on average before it is not a list of names any more.
@@ -58,8 +60,40 @@ class Tree:
 
     def receive(self, git: Git, name: str) -> str:
         """Receive the commit `name` (a hash, also of a tag) without history and files; returns its own hash."""
-        git.run("fetch", "--quiet", "--no-tags", "--depth=1", "--filter=blob:none", "--", "origin", name)
+        try:
+            git.run("fetch", "--quiet", "--no-tags", "--depth=1", "--filter=blob:none", "--", "origin", name)
+        except GitFailed as failed:
+            if not any(text in failed.said for text in NOT_ADVERTISED):
+                raise
+            # An older or stricter server gives out only what its branches lead to: then with their whole history.
+            git.run("fetch", "--quiet", "--no-tags", "--filter=blob:none", "--", "origin", "+refs/heads/*:refs/heads/*")
+            try:
+                return git.run("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}").decode().strip()
+            except GitFailed:
+                raise failed from None
         return git.run("rev-parse", "--verify", "FETCH_HEAD^{commit}").decode().strip()
+
+    def receive_blobs(self, git: Git, blobs: Sequence[str], commit: str) -> None:
+        """Receive some files of a commit in one go; a server that sent them before has nothing to send any more."""
+        if not blobs:
+            return
+        options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--recurse-submodules=no", "--filter=blob:none")
+        try:
+            git.run(
+                "-c",
+                "fetch.negotiationAlgorithm=noop",
+                "fetch",
+                *options,
+                "--stdin",
+                "--",
+                "origin",
+                send="\n".join(blobs).encode() + b"\n",
+            )
+        except GitFailed as failed:
+            if not any(text in failed.said for text in NOT_ADVERTISED):
+                raise
+            # A server that leaves files out on request, and then does not give them out one by one.
+            git.run("fetch", "--quiet", "--no-tags", "--refetch", "--depth=1", "--", "origin", commit)
 
     def add(self, git: Git, commit: str, folder: str, prefix: str = "", level: int = 0) -> None:
         """Add what lies below `folder` of a received commit, as `prefix` and its name there.
@@ -82,7 +116,8 @@ class Tree:
             self.entries.append(Entry(prefix + name, blob.decode(), mode == _LINK, mode == _EXECUTABLE, git))
             if len(self.entries) > self._request.entries:
                 raise self._too_many()
-        self._receive_blobs(git)
+        blobs = dict.fromkeys(entry.blob for entry in self.entries if entry.git is git)
+        self.receive_blobs(git, tuple(blobs), commit)
         for submodule, url in zip(submodules, self._urls(git, commit, submodules), strict=True):
             self._add_submodule(submodule, url, level)
 
@@ -112,23 +147,6 @@ class Tree:
         return FetchFailed(
             f"The repository {self._request.place} has more than {self._request.entries:,} files in the folder asked "
             "for. Name a smaller root directory."
-        )
-
-    def _receive_blobs(self, git: Git) -> None:
-        """Receive the files in one go; a server that sent them with the commit has nothing to send any more."""
-        blobs = "\n".join(dict.fromkeys(entry.blob for entry in self.entries if entry.git is git))
-        if not blobs:
-            return
-        options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--recurse-submodules=no", "--filter=blob:none")
-        git.run(
-            "-c",
-            "fetch.negotiationAlgorithm=noop",
-            "fetch",
-            *options,
-            "--stdin",
-            "--",
-            "origin",
-            send=blobs.encode() + b"\n",
         )
 
     # -------------------------------------------------------------------------------------------- submodules
