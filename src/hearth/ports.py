@@ -820,6 +820,21 @@ class GitHost(Protocol):
     webhook_secret: str
     """The secret of webhooks that belong to the whole server (GitHub App); `""` = each installation has its own."""
 
+    async def complete(self, installation: Installation) -> Installation:
+        """Check an installation that is about to be stored at its host, and fill in what only the host knows.
+
+        Raises GitHostFailed with what its creator can do, ValueError naming what is wrong with its fields.
+        """
+
+    def authorize_url(self, state: str) -> str:
+        """The host's page where a user installs us, which leads back with `state`; `""` where there is none."""
+
+    async def authorized(self, query: Mapping[str, str]) -> tuple[str, str]:
+        """The host's id of the installation, and the account's name, from what the user's browser brought back.
+
+        Raises GitHostFailed. Called only for hosts with an `authorize_url`.
+        """
+
     async def repositories(self, installation: Installation, search: str, offset: int, limit: int) -> RepositoryPage:
         """Repositories whose name contains `search` (`""` = all), in the host's order; `offset` is a multiple of
         `limit`.
