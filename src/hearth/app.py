@@ -17,8 +17,11 @@ from hearth.auth.secrets import VariableCipher
 from hearth.auth.tokens import Tokens
 from hearth.build.builder import BuildSettings, SandboxBuilder
 from hearth.build.fetcher import SandboxFetcher, TemplatesHost
+from hearth.build.git_sandbox import LocalRepositories
+from hearth.build.reader import SandboxGitReader
 from hearth.control.bootstrap import bootstrap
 from hearth.control.builds import Builds
+from hearth.control.connections import Connections
 from hearth.control.control import Control
 from hearth.control.dead_letters import DeadLettersControl
 from hearth.control.deployments import DeploymentsControl
@@ -31,11 +34,14 @@ from hearth.control.gates import Gates
 from hearth.control.git_deployments import GitDeployments
 from hearth.control.hosting import compose_hosting
 from hearth.control.idempotency import Idempotency
+from hearth.control.installations import InstallationsControl
 from hearth.control.jobs import JobKind
 from hearth.control.logs import LogsControl
 from hearth.control.people import people_control
+from hearth.control.pushes import Pushes
 from hearth.control.queued import QueuedExecutions
 from hearth.control.repairs import Repairs
+from hearth.control.reports import Reports
 from hearth.control.retention import Retention
 from hearth.control.rules import Domains, RuleBook
 from hearth.control.runnables import Runnables
@@ -53,13 +59,15 @@ from hearth.jobs.deliveries import Deliveries
 from hearth.jobs.dispatcher import Dispatcher
 from hearth.jobs.handlers import Handlers
 from hearth.jobs.maintenance import Maintenance
+from hearth.jobs.polling import Polling
 from hearth.jobs.reaper import Reaper
 from hearth.jobs.worker import Worker
 from hearth.model import times
+from hearth.model.vcs import Provider
 from hearth.outbound.addresses import resolve
 from hearth.outbound.caller import Caller
 from hearth.outbound.poster import Poster
-from hearth.ports import Store
+from hearth.ports import GitHost, Store
 from hearth.runtimes.catalogue import Catalogue
 from hearth.runtimes.packs import Packs
 from hearth.runtimes.registries import Registries
@@ -71,6 +79,7 @@ from hearth.triggers.events import EventTriggers
 from hearth.triggers.scheduler import Scheduler
 from hearth.vcs.forges import forges
 from hearth.vcs.github_app import AppKeys
+from hearth.vcs.plain import PlainGit
 
 log = structlog.get_logger(__name__)
 
@@ -82,6 +91,8 @@ STEMS_SHARE = 16
 PURGE_CONCURRENCY = 1
 WEBHOOK_CONCURRENCY = 16
 EVENT_CONCURRENCY = 4
+PUSH_CONCURRENCY = 4
+REPORT_CONCURRENCY = 4
 
 
 class SystemClock:
@@ -127,7 +138,7 @@ class Application:
             settings.database_url, data_dir=settings.data_dir, secret=self._cipher, clock=clock
         )
         await bootstrap(store, clock, settings.data_dir, public_endpoint)
-        self._compose(store)
+        self._compose(store, public_endpoint)
         await self._hosting.load()
         await self._event_triggers.load()
         self._deliveries.start()
@@ -140,6 +151,8 @@ class Application:
         self._dispatcher.start()
         self._scheduler.start()
         self._maintenance.start()
+        self._reports.start()
+        self._polling.start()
 
     @property
     def grace_s(self) -> float:
@@ -152,6 +165,8 @@ class Application:
 
     async def stop(self) -> None:
         """Let what runs end within the grace period, end the rest, and close everything."""
+        await self._polling.close()
+        await self._reports.close()
         await self._maintenance.close()
         await self._scheduler.close()
         await self._reaper.close()
@@ -170,7 +185,7 @@ class Application:
         await self._files.close()
         await self._store.close()
 
-    def _compose(self, store: Store) -> None:
+    def _compose(self, store: Store, public_endpoint: str) -> None:
         settings, clock, tokens = self._settings, self._clock, self._tokens
         limits = control_limits(settings)
         events = EventBus()
@@ -196,14 +211,19 @@ class Application:
             BuildSettings(disk_mb=settings.build_disk_mb),
         )
         templates = TemplatesHost.of(settings.templates_url)
-        fetcher = SandboxFetcher(self._driver, files, settings.data_dir, templates)
+        local = local_repositories(settings)
+        fetcher = SandboxFetcher(self._driver, files, settings.data_dir, templates, local=local)
+        self._caller = Caller(parse_allow_list(settings.egress_allow.split(",")))
+        plain_git = PlainGit(SandboxGitReader(self._driver, settings.data_dir, local))
+        hosts: dict[Provider, GitHost] = {Provider.GIT: plain_git, **forges(self._caller, self._github_app)}
+        connections = Connections(store=store, clock=clock, hosts=hosts, endpoint=public_endpoint)
         starter = DeploymentStarter(clock=clock, limits=limits)
         uploads = Uploads(store=store, files=files, clock=clock, events=events, starter=starter, limits=limits)
         builds = Builds(
             store=store,
             clock=clock,
             events=events,
-            sources=Sources(store=store, files=files, fetcher=fetcher, limits=limits),
+            sources=Sources(store=store, files=files, fetcher=fetcher, connections=connections, limits=limits),
             builder=builder,
             executor=executor,
             environment=environment,
@@ -213,7 +233,12 @@ class Application:
             rule_book=rule_book,
             limits=limits,
         )
+        git_deployments = GitDeployments(
+            store=store, clock=clock, events=events, starter=starter, hosts=hosts, templates_url=templates.url
+        )
         functions = FunctionsControl(
+            connections=connections,
+            git_deployments=git_deployments,
             store=store,
             clock=clock,
             events=events,
@@ -274,8 +299,6 @@ class Application:
             resolve=resolve,
         )
         self._poster = Poster(parse_allow_list(settings.egress_allow.split(",")))
-        self._caller = Caller(parse_allow_list(settings.egress_allow.split(",")))
-        self._git_hosts = forges(self._caller, self._github_app)
         self._deliveries = deliveries = Deliveries(
             store=store,
             clock=clock,
@@ -290,6 +313,20 @@ class Application:
         )
         node = os.uname().nodename
         self._idempotency = Idempotency(store=store, clock=clock, owner=f"{node}/{uuid.uuid4().hex}")
+        pushes = Pushes(
+            store=store,
+            clock=clock,
+            events=events,
+            hosts=hosts,
+            git_deployments=git_deployments,
+            deployments=deployments,
+            starter=starter,
+            rule_book=rule_book,
+            functions_domain=domains.functions,
+        )
+        self._reports = reports = Reports(store=store, clock=clock, hosts=hosts, console_url=public_endpoint)
+        events.subscribe(reports.heard)
+        self._polling = Polling(pushes=pushes, interval_s=settings.git_poll_interval)
         control = Control(
             projects=hosting.projects,
             keys=hosting.keys,
@@ -306,9 +343,18 @@ class Application:
             ),
             variables=variables,
             deployments=deployments,
-            git_deployments=GitDeployments(
-                store=store, clock=clock, events=events, starter=starter, templates_url=templates.url
+            git_deployments=git_deployments,
+            installations=InstallationsControl(
+                store=store,
+                clock=clock,
+                hosts=hosts,
+                connections=connections,
+                runtimes=runtimes,
+                seal=self._cipher.seal_text,
+                unseal=self._cipher.open_text,
             ),
+            connections=connections,
+            pushes=pushes,
             executions=executions,
             logs=logs,
             dead_letters=DeadLettersControl(store=store, runnables=runnables, queued=queued),
@@ -333,6 +379,8 @@ class Application:
             queued=queued,
             deliveries=deliveries,
             retention=retention,
+            pushes=pushes,
+            reports=reports,
         )
         self._dispatcher = dispatcher = Dispatcher(
             store=store,
@@ -358,6 +406,8 @@ class Application:
                 JobKind.WEBHOOK: handlers.webhook,
                 JobKind.SWEEP: handlers.sweep,
                 JobKind.EVENT: event_triggers.fan_out,
+                JobKind.PUSH: handlers.push,
+                JobKind.REPORT: handlers.report,
             },
             concurrency={
                 JobKind.BUILD: settings.build_concurrency,
@@ -365,6 +415,8 @@ class Application:
                 JobKind.WEBHOOK: WEBHOOK_CONCURRENCY,
                 JobKind.SWEEP: 1,
                 JobKind.EVENT: EVENT_CONCURRENCY,
+                JobKind.PUSH: PUSH_CONCURRENCY,
+                JobKind.REPORT: REPORT_CONCURRENCY,
             },
             on_dead=handlers.dead,
         )
@@ -378,6 +430,11 @@ class Application:
         self._maintenance = Maintenance(repairs=self._repairs, retention=retention)
         self.asgi = app = create_app(control, identify, settings=api_settings(settings), clock=clock)
         events.watch(app.hub.heard, app.hub.is_watched)
+
+
+def local_repositories(settings: Settings) -> LocalRepositories:
+    """The folders of repositories that installations may name."""
+    return LocalRepositories(tuple(path.rstrip("/") for path in settings.git_local_paths.split(",") if path.strip()))
 
 
 def control_limits(settings: Settings) -> ControlLimits:

@@ -22,7 +22,7 @@ import uvloop
 import hearth
 from hearth import telemetry
 from hearth.api.http import hot_protocol
-from hearth.app import Application
+from hearth.app import Application, local_repositories
 from hearth.auth.secrets import KeyFileRefused, load_or_create_key
 from hearth.build.fetcher import TemplatesHost
 from hearth.datafolder import DataFolder, FolderRefused
@@ -126,7 +126,12 @@ def spawner_config(settings: Settings, uid: int, gid: int, packs: Packs) -> Spaw
         data_folder=str(settings.data_dir),
         server_uid=uid,
         server_gid=gid,
-        read_only_bases=(str(shims), *sorted(mounts), *filter(None, [TemplatesHost.of(settings.templates_url).mirror])),
+        read_only_bases=(
+            str(shims),
+            *sorted(mounts),
+            *filter(None, [TemplatesHost.of(settings.templates_url).mirror]),
+            *local_repositories(settings).folders,
+        ),
         uid_first=first,
         uid_count=last - first + 1,
         weaken=tuple(sorted(settings.weakened)),

@@ -80,6 +80,8 @@ class Settings:
     abuse: str = _setting("on", "rate limits of the contract", choices=("on", "off"))
     function_creations_per_day: int = _setting(0, "functions a project may create in 24 h, 0 = no limit", least=0)
     templates_url: str = _setting("https://github.com", "base of template repositories; also a file:/// folder")
+    git_local_paths: str = _setting("", "comma list of folders whose repositories installations may name by file://")
+    git_poll_interval: float = _setting(60.0, "seconds between looks at plain git servers, 0 = never", least=0)
     github_url: str = _setting(
         "https://github.com", "where the GitHub App is registered; an Enterprise Server's address"
     )
@@ -266,6 +268,10 @@ def _check(settings: Settings, problems: list[str]) -> None:
         problems.append(f"database_url: must be postgresql://... or sqlite:///path, not {url!r}")
     _check_templates_url(settings.templates_url, problems)
     _check_github_app(settings, problems)
+    for folder in filter(None, map(str.strip, settings.git_local_paths.split(","))):
+        path = Path(folder)
+        if not path.is_absolute() or not path.is_dir() or path.resolve() == Path("/"):
+            problems.append(f"git_local_paths: {folder} is not a folder of repositories; name existing ones, in full")
     if settings.files_url:
         problems.append("files_url: only the data folder is supported by this version; leave it empty")
     if settings.nats_url:

@@ -19,6 +19,7 @@ from hearth.auth.people import People
 from hearth.auth.secrets import VariableCipher
 from hearth.auth.tokens import Tokens
 from hearth.control.builds import Builds
+from hearth.control.connections import Connections
 from hearth.control.control import Control
 from hearth.control.dead_letters import DeadLettersControl
 from hearth.control.deployments import DeploymentsControl
@@ -31,8 +32,10 @@ from hearth.control.gates import Gates
 from hearth.control.git_deployments import GitDeployments
 from hearth.control.hosting import compose_hosting
 from hearth.control.idempotency import Idempotency
+from hearth.control.installations import InstallationsControl
 from hearth.control.logs import LogsControl
 from hearth.control.people import people_control
+from hearth.control.pushes import Pushes
 from hearth.control.queued import QueuedExecutions
 from hearth.control.rules import Domains, RuleBook
 from hearth.control.runnables import Runnables
@@ -46,11 +49,14 @@ from hearth.executor.sandbox.egress_policy import parse_allow_list
 from hearth.model.events import Occurrence
 from hearth.model.resources import ApiKey, Project
 from hearth.model.running import Invocation, Outcome, Result
+from hearth.model.sources import CloneSource
 from hearth.model.statuses import DeploymentStatus
 from hearth.model.streaming import HearLog, LogLines
-from hearth.ports import Builder, Executor, Fetcher, Runtimes, Store, Unit
+from hearth.model.vcs import Branch, Content, HostedCommit, Provider
+from hearth.ports import Builder, Executor, Fetcher, GitHost, GitReader, NoSuchRepository, Runtimes, Store, Unit
 from hearth.store import open_store
 from hearth.store.files.local import LocalFiles
+from hearth.vcs.plain import PlainGit
 from tests.api.support import ALL_SCOPES, NOW, RUNTIMES, FixedClock
 
 #: Passwords of tests need not withstand anything.
@@ -138,6 +144,26 @@ class AllRuntimes:
         return f"Install {id}."
 
 
+class KnownRepositories:
+    """Answers for repositories without any git: every one has the same branch, but for those named `missing`."""
+
+    commit_hash = "a" * 40
+
+    async def branches(self, source: CloneSource) -> tuple[tuple[Branch, ...], str]:
+        if "missing" in source.url:
+            raise NoSuchRepository("There is no such repository.")
+        return (Branch("main", self.commit_hash),), "main"
+
+    async def contents(self, source: CloneSource, path: str, ref: str) -> tuple[Content, ...]:
+        await self.branches(source)
+        if "empty" in source.url:
+            return ()
+        return (Content("package.json", False), Content("src", True)) if not path else (Content("main.js", False),)
+
+    async def commit(self, source: CloneSource, ref: str) -> HostedCommit:
+        return HostedCommit(self.commit_hash, "a message", "Ada")
+
+
 class Whole:
     """One composed application and a client with the key of its project."""
 
@@ -157,9 +183,14 @@ class Whole:
         starter = DeploymentStarter(clock=clock, limits=limits)
         common: dict[str, Any] = {"store": store, "clock": clock, "events": events}
         running: dict[str, Any] = {**common, "executor": executor, "runnables": runnables}
+        self.hosts: dict[Provider, GitHost] = {Provider.GIT: PlainGit(cast(GitReader, KnownRepositories()))}
+        connections = Connections(store=store, clock=clock, hosts=self.hosts, endpoint="http://api.test/v1")
+        git_deployments = GitDeployments(starter=starter, hosts=self.hosts, templates_url="https://git.test", **common)
         uploads = Uploads(files=files, starter=starter, limits=limits, **common)
         builds = Builds(
-            sources=Sources(store=store, files=files, fetcher=cast(Fetcher, None), limits=limits),
+            sources=Sources(
+                store=store, files=files, fetcher=cast(Fetcher, None), connections=connections, limits=limits
+            ),
             builder=cast(Builder, None),
             environment=environment,
             specifications=specifications,
@@ -168,6 +199,7 @@ class Whole:
             limits=limits,
             **running,
         )
+        deployments = DeploymentsControl(files=files, starter=starter, uploads=uploads, builds=builds, **running)
         self.identify = Identify(store, tokens, clock, people)
         self.addresses: dict[str, frozenset[str]] = {}
         self.hosting = hosting = compose_hosting(
@@ -202,12 +234,36 @@ class Whole:
             rule_book=rule_book,
             origin_book=hosting.origin_book,
             functions=FunctionsControl(
-                runtimes=runtimes, specifications=specifications, rule_book=rule_book, **running
+                connections=connections,
+                git_deployments=git_deployments,
+                runtimes=runtimes,
+                specifications=specifications,
+                rule_book=rule_book,
+                **running,
             ),
             function_settings=FunctionSettingsControl(runnables=runnables, check_egress=parse_allow_list, **common),
             variables=VariablesControl(**running),
-            deployments=DeploymentsControl(files=files, starter=starter, uploads=uploads, builds=builds, **running),
-            git_deployments=GitDeployments(starter=starter, templates_url="https://git.test", **common),
+            deployments=deployments,
+            git_deployments=git_deployments,
+            installations=InstallationsControl(
+                store=store,
+                clock=clock,
+                hosts=self.hosts,
+                connections=connections,
+                runtimes=runtimes,
+                seal=lambda text: text,
+                unseal=lambda text: text,
+            ),
+            connections=connections,
+            pushes=Pushes(
+                hosts=self.hosts,
+                git_deployments=git_deployments,
+                deployments=deployments,
+                starter=starter,
+                rule_book=rule_book,
+                functions_domain=domains.functions,
+                **common,
+            ),
             executions=executions,
             logs=logs,
             dead_letters=DeadLettersControl(store=store, runnables=runnables, queued=self.queued),

@@ -9,13 +9,16 @@ from typing import Any, cast
 
 from hearth.auth.secrets import VariableCipher
 from hearth.control.builds import Builds
+from hearth.control.connections import Connections
 from hearth.control.environment import Environment
 from hearth.control.events import EventBus
 from hearth.control.executions import ExecutionsControl
 from hearth.control.gates import Gates
 from hearth.control.jobs import JobKind, build_job
+from hearth.control.pushes import Pushes
 from hearth.control.queued import QueuedExecutions
 from hearth.control.repairs import Repairs
+from hearth.control.reports import Reports
 from hearth.control.retention import Retention
 from hearth.control.rules import Domains, RuleBook
 from hearth.control.runnables import Runnables
@@ -145,7 +148,13 @@ class World:
         executor = cast(Executor, self.executor)
         self.uploads = Uploads(files=files, starter=starter, limits=self.limits, **common)
         self.builds = Builds(
-            sources=Sources(store=store, files=files, fetcher=self.fetcher, limits=self.limits),
+            sources=Sources(
+                store=store,
+                files=files,
+                fetcher=self.fetcher,
+                connections=Connections(store=store, clock=clock, hosts={}, endpoint="http://api/v1"),
+                limits=self.limits,
+            ),
             builder=self.builder,
             executor=executor,
             environment=environment,
@@ -181,6 +190,8 @@ class World:
             queued=self.queued,
             deliveries=cast(Deliveries, None),
             retention=cast(Retention, None),
+            pushes=cast(Pushes, None),
+            reports=cast(Reports, None),
         )
         self.held: set[str] = set()
         self.reaper = Reaper(

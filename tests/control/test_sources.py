@@ -43,7 +43,9 @@ HASH = "c" * 40
 
 def git(world: World, url: str = "https://git.test") -> GitDeployments:
     starter = DeploymentStarter(clock=world.clock, limits=world.limits)
-    return GitDeployments(store=world.store, clock=world.clock, events=world.bus, starter=starter, templates_url=url)
+    return GitDeployments(
+        store=world.store, clock=world.clock, events=world.bus, starter=starter, hosts={}, templates_url=url
+    )
 
 
 def deployments(world: World) -> DeploymentsControl:
@@ -283,7 +285,7 @@ async def test_a_function_that_is_not_there_and_one_without_a_host_are_told_apar
         await unit.functions.update("f", installation_id="i")
     with pytest.raises(Refusal) as without_repository:
         await git(here).create_vcs("p", "f", **vcs)
-    assert without_repository.value.type == "provider_repository_not_found"
+    assert without_repository.value.type == "installation_not_found"  # its installation is gone
     with pytest.raises(Refusal) as connected:
         await created(here)
     assert connected.value.type == "installation_not_found"

@@ -28,6 +28,8 @@ class Body(StrEnum):
     IGNORED = "ignored"
     FIELDS = "fields"
     """JSON (or a form), read into parameters before the handler runs."""
+    RAW = "raw"
+    """Any content, which the handler itself reads; parameters are in path and query."""
     UPLOAD = "upload"
     """A multipart form whose file the handler itself reads, as it streams in."""
 

@@ -26,6 +26,7 @@ from hearth.api.resources import (
     users,
     users_sessions,
     variables,
+    vcs,
     webhooks,
 )
 from hearth.api.routes import Facts, Route
@@ -56,6 +57,7 @@ def all_routes(facts: Facts) -> tuple[Route, ...]:
         *project_variables.ROUTES,
         *rules.ROUTES,
         *webhooks.ROUTES,
+        *vcs.ROUTES,
         *events.ROUTES,
         *console.ROUTES,
         *health.ROUTES,

@@ -5,6 +5,7 @@ into a run. What is missing or unsafe about the key file is said at start; nothi
 since a fresh key would make every stored value unreadable.
 """
 
+import base64
 import contextlib
 import os
 import stat
@@ -25,6 +26,10 @@ class KeyFileRefused(Exception):
 
 class Undecipherable(ValueError):
     """A blob was not sealed with this key and this context, or was changed since."""
+
+
+#: Where sealed texts belong that are in no row.
+_BROWSER = b"browser"
 
 
 class VariableCipher:
@@ -53,6 +58,18 @@ class VariableCipher:
             return self._aes.decrypt(nonce, sealed, aad).decode("utf-8", "surrogatepass")
         except (InvalidTag, ValueError) as error:
             raise Undecipherable("the stored value was not encrypted with this key") from error
+
+    def seal_text(self, text: str) -> str:
+        """`seal` for what goes through somebody's browser and comes back."""
+        return base64.urlsafe_b64encode(self.seal(text, _BROWSER)).decode()
+
+    def open_text(self, sealed: str) -> str:
+        """The text again. Raises ValueError for what `seal_text` did not make."""
+        try:
+            blob = base64.b64decode(sealed.encode(), altchars=b"-_", validate=True)
+        except ValueError as error:
+            raise Undecipherable("not a sealed text") from error
+        return self.open(blob, _BROWSER)
 
 
 def load_or_create_key(path: Path, *, may_create: bool) -> bytes:

@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from hearth.control.environment import Environment
-from hearth.control.functions import activate
+from hearth.control.requiring import activate
 from hearth.control.rules import RuleBook
 from hearth.control.runnables import Runnables
 from hearth.control.sources import Sources

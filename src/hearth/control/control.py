@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from hearth.control.connections import Connections
 from hearth.control.dead_letters import DeadLettersControl
 from hearth.control.deployments import DeploymentsControl
 from hearth.control.events import EventBus
@@ -11,12 +12,14 @@ from hearth.control.function_settings import FunctionSettingsControl
 from hearth.control.functions import FunctionsControl
 from hearth.control.git_deployments import GitDeployments
 from hearth.control.idempotency import Idempotency
+from hearth.control.installations import InstallationsControl
 from hearth.control.keys import KeysControl
 from hearth.control.logs import LogsControl
 from hearth.control.people import PeopleControl
 from hearth.control.platforms import OriginBook, PlatformsControl
 from hearth.control.project_variables import ProjectVariablesControl
 from hearth.control.projects import ProjectsControl
+from hearth.control.pushes import Pushes
 from hearth.control.rules import RuleBook, RulesControl
 from hearth.control.specifications import Specifications
 from hearth.control.variables import VariablesControl
@@ -48,6 +51,9 @@ class Control:
     variables: VariablesControl
     deployments: DeploymentsControl
     git_deployments: GitDeployments
+    installations: InstallationsControl
+    connections: Connections
+    pushes: Pushes
     executions: ExecutionsControl
     logs: LogsControl
     dead_letters: DeadLettersControl

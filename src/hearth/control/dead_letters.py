@@ -3,9 +3,9 @@
 For keys and admins: a dead letter holds whole requests of other people, and the errors of the function.
 """
 
-from hearth.control.functions import require_function
 from hearth.control.invocations import require_runnable
 from hearth.control.queued import QueuedExecutions
+from hearth.control.requiring import require_function
 from hearth.control.runnables import Runnables
 from hearth.model.actor import Actor
 from hearth.model.durability import Attempt, DeadLetter

@@ -9,8 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from hearth.control.builds import Builds
-from hearth.control.functions import require_function
+from hearth.control.git_hosts import require_installation
 from hearth.control.jobs import JobKind, purge_job
+from hearth.control.requiring import require_function
 from hearth.control.runnables import Runnables
 from hearth.control.starting import DeploymentStarter
 from hearth.control.uploads import Uploads, upload_key
@@ -101,10 +102,11 @@ class DeploymentsControl:
         """Build the stored source again with the function's current settings; always activates.
 
         A source that is not stored is fetched again, at the commit that was fetched before if there is one. Raises
-        `function_not_found`, `deployment_not_found` (also when there is no source any more).
+        `function_not_found`, `deployment_not_found` (also when there is no source any more), `installation_not_found`.
         """
         async with self._store.view(project_id) as unit:
             original = await _require(unit, function_id, deployment_id)
+        await self._check_installation(original)
         new_id = unique_id()
         key = await self._copy_source(original, upload_key(project_id, new_id))
         try:
@@ -115,6 +117,14 @@ class DeploymentsControl:
             raise
         self._events.emit(project_id, f"functions.{function_id}.deployments.{deployment.id}.update", deployment)
         return deployment
+
+    async def _check_installation(self, original: Deployment) -> None:
+        """A source that has to be fetched again needs its installation. Raises `installation_not_found`."""
+        source = original.git_source
+        if source is None or not source.installation_id or original.source_key:
+            return
+        async with self._store.view(original.project_id) as unit:
+            await require_installation(unit, source.installation_id)
 
     async def _copy_source(self, original: Deployment, key: str) -> str:
         """Copy a stored source to `key`; `""` if it has to be fetched. Raises `deployment_not_found`."""

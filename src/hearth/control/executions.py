@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from hearth.control.functions import require_function
 from hearth.control.gates import Closed, Gates, Key, is_limited
 from hearth.control.invocations import (
     MintKey,
@@ -28,6 +27,7 @@ from hearth.control.invocations import (
 )
 from hearth.control.jobs import JobKind
 from hearth.control.queued import QueuedExecutions
+from hearth.control.requiring import require_function
 from hearth.control.runnables import Runnable, Runnables
 from hearth.control.streams import LEFT, ResponseStream
 from hearth.control.views import KEY_GRACE_S, SYNC_WAIT_S, ExecutionView

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from hearth.control.functions import require_function
+from hearth.control.requiring import require_function
 from hearth.control.runnables import Runnables
 from hearth.model.cron import next_runs, read_zone
 from hearth.model.function_settings import FunctionSettings

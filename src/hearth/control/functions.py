@@ -1,12 +1,14 @@
 """Functions: create, read, update, choose the active deployment, delete (contract: functions-api 5.1-5.5)."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
 
+from hearth.control.connections import DISCONNECTED, Connections
+from hearth.control.git_deployments import GitDeployments
 from hearth.control.jobs import JobKind, purge_job
+from hearth.control.requiring import activate, require_function
 from hearth.control.rules import RuleBook
 from hearth.control.runnables import Runnables
 from hearth.control.specifications import Specifications
@@ -14,8 +16,9 @@ from hearth.control.views import VARIABLES_MAX, FunctionView
 from hearth.model.ids import custom_id
 from hearth.model.queries import ListQuery
 from hearth.model.refusals import Refusal
-from hearth.model.resources import Deployment, Function
+from hearth.model.resources import Function
 from hearth.model.statuses import DeploymentStatus
+from hearth.model.vcs import RepositoryLink
 from hearth.ports import Clock, Conflict, Events, Executor, Page, Runtimes, Store, Unit
 
 log = structlog.get_logger(__name__)
@@ -38,6 +41,8 @@ class FunctionsControl:
         specifications: Specifications,
         runnables: Runnables,
         rule_book: RuleBook,
+        connections: Connections,
+        git_deployments: GitDeployments,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -47,6 +52,8 @@ class FunctionsControl:
         self._specifications = specifications
         self._runnables = runnables
         self._rule_book = rule_book
+        self._connections = connections
+        self._git_deployments = git_deployments
 
     async def create(
         self,
@@ -82,6 +89,7 @@ class FunctionsControl:
         """
         self._require_runtime(runtime)
         _require_repository_triple(installation_id, provider_repository_id, provider_branch)
+        heads = await self._connections.prepare(project_id, installation_id, provider_repository_id)
         now = self._clock.now()
         function = Function(
             id=custom_id(function_id),
@@ -113,8 +121,11 @@ class FunctionsControl:
         try:
             async with self._store.begin(project_id) as unit:
                 function = await unit.functions.insert(function)
+                await self._connections.link(unit, function, heads)
         except Conflict:
             raise Refusal("function_already_exists") from None
+        if function.provider_repository_id:
+            await self._connections.register(function)
         self._events.emit(project_id, f"functions.{function.id}.create", function)
         return FunctionView(function, ())
 
@@ -158,9 +169,13 @@ class FunctionsControl:
     ) -> FunctionView:
         """Replace a function's settings; what is omitted is reset, except what section 5.3 keeps.
 
-        Raises `function_not_found`, `installation_not_found`, `general_argument_invalid`.
+        A repository that is given connects the function, and its production branch is deployed if it was not connected
+        before; an empty one disconnects it. Raises `function_not_found`, `installation_not_found`,
+        `general_argument_invalid`.
         """
         _require_repository_triple(installation_id, provider_repository_id or "", provider_branch)
+        heads = await self._connections.prepare(project_id, installation_id, provider_repository_id or "")
+        unlinked: RepositoryLink | None = None
         async with self._store.begin(project_id) as unit:
             before = await require_function(unit, function_id)
             changes: dict[str, Any] = {
@@ -183,15 +198,29 @@ class FunctionsControl:
             }
             changes |= {} if provider_branches is None else {"provider_branches": tuple(provider_branches)}
             changes |= {} if provider_paths is None else {"provider_paths": tuple(provider_paths)}
+            changes |= _repository_changes(before, installation_id, provider_repository_id, provider_branch)
+            if before.provider_repository_id and provider_repository_id is None:
+                changes["provider_root_directory"] = before.provider_root_directory
             changes["live"] = all(changes[field] == getattr(before, field) for field in _BUILD_INPUTS)
             function = await unit.functions.update(function_id, **changes)
             if function is None:
                 raise Refusal("function_not_found")
+            is_moved = _repository_of(function) != _repository_of(before)
+            if is_moved:
+                unlinked = await self._connections.unlink(unit, function_id)
+                await self._connections.link(unit, function, heads)
             view = await _view(unit, function)
         self._runnables.drop(project_id, function_id)
+        if unlinked is not None:
+            await self._connections.unregister(project_id, unlinked)
+        if is_moved and function.provider_repository_id:
+            await self._connections.register(function)
         if function.runtime_specification != before.runtime_specification and function.deployment_id:
             await self._executor.retire(function.deployment_id)
         self._events.emit(project_id, f"functions.{function_id}.update", function)
+        if function.provider_repository_id and not before.provider_repository_id:
+            await self._git_deployments.deploy_production(function)
+            return await self.get(project_id, function_id)
         return view
 
     async def set_deployment(self, project_id: str, function_id: str, deployment_id: str) -> FunctionView:
@@ -229,10 +258,13 @@ class FunctionsControl:
             await unit.variables.delete_of("function", function_id)
             await unit.function_settings.delete(function_id)
             rules = await unit.rules.delete_of("function", function_id)
+            unlinked = await self._connections.unlink(unit, function_id)
             await unit.functions.delete(function_id)
             await unit.jobs.enqueue(purge_job(project_id, function_id, deployments, self._clock.now()))
         self._runnables.drop(project_id, function_id)
         self._rule_book.drop(*rules)
+        if unlinked is not None:
+            await self._connections.unregister(project_id, unlinked)
         for deployment in deployments:
             await self._executor.remove(deployment.id)
         self._events.emit(project_id, f"functions.{function_id}.delete", function)
@@ -247,23 +279,6 @@ class FunctionsControl:
             )
 
 
-async def require_function(unit: Unit, function_id: str) -> Function:
-    """The function, or the refusal `function_not_found`."""
-    function = await unit.functions.get(function_id)
-    if function is None:
-        raise Refusal("function_not_found")
-    return function
-
-
-async def activate(unit: Unit, function: Function, deployment: Deployment) -> Function:
-    """Make `deployment` the function's active one, in the caller's transaction; its domains follow."""
-    await unit.rules.point("function", function.id, "", deployment.id)
-    changes = {"deployment_id": deployment.id, "deployment_created_at": deployment.created_at}
-    return await unit.functions.update(function.id, **changes) or replace(
-        function, deployment_id=deployment.id, deployment_created_at=deployment.created_at
-    )
-
-
 async def _view(unit: Unit, function: Function) -> FunctionView:
     return FunctionView(function, await unit.variables.of("function", function.id, VARIABLES_MAX))
 
@@ -275,6 +290,24 @@ def _require_repository_triple(installation_id: str, repository_id: str, branch:
             "general_argument_invalid",
             "`providerRepositoryId` needs `installationId` and `providerBranch` beside it.",
         )
-    if installation_id:
-        # No git host can be linked before the vcs room exists, so no installation of this id does.
-        raise Refusal("installation_not_found")
+
+
+def _repository_of(function: Function) -> tuple[str, str]:
+    return function.installation_id, function.provider_repository_id
+
+
+def _repository_changes(
+    before: Function, installation_id: str, repository_id: str | None, branch: str
+) -> Mapping[str, object]:
+    """What an update changes of a function's repository (contract: functions-api 5.3)."""
+    if repository_id:
+        return {
+            "installation_id": installation_id,
+            "provider_repository_id": repository_id,
+            "provider_branch": branch,
+        }
+    if before.provider_repository_id and repository_id == "":
+        return DISCONNECTED
+    if before.provider_repository_id:
+        return {}
+    return {"installation_id": installation_id, "provider_branch": branch}

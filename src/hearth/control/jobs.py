@@ -1,6 +1,7 @@
 """The kinds of jobs, and how each is made. What a worker does with one lives in `hearth.jobs`."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -18,6 +19,8 @@ class JobKind(StrEnum):
     WEBHOOK = "webhook"
     SWEEP = "sweep"
     EVENT = "event"
+    PUSH = "push"
+    REPORT = "report"
 
 
 #: A build that was lost with its worker is started once more; user code of an execution never is.
@@ -29,6 +32,9 @@ WEBHOOK_ATTEMPTS = 8
 SWEEP_ATTEMPTS = 3
 #: After 1, 2, 4 ... 300 seconds: some hour.
 EVENT_ATTEMPTS = 20
+#: After 1, 2, 4 ... seconds: a git host may be away for some two minutes.
+PUSH_ATTEMPTS = 8
+REPORT_ATTEMPTS = 5
 
 #: How long a job may wait for a worker before it is ended with that reason.
 QUEUE_LIMIT = timedelta(hours=24)
@@ -105,6 +111,33 @@ def event_job(project_id: str, payload: Mapping[str, Any], now: datetime) -> Job
         deadline_at=now + QUEUE_LIMIT,
         max_attempts=EVENT_ATTEMPTS,
         payload=payload,
+    )
+
+
+def push_job(project_id: str, installation_id: str, payload: Mapping[str, Any], now: datetime, *, id: str) -> Job:
+    """Act on what a git host said of a repository; `id` names the occasion, so that it is queued once."""
+    job = _job(
+        JobKind.PUSH,
+        project_id,
+        installation_id,
+        now,
+        deadline_at=now + QUEUE_LIMIT,
+        max_attempts=PUSH_ATTEMPTS,
+        payload=payload,
+    )
+    return replace(job, id=id)
+
+
+def report_job(deployment: Deployment, now: datetime) -> Job:
+    """Show at the git host how a deployment stands."""
+    return _job(
+        JobKind.REPORT,
+        deployment.project_id,
+        deployment.id,
+        now,
+        deadline_at=now + timedelta(hours=1),
+        max_attempts=REPORT_ATTEMPTS,
+        payload={"functionId": deployment.function_id},
     )
 
 

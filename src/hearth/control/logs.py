@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 
 from hearth.control.executions import ExecutionsControl
-from hearth.control.functions import require_function
 from hearth.control.log_watch import Ended, Gap, Line, LogEvent, LogWatch, Told, recorded
+from hearth.control.requiring import require_function
 from hearth.model.actor import Actor
 from hearth.model.events import Occurrence
 from hearth.model.refusals import Busy, Refusal

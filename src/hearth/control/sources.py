@@ -2,13 +2,24 @@
 
 import urllib.parse
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+from hearth.control.connections import Connections
 from hearth.control.uploads import upload_key
 from hearth.control.views import ControlLimits
+from hearth.model.refusals import Refusal
 from hearth.model.resources import Deployment
-from hearth.model.sources import Fetched, FetchRequest, ReferenceKind, shortened
-from hearth.ports import Fetcher, Files, SourceUnavailable, Store
+from hearth.model.sources import (
+    CloneAccess,
+    CloneSource,
+    Fetched,
+    FetchRequest,
+    GitSource,
+    ReferenceKind,
+    shortened,
+)
+from hearth.ports import Fetcher, Files, GitHostFailed, NoSuchRepository, SourceUnavailable, Store
 
 #: Seconds one fetch may take, unless a build may take less.
 FETCH_TIMEOUT_S = 300.0
@@ -17,10 +28,13 @@ FETCH_TIMEOUT_S = 300.0
 class Sources:
     """The step before a build for deployments that come from git. Called by `Builds` only."""
 
-    def __init__(self, *, store: Store, files: Files, fetcher: Fetcher, limits: ControlLimits) -> None:
+    def __init__(
+        self, *, store: Store, files: Files, fetcher: Fetcher, connections: Connections, limits: ControlLimits
+    ) -> None:
         self._store = store
         self._files = files
         self._fetcher = fetcher
+        self._connections = connections
         self._limits = limits
 
     async def prepare(self, deployment: Deployment, on_log: Callable[[str], None]) -> Deployment:
@@ -31,12 +45,17 @@ class Sources:
         source = deployment.git_source
         if source is None or deployment.source_key:
             return deployment
+        access: CloneAccess | None = None
+        if source.installation_id:
+            clone = await self._clone(deployment.project_id, source)
+            source, access = replace(source, url=clone.url), clone.access
         request = FetchRequest(
             deployment_id=deployment.id,
             source=source,
             key=upload_key(deployment.project_id, deployment.id),
             timeout_s=min(FETCH_TIMEOUT_S, float(self._limits.build_timeout_s)),
             limit_bytes=self._limits.source_size_bytes,
+            access=access,
         )
         fetched = await self._fetcher.fetch(request, on_log)
         async with self._store.begin(deployment.project_id) as unit:
@@ -46,6 +65,15 @@ class Sources:
             await self._files.delete(request.key)
             raise SourceUnavailable("The deployment was deleted while its source was fetched.")
         return stored
+
+    async def _clone(self, project_id: str, source: GitSource) -> CloneSource:
+        """The address and credentials of a connected repository, asked for right before they are used."""
+        try:
+            return await self._connections.clone_source(project_id, source.installation_id, source.repository_id)
+        except (GitHostFailed, NoSuchRepository) as problem:
+            raise SourceUnavailable(str(problem)) from problem
+        except Refusal as refusal:
+            raise SourceUnavailable(f"{refusal.message} Connect the function to a repository again.") from refusal
 
     async def forget_if_gone(self, project_id: str, function_id: str, deployment_id: str) -> None:
         """Remove what a fetch stored at the very moment its deployment was deleted. Called after its task has ended."""
@@ -64,7 +92,7 @@ def branch_page(repository_page: str, reference: str) -> str:
 def _facts(deployment: Deployment, fetched: Fetched) -> dict[str, Any]:
     """What is known of the source now. A commit of a known branch leaves the branch as it is."""
     source, page = deployment.git_source, deployment.provider_repository_url
-    keeps_branch = source is not None and source.kind is ReferenceKind.COMMIT
+    keeps_branch = source is not None and (source.kind is ReferenceKind.COMMIT or bool(source.installation_id))
     branch = deployment.provider_branch if keeps_branch else fetched.reference
     facts: dict[str, Any] = {
         "source_size_bytes": fetched.size_bytes,
@@ -72,11 +100,14 @@ def _facts(deployment: Deployment, fetched: Fetched) -> dict[str, Any]:
         "provider_branch": branch,
         "provider_branch_url": branch_page(page, branch),
     }
+    if source is not None and source.installation_id:
+        del facts["provider_branch_url"]  # its host's pages are told by the host
     if fetched.commit is not None:
         facts |= {
             "provider_commit_hash": fetched.commit.hash,
             "provider_commit_author": fetched.commit.author,
             "provider_commit_message": shortened(fetched.commit.message),
-            "provider_commit_url": f"{page}/commit/{fetched.commit.hash}" if page else "",
+            "provider_commit_url": deployment.provider_commit_url
+            or (f"{page}/commit/{fetched.commit.hash}" if page else ""),
         }
     return facts

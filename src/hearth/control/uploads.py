@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from hearth.control.functions import require_function
+from hearth.control.requiring import require_function
 from hearth.control.starting import DeploymentStarter
 from hearth.control.views import UPLOAD_CHUNK_BYTES, ControlLimits, UploadedPart
 from hearth.model.ids import is_id, unique_id

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hearth.control.functions import require_function
+from hearth.control.requiring import require_function
 from hearth.control.runnables import Runnables
 from hearth.control.views import VARIABLES_MAX
 from hearth.model.ids import custom_id

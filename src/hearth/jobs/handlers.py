@@ -6,13 +6,15 @@ import structlog
 
 from hearth.control.builds import Builds
 from hearth.control.jobs import JobKind
+from hearth.control.pushes import Pushes
 from hearth.control.queued import QueuedExecutions
+from hearth.control.reports import Reports
 from hearth.control.retention import Retention
 from hearth.control.uploads import upload_key
 from hearth.jobs.deliveries import Deliveries
-from hearth.jobs.worker import retry_at
+from hearth.jobs.worker import JobFailed, retry_at
 from hearth.model.resources import Execution, Job
-from hearth.ports import Files, Store, Unit
+from hearth.ports import Files, GitHostFailed, NoSuchRepository, Store, Unit
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +34,8 @@ class Handlers:
         queued: QueuedExecutions,
         deliveries: Deliveries,
         retention: Retention,
+        pushes: Pushes,
+        reports: Reports,
     ) -> None:
         self._store = store
         self._files = files
@@ -39,6 +43,8 @@ class Handlers:
         self._queued = queued
         self._deliveries = deliveries
         self._retention = retention
+        self._pushes = pushes
+        self._reports = reports
 
     async def build(self, job: Job) -> None:
         """Build the deployment `resource_id`."""
@@ -47,6 +53,28 @@ class Handlers:
     async def webhook(self, job: Job) -> None:
         """Tell a webhook of one event."""
         await self._deliveries.deliver(job)
+
+    async def push(self, job: Job) -> None:
+        """Act on a push or a pull request. Raises JobFailed with the host's reason."""
+        payload = job.payload
+        try:
+            if "pullRequest" in payload:
+                await self._pushes.pull_request(
+                    job.project_id, job.resource_id, payload["repositoryId"], payload["pullRequest"]
+                )
+            else:
+                await self._pushes.push(
+                    job.project_id, job.resource_id, payload["repositoryId"], payload["branch"], payload["before"]
+                )
+        except (GitHostFailed, NoSuchRepository) as problem:
+            raise JobFailed(str(problem)) from problem
+
+    async def report(self, job: Job) -> None:
+        """Show at the git host how a deployment stands. Raises JobFailed with the host's reason."""
+        try:
+            await self._reports.report(job.project_id, job.payload["functionId"], job.resource_id)
+        except (GitHostFailed, NoSuchRepository) as problem:
+            raise JobFailed(str(problem)) from problem
 
     async def sweep(self, job: Job) -> None:
         """Remove what is past its retention."""

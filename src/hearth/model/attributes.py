@@ -130,3 +130,10 @@ WEBHOOKS: Mapping[str, Kind] = {
     "authUsername": Kind.STRING,
     "attempts": Kind.INTEGER,
 }
+
+#: Contract: side-services 12.
+INSTALLATIONS: Mapping[str, Kind] = {
+    "provider": Kind.STRING,
+    "organization": Kind.STRING,
+    "providerInstallationId": Kind.STRING,
+}

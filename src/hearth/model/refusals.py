@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from hearth.data import load
 
 #: Statuses that are passed to the client as they are; any other becomes 500 (contract: functions-api 2).
-PASSED_STATUSES = frozenset({400, 401, 402, 403, 404, 405, 408, 409, 410, 412, 416, 422, 429, 451, 501, 503})
+PASSED_STATUSES = frozenset({400, 401, 402, 403, 404, 405, 408, 409, 410, 412, 413, 416, 422, 429, 451, 501, 503})
 
 
 class Refusal(Exception):

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+# Fetches need these two as well, so they live there; they are words of this module too.
+from hearth.model.sources import CloneAccess as CloneAccess
+from hearth.model.sources import CloneSource as CloneSource
 from hearth.model.sources import GitSource
 
 

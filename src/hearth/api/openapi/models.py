@@ -21,6 +21,7 @@ from hearth.api.openapi.schemas import (
     text,
     texts,
 )
+from hearth.api.openapi.vcs_models import VCS_MODELS
 from hearth.model.function_settings import Egress, MissedRuns
 from hearth.model.statuses import DeploymentStatus, ExecutionStatus, Trigger
 
@@ -241,4 +242,5 @@ MODELS: dict[str, Schema] = {
     **PEOPLE_MODELS,
     **HOSTING_MODELS,
     **DURABILITY_MODELS,
+    **VCS_MODELS,
 }
