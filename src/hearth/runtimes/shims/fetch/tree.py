@@ -15,7 +15,7 @@ from .layout import FetchFailed, Layout, Request
 _FOLDER, _LINK, _SUBMODULE = b"040000", b"120000", b"160000"
 _EXECUTABLE = b"100755"
 #: How servers say that they do not give out an object that no branch or tag names.
-NOT_ADVERTISED = ("unadvertised object", "not our ref", "upload-pack: not our ref")
+NOT_ADVERTISED = ("unadvertised object", "not our ref", "from promisor remote")
 SUBMODULES_MAX = 20
 SUBMODULE_LEVELS_MAX = 3
 #: Bytes that one line of a list of files may take on average before it is not a list of names any more.
@@ -66,7 +66,7 @@ class Tree:
             if not any(text in failed.said for text in NOT_ADVERTISED):
                 raise
             # An older or stricter server gives out only what its branches lead to: then with their whole history.
-            git.run("fetch", "--quiet", "--no-tags", "--filter=blob:none", "--", "origin", "+refs/heads/*:refs/heads/*")
+            git.run("fetch", "--quiet", "--no-tags", "--no-filter", "--", "origin", "+refs/heads/*:refs/heads/*")
             try:
                 return git.run("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}").decode().strip()
             except GitFailed:
@@ -93,7 +93,7 @@ class Tree:
             if not any(text in failed.said for text in NOT_ADVERTISED):
                 raise
             # A server that leaves files out on request, and then does not give them out one by one.
-            git.run("fetch", "--quiet", "--no-tags", "--refetch", "--depth=1", "--", "origin", commit)
+            git.run("fetch", "--quiet", "--no-tags", "--refetch", "--no-filter", "--depth=1", "--", "origin", commit)
 
     def add(self, git: Git, commit: str, folder: str, prefix: str = "", level: int = 0) -> None:
         """Add what lies below `folder` of a received commit, as `prefix` and its name there.
