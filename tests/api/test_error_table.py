@@ -81,6 +81,12 @@ class Stage:
         async with self.app.store.begin(PROJECT_ID) as unit:
             await unit.functions.update("f", installation_id="i", provider_repository_id=repository)
 
+    async def install(self) -> None:
+        """The installation `i` at a plain git server."""
+        body = {"installationId": "i", "provider": "git", "baseUrl": "https://git.test/team"}
+        made = await self.client.post("/vcs/installations", json=body)
+        assert made.status_code == 201, made.text
+
     async def break_active(self) -> None:
         """An active deployment whose build is not ready: only possible if its status is changed behind our back."""
         async with self.app.store.begin(PROJECT_ID) as unit:
@@ -255,8 +261,31 @@ async def connected_vcs(stage: Stage) -> httpx.Response:
 
 
 async def vcs_without_repository(stage: Stage) -> httpx.Response:
+    await stage.install()
     await stage.link(repository="")
     return await stage.client.post(D + "/vcs", json=BRANCH)
+
+
+async def vcs_of_a_missing_repository(stage: Stage) -> httpx.Response:
+    await stage.install()
+    await stage.link(repository="missing.git")
+    return await stage.client.post(D + "/vcs", json=BRANCH)
+
+
+async def template_for_a_missing_repository(stage: Stage) -> httpx.Response:
+    await stage.install()
+    await stage.link(repository="missing.git")
+    return await stage.client.post(D + "/template", json=TEMPLATE)
+
+
+async def duplicate_without_installation(stage: Stage) -> httpx.Response:
+    """A source that was never fetched, and can be fetched by nobody any more."""
+    await stage.install()
+    await stage.link(repository="r.git")
+    made = await stage.client.post(D + "/vcs", json=BRANCH)
+    assert made.status_code == 202, made.text
+    assert (await stage.client.delete("/vcs/installations/i")).status_code == 204
+    return await stage.client.post(D + "/duplicate", json={"deploymentId": made.json()["$id"]})
 
 
 async def id_of_another_function(stage: Stage) -> httpx.Response:
@@ -397,6 +426,9 @@ ARRANGED: list[tuple[str, str, Provoke, Prepare]] = [
     ("deployments.create_template", "installation_not_found", connected_template, nothing),
     ("deployments.create_vcs", "installation_not_found", connected_vcs, nothing),
     ("deployments.create_vcs", "provider_repository_not_found", vcs_without_repository, nothing),
+    ("deployments.create_vcs", "provider_repository_not_found", vcs_of_a_missing_repository, nothing),
+    ("deployments.create_template", "provider_repository_not_found", template_for_a_missing_repository, nothing),
+    ("deployments.duplicate", "installation_not_found", duplicate_without_installation, nothing),
     ("deployments.duplicate", "deployment_not_found", duplicate_unfinished, nothing),
     ("deployments.download", "user_unauthorized", download_without_key, nothing),
     ("deployments.download", "storage_invalid_range", bad_range, nothing),
@@ -412,14 +444,12 @@ ARRANGED: list[tuple[str, str, Provoke, Prepare]] = [
     ("executions.delete", "execution_in_progress", delete_waiting, nothing),
     ("variables.create", "general_bad_request", one_variable_too_many, few_variables),
 ]
-#: Not provoked here: memory for bodies is derived for all routes alike (`test_limits`), and a template can miss its
-#: function's repository only where a git host is linked.
+#: Not provoked here: memory for bodies is derived for all routes alike (`test_limits`).
 ELSEWHERE = {
     ("executions.create", "general_rate_limit_exceeded"),
     ("executions.create", "idempotency_key_reused"),
     ("executions.create", "idempotency_request_in_progress"),
     ("executions.create", "idempotency_answer_gone"),
-    ("deployments.create_template", "provider_repository_not_found"),
 }
 
 

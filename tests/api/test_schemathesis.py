@@ -97,7 +97,9 @@ def fuzz(server: Server, known: dict[str, list[str]], folder: Path, document: di
 def prepared(document: dict[str, Any]) -> dict[str, Any]:
     """A document with two kinds of callers: with the key, and (where it is allowed) without anything.
 
-    Queries are kept short: request lines over 64 KiB are answered by the HTTP parser, before the application.
+    Installations are made of plain git servers only, whose made-up addresses are refused as such: the others would be
+    asked of hosts elsewhere. Queries are kept short: request lines over 64 KiB are answered by the HTTP parser, before
+    the application.
     """
     for operations in document["paths"].values():
         for operation in operations.values():
@@ -108,6 +110,9 @@ def prepared(document: dict[str, Any]) -> dict[str, Any]:
                 items = parameter.get("schema", {}).get("items", {})
                 if items.get("format") == "query":
                     items["maxLength"] = 100
+    asked = document["paths"].get("/v1/vcs/installations", {}).get("post", {}).get("requestBody", {}).get("content", {})
+    for content in asked.values():
+        content["schema"]["properties"]["provider"]["enum"] = ["git"]
     return document
 
 

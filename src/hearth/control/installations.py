@@ -123,13 +123,13 @@ class InstallationsControl:
 
     # -------------------------------------------------------------------------------------- by the host's page
 
-    def authorize(self, project_id: str, *, provider: str, success: str, failure: str) -> str:
+    def authorize(self, project_id: str, *, provider: str, success: str | None, failure: str | None) -> str:
         """The host's page where the user installs us. Raises `general_provider_failure` where there is none."""
         state = {
             "project": project_id,
             "provider": provider,
-            "success": success,
-            "failure": failure,
+            "success": success or "",
+            "failure": failure or "",
             "until": self._clock.now().timestamp() + AUTHORIZE_S,
         }
         url = host_of(self._hosts, provider).authorize_url(self._seal(msgspec.json.encode(state).decode()))

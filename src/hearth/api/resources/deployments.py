@@ -138,7 +138,7 @@ ROUTES = (
         handler=duplicate,
         summary="Build the code of a deployment again, as a new deployment.",
         scopes=("functions.write",),
-        refusals=("function_not_found", "deployment_not_found"),
+        refusals=("function_not_found", "deployment_not_found", "installation_not_found"),
         params=(
             FUNCTION_ID,
             Param("deploymentId", Place.BODY, Id(), "Deployment ID.", "deployment_id", required=True),

@@ -362,8 +362,8 @@ ROUTES = (
         refusals=("general_provider_failure",),
         params=(
             _PROVIDER,
-            _query("success", Url(), "Where the browser goes afterwards.", "success", default=""),
-            _query("failure", Url(), "Where it goes if that fails.", "failure", default=""),
+            _query("success", Url(), "Where the browser goes afterwards.", "success"),
+            _query("failure", Url(), "Where it goes if that fails.", "failure"),
         ),
         replies=(Reply(302, (), "The page of the host."),),
     ),
