@@ -16,6 +16,7 @@ import pytest
 
 import hearth
 from hearth.build.builder import BuildSettings, SandboxBuilder
+from hearth.build.cache import BuildCache
 from hearth.executor.sandbox.config import GateConfig, SpawnerConfig
 from hearth.executor.sandbox.launch import start_gate, start_spawner
 from hearth.executor.sandbox.ns import NsDriver
@@ -43,7 +44,8 @@ class Site:
         self.packs = packs
         self.driver = driver
         self.files = LocalFiles(data)
-        self.builder = SandboxBuilder(driver, packs, self.files, data, client_registries(), settings)
+        self.cache = BuildCache(data / "build-cache", b"k" * 32, limit_bytes=400_000_000, max_age_s=3600)
+        self.builder = SandboxBuilder(driver, packs, self.files, data, client_registries(), settings, self.cache)
         self.log = ""
         self.on_text: Callable[[str], None] = lambda text: None
 

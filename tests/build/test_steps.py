@@ -50,7 +50,7 @@ class Bench:
         }
         descriptor = os.open(self.artifact, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         try:
-            return build(full, self.layout, descriptor)
+            return build(full, self.layout, descriptor).warnings
         finally:
             os.close(descriptor)
 

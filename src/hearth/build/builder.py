@@ -10,15 +10,18 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import structlog
 
+from hearth.build.cache import BuildCache, CacheKey
 from hearth.build.flow import LogFlow
-from hearth.build.sandboxed import TIMEOUT, Ran, run_sandbox, settled
+from hearth.build.sandboxed import TIMEOUT, run_sandbox, settled
+from hearth.build.verdicts import BUILD_PIDS, DISK_FULL, Failed, answer_of, how, judged, raise_limits
 from hearth.executor.sandbox.spec import Driver, Limits, Mount, Network, Profile, SandboxFailed, SandboxSpec
 from hearth.model.refusals import PlatformFault
 from hearth.model.running import Artifact, BuildRequest, BuildResult
@@ -27,6 +30,7 @@ from hearth.runtimes.locations import SHIMS_FOLDER, SHIMS_INSIDE
 from hearth.runtimes.packs import Pack, Packs
 from hearth.runtimes.registries import Registries
 from hearth.runtimes.shims.build import layout
+from hearth.runtimes.shims.build.installs import is_off
 from hearth.runtimes.shims.build.pack import too_large
 
 log = structlog.get_logger(__name__)
@@ -38,13 +42,14 @@ _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
 
 #: Exit code of the extract program for an archive that it refuses; its last line says why.
 _REFUSED = 3
-_LOST = -1  # SandboxExit.code of a sandbox nobody knows the end of
+#: The last line of a source that names what it wants installed.
+_MANIFESTS = re.compile(r"manifests ([0-9a-f]{64})")
 _EXTRACT_MEMORY_BYTES = 256 * MEBIBYTE
-_BUILD_PIDS = 1024
 _BUILD_TMP_BYTES = 256 * MEBIBYTE
+#: A variable of a project or function: its builds neither use nor fill the build cache.
+CACHE_SWITCH = "HEARTH_BUILD_CACHE"
 #: A build is ended before the disk of this server is full for everybody else.
 FREE_DISK_BYTES = 256 * MEBIBYTE
-_DISK_FULL = "full disk"
 #: What a build writes is below this folder of its work folder: a disk of its own where the machine can make one.
 _DISK = "disk"
 
@@ -68,10 +73,6 @@ class BuildSettings:
         return self.disk_mb * MEBIBYTE
 
 
-class _Failed(Exception):
-    """The build ends here, by the user's code or a limit; the text is for the user."""
-
-
 class SandboxBuilder:
     """Implements `hearth.ports.Builder`. Safe for concurrent builds on one event loop.
 
@@ -86,6 +87,7 @@ class SandboxBuilder:
         data_dir: Path,
         registries: Registries,
         settings: BuildSettings | None = None,
+        cache: BuildCache | None = None,
     ) -> None:
         self._driver = driver
         self._packs = packs
@@ -93,6 +95,7 @@ class SandboxBuilder:
         self._work = data_dir.resolve() / "work"
         self._registries = registries
         self._settings = settings or BuildSettings()
+        self._cache = cache
         self._active: set[str] = set()
 
     async def build(self, request: BuildRequest, on_log: Callable[[str], None]) -> BuildResult:
@@ -114,9 +117,10 @@ class SandboxBuilder:
         try:
             await asyncio.to_thread(self._prepare, work)
             await self._driver.make_disk(str(work / _DISK), self._settings.disk_bytes)
-            await self._extract(request, work, flow, deadline)
-            return await self._run(request, pack, work, flow, deadline)
-        except _Failed as failed:
+            manifests = await self._extract(request, work, flow, deadline)
+            key = self._cache_key(request, pack, manifests)
+            return await self._run(request, pack, work, flow, deadline, key)
+        except Failed as failed:
             return BuildResult(None, str(failed))
         except FileNotStored:
             return BuildResult(None, "The source of this deployment is not stored any more. Upload the code again.")
@@ -129,7 +133,9 @@ class SandboxBuilder:
                 self._active.discard(name)
 
     async def sweep(self) -> None:
-        """Remove the work folders that a killed server left. Called at the start, before the first build."""
+        """Remove the work folders that a killed server left, and what is old. Called at the start, before any build."""
+        if self._cache is not None:
+            await self._cache.sweep()
         try:
             names = sorted(entry.name for entry in self._work.iterdir())
         except FileNotFoundError:
@@ -154,8 +160,11 @@ class SandboxBuilder:
             (folder / name).write_text(text, "utf-8")
             (folder / name).chmod(0o644)
 
-    async def _extract(self, request: BuildRequest, work: Path, flow: LogFlow, deadline: float) -> None:
-        """Unpack the source archive into the work folder, without network; raises _Failed if it is refused."""
+    async def _extract(self, request: BuildRequest, work: Path, flow: LogFlow, deadline: float) -> str:
+        """Unpack the source archive into the work folder, without network; raises Failed if it is refused.
+
+        Returns what stands for the source's manifests, `""` if it has none.
+        """
         loop = asyncio.get_running_loop()
         settings = self._settings
         said: list[str] = []
@@ -173,18 +182,19 @@ class SandboxBuilder:
                 )
             finally:
                 os.close(descriptor)
-        if ran.exit.code == 0 and not ran.stopped:
-            return
         last = _last_line("".join(said))
+        if ran.exit.code == 0 and not ran.stopped:
+            found = _MANIFESTS.fullmatch(last)
+            return found[1] if found else ""
         if ran.stopped == TIMEOUT and limit < deadline:
-            raise _Failed(
+            raise Failed(
                 f"The source archive could not be unpacked within {settings.extract_timeout_s:g} seconds. "
                 "Upload a smaller one."
             )
-        self._raise_limits(request, ran)
+        raise_limits(request, ran)
         if ran.exit.code == _REFUSED:
-            raise _Failed(f"The source archive was refused: {last or 'it cannot be unpacked'}")
-        raise PlatformFault(f"Unpacking a source archive ended with {_how(ran)}: {last}")
+            raise Failed(f"The source archive was refused: {last or 'it cannot be unpacked'}")
+        raise PlatformFault(f"Unpacking a source archive ended with {how(ran)}: {last}")
 
     def _extract_spec(self, request: BuildRequest, work: Path, descriptor: int) -> SandboxSpec:
         settings = self._settings
@@ -192,7 +202,7 @@ class SandboxBuilder:
         return SandboxSpec(
             id=f"{work.name}-x",
             profile=Profile.EXTRACT,
-            argv=(*PYTHON, f"{SHIMS_INSIDE}/extract/extract.py", str(layout.ARTIFACT), layout.BUILD, *bounds),
+            argv=(*PYTHON, f"{SHIMS_INSIDE}/build/source.py", str(layout.ARTIFACT), layout.BUILD, *bounds),
             environment=_ENVIRONMENT,
             limits=Limits(
                 memory_bytes=_EXTRACT_MEMORY_BYTES,
@@ -208,33 +218,72 @@ class SandboxBuilder:
             channel=False,
         )
 
-    async def _run(self, request: BuildRequest, pack: Pack, work: Path, flow: LogFlow, deadline: float) -> BuildResult:
-        """Run the steps in the build sandbox and take over the artifact."""
-        async with self._files.scratch() as path:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                ran = await run_sandbox(
-                    self._driver,
-                    self._build_spec(request, pack, work, descriptor),
-                    flow,
-                    deadline=deadline,
-                    request=json.dumps(self._inside(request, pack)).encode(),
-                    stop_if=self._disk_guard(work),
-                )
-            finally:
-                os.close(descriptor)
-            warnings = self._judge(request, ran)
-            size = path.stat().st_size
-            if size == 0:
-                raise _Failed("Build produced no output artifact.")
-            if size > request.output_limit_bytes:
-                raise _Failed(too_large(request.output_limit_bytes).message)
-            digest = await settled(asyncio.to_thread(_digest, path))
-            key = f"artifacts/{digest}"
-            await self._files.adopt(key, path)
-            return BuildResult(Artifact(key, digest, size), warnings=warnings)
+    def _cache_key(self, request: BuildRequest, pack: Pack, manifests: str) -> CacheKey | None:
+        """What the installs of this build are kept under; None if they are not.
 
-    def _build_spec(self, request: BuildRequest, pack: Pack, work: Path, descriptor: int) -> SandboxSpec:
+        All variables count: any of them may be read by a package manager or named in its configuration.
+        """
+        if self._cache is None or not self._cache.is_on or not manifests or is_off(request.variables.get(CACHE_SWITCH)):
+            return None
+        inputs = {
+            "runtime": [request.runtime, pack.version, pack.root],
+            "manifests": manifests,
+            "commands": request.commands,
+            "variables": dict(request.variables),
+        }
+        return self._cache.key(request.project_id, inputs)
+
+    async def _run(
+        self, request: BuildRequest, pack: Pack, work: Path, flow: LogFlow, deadline: float, key: CacheKey | None
+    ) -> BuildResult:
+        """Run the steps in the build sandbox, with what is kept under `key`, and take over the artifact."""
+        async with AsyncExitStack() as stack:
+            path = await stack.enter_async_context(self._files.scratch())
+            restored: int | None = None
+            kept: Path | None = None
+            descriptors = {layout.ARTIFACT: _open_for_writing(stack, path)}
+            if self._cache is not None and key is not None:
+                if request.use_cache:
+                    restored = await stack.enter_async_context(self._cache.entry(key))
+                if restored is None:
+                    kept = await stack.enter_async_context(self._files.scratch())
+                    descriptors[layout.KEPT] = _open_for_writing(stack, kept)
+                else:
+                    descriptors[layout.RESTORED] = restored
+            ran = await run_sandbox(
+                self._driver,
+                self._build_spec(request, pack, work, descriptors),
+                flow,
+                deadline=deadline,
+                request=json.dumps(self._inside(request, pack, descriptors)).encode(),
+                stop_if=self._disk_guard(work),
+            )
+            try:
+                warnings = judged(request, ran)
+                artifact = await self._take_over(request, path)
+            except Failed:
+                if self._cache is not None and key is not None and restored is not None:
+                    await self._cache.drop(key)  # it may be to blame: the next build begins without
+                raise
+            if self._cache is not None and key is not None and kept is not None:
+                kept_bytes = answer_of(ran).get("kept_bytes")
+                if kept_bytes and kept_bytes == kept.stat().st_size:
+                    await self._cache.put(key, kept)
+            return BuildResult(artifact, warnings=warnings)
+
+    async def _take_over(self, request: BuildRequest, path: Path) -> Artifact:
+        """Store what the build wrote as its artifact; raises Failed if it is none or too large."""
+        size = path.stat().st_size
+        if size == 0:
+            raise Failed("Build produced no output artifact.")
+        if size > request.output_limit_bytes:
+            raise Failed(too_large(request.output_limit_bytes).message)
+        digest = await settled(asyncio.to_thread(_digest, path))
+        artifact = Artifact(f"artifacts/{digest}", digest, size)
+        await self._files.adopt(artifact.key, path)
+        return artifact
+
+    def _build_spec(self, request: BuildRequest, pack: Pack, work: Path, descriptors: Mapping[int, int]) -> SandboxSpec:
         return SandboxSpec(
             id=f"{work.name}-b",
             profile=Profile.BUILD,
@@ -243,7 +292,7 @@ class SandboxBuilder:
             limits=Limits(
                 memory_bytes=request.memory_mb * MEBIBYTE,
                 cpus=request.cpus,
-                pids=_BUILD_PIDS,
+                pids=BUILD_PIDS,
                 tmp_bytes=_BUILD_TMP_BYTES,
                 file_size_bytes=max(self._settings.disk_bytes, request.output_limit_bytes),
             ),
@@ -256,11 +305,11 @@ class SandboxBuilder:
             ),
             network=Network.GATE,
             working_folder=layout.BUILD,
-            descriptors={layout.ARTIFACT: descriptor},
+            descriptors=descriptors,
             root=pack.root,
         )
 
-    def _inside(self, request: BuildRequest, pack: Pack) -> dict[str, Any]:
+    def _inside(self, request: BuildRequest, pack: Pack, descriptors: Mapping[int, int]) -> dict[str, Any]:
         """The request as the build program gets it (see `hearth.runtimes.shims.build.steps.build`)."""
         return {
             "family": pack.family,
@@ -274,49 +323,15 @@ class SandboxBuilder:
             "disk_bytes": self._settings.disk_bytes,
             "output_limit_bytes": request.output_limit_bytes,
             "content_bytes": self._settings.output_content_bytes,
+            "restored": layout.RESTORED if layout.RESTORED in descriptors else None,
+            "kept": layout.KEPT if layout.KEPT in descriptors else None,
+            "cache_entry_bytes": self._cache.entry_bytes if self._cache is not None else 0,
         }
-
-    def _judge(self, request: BuildRequest, ran: Ran) -> tuple[str, ...]:
-        """The warnings of a build that succeeded; raises _Failed or PlatformFault for one that did not."""
-        answer = _parsed(ran.answer)
-        if ran.exit.code == 0 and not ran.stopped and answer.get("ok") is True:
-            warnings = answer.get("warnings")
-            return tuple(str(item) for item in warnings[:20]) if isinstance(warnings, list) else ()
-        message = str(answer.get("message", ""))
-        if answer.get("reason") == "broken":
-            raise PlatformFault(f"The build program failed: {message}")
-        code = answer.get("exit_code")
-        self._raise_limits(request, ran, f"Build failed with exit code {code}. " if code else "")
-        if not message:
-            message = f"Build ended unexpectedly with {_how(ran)}. Build again; if it happens again, tell the operator."
-        if ran.exit.pids_exhausted:
-            message += f" It reached its limit of {_BUILD_PIDS} processes and threads."
-        raise _Failed(message)
-
-    def _raise_limits(self, request: BuildRequest, ran: Ran, said: str = "") -> None:
-        """Raise _Failed if time, memory or the server's disk ended it; `said` goes before what is said of memory.
-
-        Raises PlatformFault if the sandbox was lost with the driver's processes.
-        """
-        if ran.stopped == TIMEOUT:
-            raise _Failed(
-                f"Build timed out after {request.timeout_s:g} seconds, the limit of this server "
-                "(HEARTH_BUILD_TIMEOUT). Do less in the build commands or let the operator raise it."
-            )
-        if ran.stopped == _DISK_FULL:
-            raise _Failed("The disk of this server is nearly full, so the build was ended. Tell its operator.")
-        if ran.exit.code == _LOST:
-            raise PlatformFault("A build's sandbox was lost: the process that keeps sandboxes ended.")
-        if ran.exit.out_of_memory:
-            raise _Failed(
-                f"{said}Build ran out of memory: it may use {request.memory_mb} MB. Choose a larger build "
-                "specification for the function, or use less memory in the build commands."
-            )
 
     def _disk_guard(self, work: Path) -> Callable[[], str]:
         def look() -> str:
             free = os.statvfs(work)
-            return _DISK_FULL if free.f_bavail * free.f_frsize < FREE_DISK_BYTES else ""
+            return DISK_FULL if free.f_bavail * free.f_frsize < FREE_DISK_BYTES else ""
 
         return look
 
@@ -334,22 +349,16 @@ def _no_runtime(id: str) -> str:
     )
 
 
-def _parsed(answer: bytes) -> dict[str, Any]:
-    """The build program's answer, `{}` if there is none that makes sense: it comes from inside."""
-    try:
-        parsed = json.loads(answer)
-    except ValueError:
-        return {}
-    return parsed if isinstance(parsed, dict) else {}
-
-
-def _how(ran: Ran) -> str:
-    return f"exit code {ran.exit.code}" if ran.exit.signal is None else f"signal {ran.exit.signal}"
-
-
 def _last_line(text: str) -> str:
     lines = text.strip().splitlines()
     return lines[-1].strip()[:1000] if lines else ""
+
+
+def _open_for_writing(stack: AsyncExitStack, path: Path) -> int:
+    """A descriptor that is closed with `stack`."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    stack.callback(os.close, descriptor)
+    return descriptor
 
 
 def _digest(path: Path) -> str:

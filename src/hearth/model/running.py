@@ -111,7 +111,11 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class BuildRequest:
-    """One build. `output_limit_bytes` bounds the artifact, `timeout_s` the whole build."""
+    """One build. `output_limit_bytes` bounds the artifact, `timeout_s` the whole build.
+
+    `environment` is all that the commands get, `variables` the part of it that users set. Without `use_cache` nothing
+    that an earlier build installed is restored.
+    """
 
     deployment_id: str
     project_id: str
@@ -125,6 +129,8 @@ class BuildRequest:
     memory_mb: int
     timeout_s: float
     output_limit_bytes: int
+    variables: Mapping[str, str] = field(default_factory=dict)
+    use_cache: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,9 @@ REGISTRIES = "/usr/local/server/registries"
 #: The build program finds the artifact's descriptor and the channel here.
 CHANNEL = 3
 ARTIFACT = 4
+#: What an earlier build installed, to read, and a file to write what this one did; either may be missing.
+RESTORED = 5
+KEPT = 6
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,15 @@ import socket
 import sys
 import traceback
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from . import lines
+from . import cache, lines
 from .checks import check_entrypoint, output_folder, syntax_warning
 from .commands import run_commands
+from .disk import TooMuch
 from .golang import compile_command
+from .installs import only_installs
 from .languages import COMPILED, language_environment
 from .layout import ARTIFACT, CHANNEL, BuildFailed, Layout
 from .pack import pack, too_large
@@ -40,8 +43,10 @@ def main() -> int:
     try:
         request = _receive(channel)
         os.environ.update(request["pack_environment"])  # for what we start of the runtime ourselves
-        warnings = build(request, Layout(), ARTIFACT)
-        answer, code = {"ok": True, "warnings": warnings}, DONE
+        for descriptor in _cache_of(request):
+            os.set_inheritable(descriptor, False)
+        done = build(request, Layout(), ARTIFACT)
+        answer, code = {"ok": True, "warnings": done.warnings, "kept_bytes": done.kept_bytes}, DONE
     except BuildFailed as failed:
         answer = {"ok": False, "reason": failed.reason, "message": failed.message, "exit_code": failed.exit_code}
         code = FAILED
@@ -71,19 +76,37 @@ def _exactly(channel: socket.socket, length: int) -> bytes:
     return bytes(data)
 
 
-def build(request: Mapping[str, Any], layout: Layout, artifact: int) -> list[str]:
-    """Run the steps; the artifact goes to the descriptor `artifact`. Returns warnings; raises BuildFailed.
+@dataclass
+class Built:
+    """What a successful build has to say; `kept_bytes` is the size of what it installed, kept for later builds."""
+
+    warnings: list[str] = field(default_factory=list)
+    kept_bytes: int = 0
+
+
+def _cache_of(request: Mapping[str, Any]) -> list[int]:
+    """The descriptors of the build cache that there are."""
+    return [request[name] for name in ("restored", "kept") if request.get(name) is not None]
+
+
+def build(request: Mapping[str, Any], layout: Layout, artifact: int) -> Built:
+    """Run the steps; the artifact goes to the descriptor `artifact`. Raises BuildFailed.
 
     `request`: `family`, `interpreter`, `path` (folders), `pack_environment`, `commands`, `entrypoint`,
-    `environment`, `registries` (environment), `disk_bytes`, `output_limit_bytes`, `content_bytes`.
+    `environment`, `registries` (environment), `disk_bytes`, `output_limit_bytes`, `content_bytes`; where there is a
+    build cache, the descriptors `restored` and `kept` (or None) and `cache_entry_bytes`, the largest entry.
     """
-    warnings: list[str] = []
+    built = Built()
+    warnings = built.warnings
     family, interpreter = request["family"], request["interpreter"]
     check_source(layout)
     commands, why = request["commands"].strip(), ""
     if not commands:
         commands, why = default_commands(layout.build, family)
-    venv = make_venv(layout, interpreter) if commands and family == "python" else None
+    installs = cache.begin(layout, family, request.get("restored")) if commands and _cache_of(request) else None
+    is_install = installs is not None and only_installs(commands, layout.build, family)
+    is_done = is_install and installs is not None and installs.complete
+    venv = make_venv(layout, interpreter) if commands and family == "python" and not is_done else None
     if venv is not None and venv.warning:
         _warn(venv.warning, warnings)
     _say("Environment preparation finished.")
@@ -92,10 +115,20 @@ def build(request: Mapping[str, Any], layout: Layout, artifact: int) -> list[str
             f"No build commands are set: running `{commands}`, because {why}. "
             "To do something else, set the function's commands (`:` for nothing)."
         )
+    if installs is not None and installs.restored_bytes:
+        _say(f"Restored what an earlier build installed ({installs.restored_bytes / 1_000_000:,.1f} MB).")
+    if is_install and installs is not None:
+        installs.note()
     _say("Build command execution started.")
-    if commands:
-        run_commands(commands, layout, environment_of(request, layout, venv), request["disk_bytes"])
+    if is_done:
+        _say(f"`{commands}` has nothing to add to what was restored. To run it again, build without the cache.")
+    elif commands:
+        environment = environment_of(request, layout, venv)
+        if installs is not None and installs.restored_bytes:
+            environment.setdefault("npm_config_prefer_offline", "true")
+        run_commands(commands, layout, environment, request["disk_bytes"])
     _say("Build command execution finished.")
+    is_complete = is_install and installs is not None and installs.is_source_untouched()
     entrypoint = request["entrypoint"]
     if family in COMPILED:
         _compile(request, layout)
@@ -111,8 +144,25 @@ def build(request: Mapping[str, Any], layout: Layout, artifact: int) -> list[str
     _write_settings(output, request)
     _pack(output, artifact, request, layout, warnings)
     _say("Build packaging finished.")
+    if installs is not None and not installs.restored_bytes and request.get("kept") is not None:
+        built.kept_bytes = _keep(installs, request, is_complete)
     _say("Build finished.", lines.SUCCESS)
-    return warnings
+    return built
+
+
+def _keep(installs: cache.Installs, request: Mapping[str, Any], is_complete: bool) -> int:
+    """Give what was installed to later builds; whatever goes wrong with it is no matter of this build."""
+    limit_bytes = request["cache_entry_bytes"]
+    try:
+        kept_bytes = cache.keep(installs, request["kept"], limit_bytes, complete=is_complete)
+    except TooMuch:
+        _say(f"What was installed is not kept for later builds: it is more than {limit_bytes / 1_000_000:,.0f} MB.")
+        return 0
+    except OSError:
+        return 0
+    if kept_bytes:
+        _say(f"Kept what was installed for later builds ({kept_bytes / 1_000_000:,.1f} MB).")
+    return kept_bytes
 
 
 def _compile(request: Mapping[str, Any], layout: Layout) -> None:
