@@ -1,5 +1,6 @@
 """The composition root: the only place that names implementations. What a start does in which order is in `server`."""
 
+import hmac
 import os
 import time
 import uuid
@@ -16,6 +17,7 @@ from hearth.auth.people import People
 from hearth.auth.secrets import VariableCipher
 from hearth.auth.tokens import Tokens
 from hearth.build.builder import BuildSettings, SandboxBuilder
+from hearth.build.cache import BuildCache
 from hearth.build.fetcher import SandboxFetcher, TemplatesHost
 from hearth.build.git_sandbox import LocalRepositories
 from hearth.build.reader import SandboxGitReader
@@ -126,6 +128,8 @@ class Application:
         self._registries = registries
         self._github_app = github_app
         self._cipher = VariableCipher(variables_key)
+        # Of its own, so that nothing said under the one key is ever said under the other.
+        self._build_cache_key = hmac.new(variables_key, b"hearth build cache", "sha256").digest()
         self._tokens = Tokens(tokens_key)
         self._passwords = Passwords()
         self._function_endpoint = function_endpoint
@@ -209,6 +213,12 @@ class Application:
             settings.data_dir,
             self._registries,
             BuildSettings(disk_mb=settings.build_disk_mb),
+            BuildCache(
+                settings.data_dir.resolve() / "build-cache",
+                self._build_cache_key,
+                limit_bytes=settings.build_cache_mb * MIB,
+                max_age_s=settings.build_cache_age,
+            ),
         )
         templates = TemplatesHost.of(settings.templates_url)
         local = local_repositories(settings)

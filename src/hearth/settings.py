@@ -102,6 +102,8 @@ class Settings:
     build_timeout: int = _setting(900, "longest build, s", least=1, most=86_400)
     build_size_limit: int = _setting(2_000_000_000, "largest build output, bytes", least=1)
     build_disk_mb: int = _setting(4_096, "disk one build may use, MB", least=16)
+    build_cache_mb: int = _setting(4_096, "disk for what builds installed, MB; 0 = nothing is kept", least=0)
+    build_cache_age: int = _setting(604_800, "age at which what a build installed is installed anew, s", least=60)
     build_concurrency: int = _setting(2, "builds at the same time", least=1, most=256)
     execution_retention: int = _setting(1_209_600, "age at which executions are removed, s; 0 = never", least=0)
     stream_size_limit: int = _setting(

@@ -222,3 +222,17 @@ async def test_a_guest_cannot_make_us_read_a_body(world: World) -> None:
         answer = await client.post(DEPLOYMENTS, content=form(*PYTHON), headers=CONTENT_TYPE)
     assert answer.json()["type"] == "general_unauthorized_scope"
     assert world.deployments.calls == []
+
+
+@pytest.mark.parametrize(("said", "use_cache"), [({}, True), ({"x-hearth-build-cache": "Off"}, False)])
+async def test_a_header_asks_for_a_build_without_the_cache(world: World, said: dict[str, str], use_cache: bool) -> None:
+    await send(world, form(*NODE), said)
+    async with world.client() as client:
+        await client.post(DEPLOYMENTS + "/duplicate", json={"deploymentId": "d1"}, headers=said)
+    calls = {name: arguments["use_cache"] for name, _, arguments in world.deployments.calls if "use_cache" in arguments}
+    assert calls == {"upload": use_cache, "duplicate": use_cache}
+
+
+async def test_another_value_of_that_header_is_refused(world: World) -> None:
+    answer = await send(world, form(*NODE), {"x-hearth-build-cache": "maybe"})
+    assert (answer.status_code, answer.json()["type"]) == (400, "general_argument_invalid")

@@ -4,10 +4,12 @@ import asyncio
 
 import pytest
 
+from hearth.control.jobs import build_job
 from hearth.model.refusals import PlatformFault
 from hearth.model.running import BuildResult
 from hearth.model.statuses import DeploymentStatus
 from tests.control.support import World
+from tests.store.samples import variable
 
 pytestmark = pytest.mark.anyio
 
@@ -114,3 +116,25 @@ async def test_a_fault_of_ours_is_passed_on_so_that_the_job_can_be_tried_again(h
 async def test_a_deleted_deployments_job_does_nothing(here: World) -> None:
     await here.builds.run("p", "f", "gone")
     assert here.builder.requests == []
+
+
+async def test_builds_are_told_what_users_set_and_what_their_log_may_not_show(here: World) -> None:
+    project = {"resource_type": "project", "resource_id": "", "key": "TOKEN", "value": "of the project"}
+    async with here.store.begin("p") as unit:
+        await unit.variables.insert(variable("v1", secret=False, **project))
+        await unit.variables.insert(variable("v2", key="TOKEN", value="of the function"))
+    await here.deploy("d1")
+    await here.builds.run("p", "f", "d1")
+    [request] = here.builder.requests
+    assert request.variables == {"TOKEN": "of the function"}
+    assert request.secrets == ("key", "of the function")
+    assert request.use_cache
+
+
+async def test_a_build_without_the_cache_is_one_until_it_ends(here: World) -> None:
+    """The wish is part of the job, so a lost worker or a restart does not forget it."""
+    deployment = await here.deploy("d1")
+    job = build_job(deployment, 900, here.clock.now(), use_cache=False)
+    await here.handlers.build(job)
+    [request] = here.builder.requests
+    assert not request.use_cache

@@ -14,7 +14,7 @@ _ALLOWED_HEADERS = ", ".join(
         *("x-appwrite-mode", "x-appwrite-locale", "x-appwrite-response-format", "x-appwrite-id"),
         *("x-appwrite-timestamp", "x-appwrite-user", "x-appwrite-organization", "x-appwrite-impersonate-user-id"),
         *("x-appwrite-impersonate-user-email", "x-appwrite-impersonate-user-phone", "x-sdk-name", "x-sdk-platform"),
-        *("x-sdk-language", "x-sdk-version", "x-sdk-graphql", "idempotency-key"),
+        *("x-sdk-language", "x-sdk-version", "x-sdk-graphql", "idempotency-key", "x-hearth-build-cache"),
     )
 ).encode()
 _FIXED: list[RawHeader] = [

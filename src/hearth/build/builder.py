@@ -20,6 +20,7 @@ import structlog
 
 from hearth.build.cache import BuildCache, CacheKey
 from hearth.build.flow import LogFlow
+from hearth.build.masking import Mask, MaskedLog
 from hearth.build.sandboxed import TIMEOUT, run_sandbox, settled
 from hearth.build.verdicts import BUILD_PIDS, DISK_FULL, Failed, answer_of, how, judged, raise_limits
 from hearth.executor.sandbox.spec import Driver, Limits, Mount, Network, Profile, SandboxFailed, SandboxSpec
@@ -106,7 +107,9 @@ class SandboxBuilder:
         before the cancellation goes on.
         """
         deadline = asyncio.get_running_loop().time() + request.timeout_s
-        flow = LogFlow(on_log)
+        mask = Mask(request.secrets)
+        masked = MaskedLog(on_log, mask)
+        flow = LogFlow(masked.write)
         flow.say("Environment preparation started.")
         pack = self._packs.get(request.runtime)
         if pack is None:
@@ -121,12 +124,13 @@ class SandboxBuilder:
             key = self._cache_key(request, pack, manifests)
             return await self._run(request, pack, work, flow, deadline, key)
         except Failed as failed:
-            return BuildResult(None, str(failed))
+            return BuildResult(None, mask.hide(str(failed)))
         except FileNotStored:
             return BuildResult(None, "The source of this deployment is not stored any more. Upload the code again.")
         except SandboxFailed as failed:
             raise PlatformFault(f"The sandbox of a build could not be started: {failed}") from failed
         finally:
+            masked.close()
             try:
                 await settled(self._remove(work))
             finally:

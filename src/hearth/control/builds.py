@@ -73,8 +73,10 @@ class Builds:
         if task is not None:
             task.cancel("the build was canceled")
 
-    async def run(self, project_id: str, function_id: str, deployment_id: str) -> None:
-        """Build one deployment to its end. Returns when it is final, also when it was canceled meanwhile.
+    async def run(self, project_id: str, function_id: str, deployment_id: str, *, use_cache: bool = True) -> None:
+        """Build one deployment to its end, without `use_cache` from nothing.
+
+        Returns when the deployment is final, also when it was canceled meanwhile.
 
         PlatformFault means ours failed (the job may be tried again). If this call itself is cancelled (the server
         stops), the deployment is left for the next attempt.
@@ -94,7 +96,7 @@ class Builds:
                 return
             await self._starter.note_latest(unit, function_id)
             variables = await _variables(unit, function_id)
-        build = asyncio.create_task(self._prepare_and_build(function, deployment, variables))
+        build = asyncio.create_task(self._prepare_and_build(function, deployment, variables, use_cache))
         self._running[deployment_id] = build
         try:
             prepared, result = await asyncio.shield(build)
@@ -137,7 +139,11 @@ class Builds:
         await unit.deployments.move(deployment_id, DeploymentStatus.WAITING)
 
     async def _prepare_and_build(
-        self, function: Function, deployment: Deployment, variables: tuple[tuple[Variable, ...], tuple[Variable, ...]]
+        self,
+        function: Function,
+        deployment: Deployment,
+        variables: tuple[tuple[Variable, ...], tuple[Variable, ...]],
+        use_cache: bool,
     ) -> tuple[Deployment, BuildResult]:
         """Fetch the source if need be, then build; the deployment is given back as its source made it."""
         writer = _LogWriter(self._store, self._events, deployment, marks_building=False)
@@ -147,14 +153,21 @@ class Builds:
             return deployment, BuildResult(None, str(problem))
         finally:
             await writer.close()
-        return prepared, await self._build(function, prepared, variables)
+        return prepared, await self._build(function, prepared, variables, use_cache)
 
     async def _build(
-        self, function: Function, deployment: Deployment, variables: tuple[tuple[Variable, ...], tuple[Variable, ...]]
+        self,
+        function: Function,
+        deployment: Deployment,
+        variables: tuple[tuple[Variable, ...], tuple[Variable, ...]],
+        use_cache: bool,
     ) -> BuildResult:
         specification = self._specifications.get(function.build_specification)
         memory_mb = max(specification.memory_mb, BUILD_MEMORY_MIN_MB)
         timeout_s = self._limits.build_timeout_s
+        environment = self._environment.of_build(
+            function, deployment, specification.cpus, memory_mb, timeout_s, *variables
+        )
         request = BuildRequest(
             deployment_id=deployment.id,
             project_id=deployment.project_id,
@@ -163,13 +176,14 @@ class Builds:
             source_key=deployment.source_key,
             entrypoint=deployment.entrypoint,
             commands=deployment.commands,
-            environment=self._environment.of_build(
-                function, deployment, specification.cpus, memory_mb, timeout_s, *variables
-            ),
+            environment=environment,
             cpus=specification.cpus,
             memory_mb=memory_mb,
             timeout_s=timeout_s,
             output_limit_bytes=self._limits.build_output_bytes,
+            variables={variable.key: variable.value for variable in (*variables[0], *variables[1])},
+            use_cache=use_cache,
+            secrets=(environment["APPWRITE_FUNCTION_API_KEY"], *_secrets(variables)),
         )
         writer = _LogWriter(self._store, self._events, deployment)
         try:
@@ -307,6 +321,10 @@ async def _variables(unit: Unit, function_id: str) -> tuple[tuple[Variable, ...]
         await unit.variables.of("project", "", VARIABLES_MAX),
         await unit.variables.of("function", function_id, VARIABLES_MAX),
     )
+
+
+def _secrets(variables: tuple[tuple[Variable, ...], tuple[Variable, ...]]) -> tuple[str, ...]:
+    return tuple(variable.value for part in variables for variable in part if variable.secret)
 
 
 def _duration(started: datetime | None, ended: datetime) -> int:

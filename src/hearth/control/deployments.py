@@ -73,6 +73,7 @@ class DeploymentsControl:
         entrypoint: str | None,
         commands: str | None,
         type: str,
+        use_cache: bool = True,
     ) -> Deployment:
         """See `Uploads.receive`."""
         return await self._uploads.receive(
@@ -85,6 +86,7 @@ class DeploymentsControl:
             entrypoint=entrypoint,
             commands=commands,
             type=type,
+            use_cache=use_cache,
         )
 
     async def list(self, project_id: str, function_id: str, query: ListQuery) -> Page[Deployment]:
@@ -98,7 +100,9 @@ class DeploymentsControl:
         async with self._store.view(project_id) as unit:
             return await _require(unit, function_id, deployment_id)
 
-    async def duplicate(self, project_id: str, function_id: str, deployment_id: str) -> Deployment:
+    async def duplicate(
+        self, project_id: str, function_id: str, deployment_id: str, *, use_cache: bool = True
+    ) -> Deployment:
         """Build the stored source again with the function's current settings; always activates.
 
         A source that is not stored is fetched again, at the commit that was fetched before if there is one. Raises
@@ -110,7 +114,7 @@ class DeploymentsControl:
         new_id = unique_id()
         key = await self._copy_source(original, upload_key(project_id, new_id))
         try:
-            deployment = await self._store_duplicate(project_id, function_id, original, new_id, key)
+            deployment = await self._store_duplicate(project_id, function_id, original, new_id, key, use_cache)
         except BaseException:
             if key:
                 await self._files.delete(key)
@@ -139,7 +143,7 @@ class DeploymentsControl:
         return ""
 
     async def _store_duplicate(
-        self, project_id: str, function_id: str, original: Deployment, new_id: str, key: str
+        self, project_id: str, function_id: str, original: Deployment, new_id: str, key: str, use_cache: bool
     ) -> Deployment:
         async with self._store.begin(project_id) as unit:
             function = await require_function(unit, function_id)
@@ -174,7 +178,7 @@ class DeploymentsControl:
                     git_source=_fixed(original),
                 )
             )
-            await self._starter.queue(unit, function, deployment)
+            await self._starter.queue(unit, function, deployment, use_cache=use_cache)
             return deployment
 
     async def cancel(self, project_id: str, function_id: str, deployment_id: str) -> Deployment:

@@ -40,7 +40,7 @@ REPORT_ATTEMPTS = 5
 QUEUE_LIMIT = timedelta(hours=24)
 
 
-def build_job(deployment: Deployment, timeout_s: int, now: datetime) -> Job:
+def build_job(deployment: Deployment, timeout_s: int, now: datetime, *, use_cache: bool = True) -> Job:
     """Build `deployment`; every attempt may take `timeout_s`."""
     return _job(
         JobKind.BUILD,
@@ -49,7 +49,7 @@ def build_job(deployment: Deployment, timeout_s: int, now: datetime) -> Job:
         now,
         deadline_at=now + QUEUE_LIMIT + timedelta(seconds=timeout_s * BUILD_ATTEMPTS),
         max_attempts=BUILD_ATTEMPTS,
-        payload={"functionId": deployment.function_id},
+        payload={"functionId": deployment.function_id, **({} if use_cache else {"useCache": False})},
     )
 
 

@@ -13,11 +13,12 @@ class DeploymentStarter:
         self._clock = clock
         self._limits = limits
 
-    async def queue(self, unit: Unit, function: Function, deployment: Deployment) -> None:
-        """Queue the build of a deployment whose source is complete."""
+    async def queue(self, unit: Unit, function: Function, deployment: Deployment, *, use_cache: bool = True) -> None:
+        """Queue the build of a deployment whose source is complete; without `use_cache` it starts from nothing."""
         if deployment.activate:
             await unit.deployments.clear_activate(function.id, deployment.id)
-        await unit.jobs.enqueue(build_job(deployment, self._limits.build_timeout_s, self._clock.now()))
+        job = build_job(deployment, self._limits.build_timeout_s, self._clock.now(), use_cache=use_cache)
+        await unit.jobs.enqueue(job)
         await self.note_latest(unit, function.id)
 
     async def note_latest(self, unit: Unit, function_id: str) -> None:

@@ -115,8 +115,12 @@ class Uploads:
         entrypoint: str | None,
         commands: str | None,
         type: str,
+        use_cache: bool = True,
     ) -> Deployment:
-        """Take one request of an upload; the last one queues the build. Refusals in the order of section 5.7."""
+        """Take one request of an upload; the last one queues the build. Refusals in the order of section 5.7.
+
+        The `use_cache` of that last one counts.
+        """
         async with self._store.view(project_id) as unit:
             function = await require_function(unit, function_id)
         entry = _entrypoint_of(function, entrypoint)
@@ -143,7 +147,7 @@ class Uploads:
         start = 0 if wanted is None else wanted.start
         await self._files.write_at(upload_key(project_id, deployment_id), start, _slice(part.path, offset, length))
         async with self._locked(deployment_id):
-            return await self._note(function, deployment_id, start, start + length - 1, total)
+            return await self._note(function, deployment_id, start, start + length - 1, total, use_cache)
 
     def _require_part(self, part: UploadedPart | None) -> UploadedPart:
         if part is None or part.size_bytes == 0:
@@ -196,7 +200,7 @@ class Uploads:
             await self._starter.note_latest(unit, function.id)
             return deployment
 
-    async def _note(self, function: Function, id: str, start: int, end: int, total: int) -> Deployment:
+    async def _note(self, function: Function, id: str, start: int, end: int, total: int, use_cache: bool) -> Deployment:
         """Note an arrived range; when it was the last, complete the source and queue the build."""
         async with self._store.begin(function.project_id) as unit:
             arrived = await unit.deployments.add_chunk(id, start, end)
@@ -206,9 +210,9 @@ class Uploads:
             raise Refusal("deployment_not_found")  # deleted meanwhile
         if arrived < total:
             return deployment
-        return await self.complete(deployment)
+        return await self.complete(deployment, use_cache=use_cache)
 
-    async def complete(self, deployment: Deployment) -> Deployment:
+    async def complete(self, deployment: Deployment, *, use_cache: bool = True) -> Deployment:
         """Turn a fully arrived source into a stored one and queue its build; repeating it changes nothing.
 
         Also called at start for an upload whose last step a killed server did not reach.
@@ -231,7 +235,7 @@ class Uploads:
             completed = await unit.deployments.update(deployment.id, **changes)
             if completed is None:
                 raise Refusal("deployment_not_found")
-            await self._starter.queue(unit, function, completed)
+            await self._starter.queue(unit, function, completed, use_cache=use_cache)
         self._events.emit(
             deployment.project_id, f"functions.{deployment.function_id}.deployments.{deployment.id}.create", completed
         )

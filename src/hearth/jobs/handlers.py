@@ -48,7 +48,8 @@ class Handlers:
 
     async def build(self, job: Job) -> None:
         """Build the deployment `resource_id`."""
-        await self._builds.run(job.project_id, job.payload["functionId"], job.resource_id)
+        use_cache = job.payload.get("useCache", True)
+        await self._builds.run(job.project_id, job.payload["functionId"], job.resource_id, use_cache=use_cache)
 
     async def webhook(self, job: Job) -> None:
         """Tell a webhook of one event."""

@@ -114,7 +114,7 @@ class BuildRequest:
     """One build. `output_limit_bytes` bounds the artifact, `timeout_s` the whole build.
 
     `environment` is all that the commands get, `variables` the part of it that users set. Without `use_cache` nothing
-    that an earlier build installed is restored.
+    that an earlier build installed is restored. `secrets` are values that its log may not show.
     """
 
     deployment_id: str
@@ -131,6 +131,7 @@ class BuildRequest:
     output_limit_bytes: int
     variables: Mapping[str, str] = field(default_factory=dict)
     use_cache: bool = True
+    secrets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

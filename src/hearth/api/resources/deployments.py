@@ -14,6 +14,9 @@ from hearth.control.views import UploadedPart
 from hearth.model.queries import Kind
 from hearth.model.refusals import Refusal
 
+#: `off`: build without what earlier builds installed. Beyond the Appwrite wire.
+CACHE_HEADER = b"x-hearth-build-cache"
+
 ATTRIBUTES = {
     "buildSize": Kind.INTEGER,
     "sourceSize": Kind.INTEGER,
@@ -50,13 +53,23 @@ async def _store(call: Call, fields: dict[str, Any], part: UploadedPart | None) 
         content_range=None if content_range is None else content_range.decode("latin-1"),
         upload_id=request.header(b"x-appwrite-id"),
         type="cli" if request.header(b"x-sdk-language").lower() == "cli" else "manual",
+        use_cache=_uses_cache(call),
         **arguments,
     )
     return wire.deployment(deployment)
 
 
 async def duplicate(call: Call) -> Any:
-    return wire.deployment(await call.control.deployments.duplicate(call.project_id, **call.arguments))
+    deployments = call.control.deployments
+    return wire.deployment(await deployments.duplicate(call.project_id, use_cache=_uses_cache(call), **call.arguments))
+
+
+def _uses_cache(call: Call) -> bool:
+    """Whether this build may restore what an earlier one installed; raises `general_argument_invalid`."""
+    said = call.request.header(CACHE_HEADER).strip().lower()
+    if said not in ("", "on", "off"):
+        raise Refusal("general_argument_invalid", f"The header {CACHE_HEADER.decode()} is `on` (default) or `off`.")
+    return said != "off"
 
 
 async def list_(call: Call) -> Any:

@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from .layout import Layout
 
@@ -126,7 +126,7 @@ def _is_folder(path: str) -> bool:
     return os.path.isdir(path) and not os.path.islink(path)
 
 
-def only_installs(commands: str, build: str, family: str) -> bool:
+def only_installs(commands: str, build: str, family: str, environment: Mapping[str, str]) -> bool:
     """Whether `commands` do nothing but install what the manifests name, so that a second run would add nothing.
 
     Careful: False for whatever is not plainly so, such as packages that are folders of the source.
@@ -138,7 +138,7 @@ def only_installs(commands: str, build: str, family: str) -> bool:
     if shlex.join(words) != " ".join(commands.split()):
         return False  # quotes, variables, operators of the shell
     if family == "python":
-        return _only_pip(words, build)
+        return "PIP_FIND_LINKS" not in environment and _only_pip(words, build)
     installer = next((found for found in _INSTALLERS.get(family, ()) if tuple(words[: len(found)]) == found), None)
     if installer is None or not all(_PLAIN_OPTION.fullmatch(word) for word in words[len(installer) :]):
         return False

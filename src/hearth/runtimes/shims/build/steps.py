@@ -104,7 +104,7 @@ def build(request: Mapping[str, Any], layout: Layout, artifact: int) -> Built:
     if not commands:
         commands, why = default_commands(layout.build, family)
     installs = cache.begin(layout, family, request.get("restored")) if commands and _cache_of(request) else None
-    is_install = installs is not None and only_installs(commands, layout.build, family)
+    is_install = installs is not None and only_installs(commands, layout.build, family, request["environment"])
     is_done = is_install and installs is not None and installs.complete
     venv = make_venv(layout, interpreter) if commands and family == "python" and not is_done else None
     if venv is not None and venv.warning:
