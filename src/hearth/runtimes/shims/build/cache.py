@@ -11,7 +11,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass, field
 
-from .disk import measure
+from .disk import TooMuch
 from .installs import home_caches, install_folders
 from .layout import Layout
 
@@ -19,6 +19,7 @@ from .layout import Layout
 _COMPLETE = ".hearth-installed"
 #: Files and folders a source may hold for its build to be looked at so closely.
 _LISTED_MAX = 50_000
+_BLOCK_BYTES = 512  # of a tar file
 
 
 @dataclass
@@ -103,12 +104,33 @@ def keep(installs: Installs, entry: int, limit_bytes: int, *, complete: bool) ->
         paths.append(os.path.join(layout.home, _COMPLETE))
         with open(paths[-1], "w", encoding="utf-8"):
             pass
-    measure([path for path in paths if os.path.isdir(path)], limit_bytes)
+    _check_size(paths, limit_bytes)
     parent = os.path.dirname(layout.build)
     names = [os.path.relpath(path, parent) for path in paths]
     if not _tar(["-c", "--format=gnu", "-f", "-", "-C", parent, "--", *names], stdout=entry):
         return 0
     return os.fstat(entry).st_size
+
+
+def _check_size(paths: list[str], limit_bytes: int) -> None:
+    """Raise TooMuch if a tar file of `paths` would be larger; what else is on their disk does not count."""
+    size = 0
+    seen: set[tuple[int, int]] = set()
+    folders = [path for path in paths if os.path.isdir(path)]
+    while folders:
+        with os.scandir(folders.pop()) as items:
+            for item in items:
+                size += _BLOCK_BYTES
+                if item.is_dir(follow_symlinks=False):
+                    folders.append(item.path)
+                    continue
+                status = item.stat(follow_symlinks=False)
+                if (status.st_dev, status.st_ino) not in seen:
+                    size += -(-status.st_size // _BLOCK_BYTES) * _BLOCK_BYTES
+                if status.st_nlink > 1:
+                    seen.add((status.st_dev, status.st_ino))
+        if size > limit_bytes:
+            raise TooMuch(f"the largest entry, {limit_bytes:,} bytes")
 
 
 def _is_filled(path: str) -> bool:
