@@ -1,0 +1,259 @@
+"""Pushes, deleted branches and pull requests of forks, acted on over the real store and a host made up here."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, cast
+
+import pytest
+
+from hearth.control.connections import Connections
+from hearth.control.deployments import DeploymentsControl
+from hearth.control.git_deployments import GitDeployments
+from hearth.control.jobs import JobKind
+from hearth.control.pushes import Pushes
+from hearth.control.rules import Domains, RuleBook
+from hearth.control.starting import DeploymentStarter
+from hearth.model.refusals import Refusal
+from hearth.model.vcs import (
+    Branch,
+    HostedCommit,
+    HostEvent,
+    Installation,
+    InstallationEvent,
+    Provider,
+    ProviderRepository,
+    PullRequest,
+    PullRequestEvent,
+    PushEvent,
+)
+from hearth.ports import BadSignature, GitHost, NoSuchRepository
+from tests.control.support import World
+from tests.store.samples import NOW
+
+pytestmark = pytest.mark.anyio
+
+
+def commit_hash(name: str) -> str:
+    return hashlib.sha1(name.encode()).hexdigest()
+
+
+class MadeUpHost:
+    """One repository `r`, whose branches, messages, changes and pull requests are what a test says."""
+
+    provider = Provider.GITEA
+    webhook_secret = ""
+
+    def __init__(self) -> None:
+        self.heads: dict[str, str] = {"main": commit_hash("first")}
+        self.messages: dict[str, str] = {}
+        self.changes: tuple[str, ...] | None = None
+        self.compared: list[tuple[str, str]] = []
+        self.pull: PullRequest | None = None
+        self.comments: list[str] = []
+
+    async def branches(self, installation: Installation, repository: str) -> tuple[Branch, ...]:
+        return tuple(Branch(name, commit) for name, commit in self.heads.items())
+
+    async def repository(self, installation: Installation, id: str) -> ProviderRepository:
+        return ProviderRepository(id, "r", "team", "main", url="https://git.test/team/r")
+
+    async def latest_commit(self, installation: Installation, repository: str, ref: str) -> HostedCommit:
+        if ref not in self.heads:
+            raise NoSuchRepository("no such branch")
+        commit = self.heads[ref]
+        return HostedCommit(commit, self.messages.get(commit, "a message"), "Ada")
+
+    async def changed_files(
+        self, installation: Installation, repository: str, before: str, after: str
+    ) -> tuple[str, ...] | None:
+        self.compared.append((before, after))
+        return self.changes
+
+    async def pull_request(self, installation: Installation, repository: str, id: str) -> PullRequest:
+        if self.pull is None or self.pull.id != id:
+            raise NoSuchRepository("no such pull request")
+        return self.pull
+
+    async def comment(
+        self, installation: Installation, repository: str, pull_request: str, marker: str, text: str
+    ) -> None:
+        self.comments.append(text)
+
+    async def register_webhook(self, installation: Installation, repository: str, url: str, secret: str) -> str:
+        return "hook-1"
+
+    def parse_webhook(self, headers: Mapping[str, str], body: bytes, secret: str) -> HostEvent:
+        if headers.get("signed-by") != secret:
+            raise BadSignature("not signed")
+        told = json.loads(body)
+        if "pull" in told:
+            assert self.pull is not None
+            return PullRequestEvent(self.pull)
+        if "uninstalled" in told:
+            return InstallationEvent("1", is_deleted=True)
+        return PushEvent("r", told["branch"], "", "")
+
+
+class Side:
+    """The world with its function `f` connected to the host, and what acts on pushes."""
+
+    def __init__(self, world: World) -> None:
+        self.world, self.host = world, MadeUpHost()
+        hosts: dict[Provider, GitHost] = {Provider.GITEA: cast(GitHost, self.host)}
+        starter = DeploymentStarter(clock=world.clock, limits=world.limits)
+        common: dict[str, Any] = {"store": world.store, "clock": world.clock, "events": world.bus}
+        self.connections = Connections(store=world.store, clock=world.clock, hosts=hosts, endpoint="http://api/v1")
+        self.book = RuleBook(Domains("functions.test"))
+        self.pushes = Pushes(
+            hosts=hosts,
+            git_deployments=GitDeployments(starter=starter, hosts=hosts, templates_url="https://git.test", **common),
+            deployments=DeploymentsControl(
+                files=world.files,
+                executor=world.executor,  # type: ignore[arg-type]
+                runnables=world.runnables,
+                starter=starter,
+                uploads=world.uploads,
+                builds=world.builds,
+                **common,
+            ),
+            starter=starter,
+            rule_book=self.book,
+            functions_domain="functions.test",
+            **common,
+        )
+
+    async def connect(self, **settings: Any) -> None:
+        installation = Installation(
+            "i", "p", NOW, NOW, Provider.GITEA, "team", "https://git.test", webhook_secret="secret"
+        )
+        heads = dict(self.host.heads)
+        async with self.world.store.begin("p") as unit:
+            await unit.installations.insert(installation)
+            fields = {"installation_id": "i", "provider_repository_id": "r", "provider_branch": "main"}
+            function = await unit.functions.update("f", **(fields | settings))
+            assert function is not None
+            await self.connections.link(unit, function, heads)
+        await self.connections.register(function)
+
+    async def push(self, branch: str, name: str, message: str = "a message") -> None:
+        self.host.heads[branch] = commit_hash(name)
+        self.host.messages[commit_hash(name)] = message
+        await self.pushes.push("p", "i", "r", branch, "")
+
+    async def deployments(self) -> list[tuple[str, str, bool]]:
+        async with self.world.store.view("p") as unit:
+            return [
+                (it.provider_branch, it.provider_commit_hash, it.activate) for it in await unit.deployments.all_of("f")
+            ]
+
+    async def receive(self, body: Any, secret: str = "secret", installation_id: str = "i") -> str:
+        return await self.pushes.receive(
+            provider="gitea",
+            project_id="p",
+            installation_id=installation_id,
+            headers={"signed-by": secret},
+            body=json.dumps(body).encode(),
+        )
+
+
+@pytest.fixture
+def side(here: World) -> Side:
+    return Side(here)
+
+
+async def test_what_is_there_when_a_function_is_connected_is_no_push(side: Side) -> None:
+    await side.connect()
+    await side.pushes.push("p", "i", "r", "main", "")
+    await side.pushes.poll(Provider.GITEA)
+    assert await side.deployments() == []
+    async with side.world.store.view("p") as unit:
+        link = await unit.repository_links.of_function("f")
+        assert link is not None
+        assert link.webhook_id == "hook-1"
+
+
+async def test_a_push_is_built_once_however_often_it_is_told(side: Side) -> None:
+    await side.connect()
+    await side.push("main", "second")
+    await side.pushes.push("p", "i", "r", "main", commit_hash("first"))
+    await side.pushes.poll(Provider.GITEA)
+    assert await side.deployments() == [("main", commit_hash("second"), True)]
+
+
+async def test_a_branch_is_a_preview_with_one_domain_until_it_is_deleted(side: Side) -> None:
+    await side.connect()
+    await side.push("feature/x", "one")
+    await side.push("feature/x", "two")
+    assert [(branch, active) for branch, _, active in await side.deployments()] == [("feature/x", False)] * 2
+    (domain,) = side.book._rules
+    assert domain.startswith("branch-feature-x-")
+    async with side.world.store.begin("p") as unit:
+        for deployment in await unit.deployments.all_of("f"):
+            await unit.jobs.cancel_of(JobKind.BUILD, deployment.id)
+        await side.world.builds.fail_in(unit, "f", (await unit.deployments.all_of("f"))[0].id, "for this test")
+    del side.host.heads["feature/x"]
+    await side.pushes.push("p", "i", "r", "feature/x", "")
+    assert side.book._rules == {}
+    left = await side.deployments()
+    assert len(left) == 1, "an unfinished deployment ends by itself"
+
+
+async def test_skipped_messages_branches_and_paths_build_nothing_and_are_not_looked_at_again(side: Side) -> None:
+    await side.connect(provider_branches=("main", "!wip"), provider_paths=("a/**",))
+    side.host.changes = ("b/x",)
+    await side.push("main", "second")
+    await side.push("wip", "third")
+    side.host.changes = ("a/x",)
+    await side.push("main", "fourth", "words [skip ci]")
+    assert await side.deployments() == []
+    await side.push("main", "fifth")
+    assert await side.deployments() == [("main", commit_hash("fifth"), True)]
+    assert side.host.compared[-1] == (commit_hash("fourth"), commit_hash("fifth"))
+
+
+async def test_where_nobody_can_tell_what_changed_it_is_built(side: Side) -> None:
+    await side.connect(provider_paths=("a/**",))
+    side.host.changes = None
+    await side.push("main", "second")
+    assert len(await side.deployments()) == 1
+
+
+async def test_a_webhook_is_believed_by_its_signature_and_queued_once(side: Side) -> None:
+    await side.connect()
+    assert await side.receive({"branch": "main", "delivery": 1}) == "accepted"
+    assert (await side.receive({"branch": "main", "delivery": 1})).startswith("ignored")
+    assert await side.receive({"branch": "main", "delivery": 2}) == "accepted"
+    assert (await side.receive({"uninstalled": True})).startswith("ignored")
+    for secret, installation_id, type in (
+        ("wrong", "i", "user_unauthorized"),
+        ("", "i", "user_unauthorized"),
+        ("", "", "user_unauthorized"),
+        ("secret", "none", "installation_not_found"),
+    ):
+        with pytest.raises(Refusal) as refused:
+            await side.receive({"branch": "main"}, secret, installation_id)
+        assert refused.value.type == type
+    jobs = [job for job in await side.world.store.jobs.unfinished() if job.kind == JobKind.PUSH]
+    assert len(jobs) == 2
+
+
+async def test_a_fork_waits_for_approval_and_never_becomes_active_or_a_branch(side: Side) -> None:
+    await side.connect(provider_silent_mode=False)
+    side.host.pull = PullRequest("7", "r", "main", commit_hash("fork"), "main", is_external=True, title="evil")
+    await side.pushes.pull_request("p", "i", "r", "7")
+    assert await side.deployments() == []
+    assert "approves it" in side.host.comments[0]
+    for link_id, type in (("none", "repository_not_found"),):
+        with pytest.raises(Refusal) as refused:
+            await side.pushes.authorize("p", "i", link_id=link_id, pull_request="7")
+        assert refused.value.type == type
+    await side.pushes.authorize("p", "i", link_id="f", pull_request="7")
+    assert await side.deployments() == [("pull/7", commit_hash("fork"), False)]
+    with pytest.raises(Refusal) as again:
+        await side.pushes.authorize("p", "i", link_id="f", pull_request="7")
+    assert again.value.type == "provider_contribution_conflict"
+    await side.pushes.pull_request("p", "i", "r", "7")
+    side.host.pull = PullRequest("7", "r", "main", commit_hash("fork-2"), "main", is_external=True)
+    await side.pushes.pull_request("p", "i", "r", "7")
+    assert [it[0] for it in await side.deployments()] == ["pull/7", "pull/7"]
