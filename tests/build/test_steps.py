@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from hearth.runtimes.shims.build.defaults import default_commands
 from hearth.runtimes.shims.build.layout import BuildFailed, Layout
 from hearth.runtimes.shims.build.steps import build
 
@@ -283,14 +284,12 @@ def test_dependencies_without_commands_are_installed_and_the_log_says_so(
 def test_default_commands_follow_the_files_that_name_dependencies(
     tmp_path: Path, files: dict[str, str | None], family: str, commands: str
 ) -> None:
-    from hearth.runtimes.shims.build.prepare import default_commands
-
     for name, text in files.items():
         if text is None:
             (tmp_path / name).mkdir()
         else:
             (tmp_path / name).write_text(text)
-    assert default_commands(str(tmp_path), family)[0] == commands
+    assert default_commands(Layout(str(tmp_path)), family, "main", "/usr/bin")[0] == commands
 
 
 def test_what_commands_leave_running_is_ended_before_the_output_is_packed(bench: Bench) -> None:
@@ -384,3 +383,9 @@ def build_wheel(folder, config_settings=None, metadata_directory=None):
         wheel.writestr("tiny-1.dist-info/RECORD", "")
     return name
 """
+
+
+def test_a_variable_switches_the_default_commands_off(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
+    bench.write(main_dot_js=NODE_FUNCTION, package_dot_json='{"dependencies": {"not-to-be-found": "1"}}')
+    assert bench.build(environment={"HEARTH_BUILD_DEFAULTS": "off"}) == []
+    assert "No build commands are set" not in capfd.readouterr().out

@@ -38,31 +38,6 @@ def check_source(layout: Layout) -> None:
     os.makedirs(layout.temporary, exist_ok=True)
 
 
-def default_commands(build: str, family: str) -> tuple[str, str]:
-    """The commands for a function that has none but names dependencies, and why; two empty texts if it names none."""
-    if family == "node" and os.path.isfile(os.path.join(build, "package.json")):
-        return _default_node(build)
-    if family == "python" and os.path.isfile(os.path.join(build, "requirements.txt")):
-        return "pip install -r requirements.txt", "there is a requirements.txt"
-    return "", ""
-
-
-def _default_node(build: str) -> tuple[str, str]:
-    if os.path.lexists(os.path.join(build, "node_modules")):
-        return "", ""
-    try:
-        with open(os.path.join(build, "package.json"), encoding="utf-8") as file:
-            package = json.load(file)
-    except (OSError, ValueError):
-        return "", ""
-    if not isinstance(package, dict) or not package.get("dependencies"):
-        return "", ""
-    for lock in ("package-lock.json", "npm-shrinkwrap.json"):
-        if os.path.isfile(os.path.join(build, lock)):
-            return "npm ci", f"package.json lists dependencies, there is a {lock} and no node_modules folder"
-    return "npm install", "package.json lists dependencies and there is no node_modules folder"
-
-
 def link_npm(layout: Layout, interpreter: str) -> str:
     """A folder with `npm` and `npx` of the runtime, for PATH; `""` if its prefix has a `bin` with npm, or no npm.
 

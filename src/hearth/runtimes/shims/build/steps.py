@@ -19,13 +19,14 @@ from typing import Any
 from . import cache, lines
 from .checks import check_entrypoint, output_folder, syntax_warning
 from .commands import run_commands
+from .defaults import DEFAULTS_SWITCH, default_commands
 from .disk import TooMuch
 from .golang import compile_command
-from .installs import only_installs
+from .installs import is_off, only_installs
 from .languages import COMPILED, language_environment
 from .layout import ARTIFACT, CHANNEL, BuildFailed, Layout
 from .pack import pack, too_large
-from .prepare import VENV, Venv, check_source, default_commands, link_npm, make_venv
+from .prepare import VENV, Venv, check_source, link_npm, make_venv
 
 #: Exit codes of the build program; anything else means that it did not come to its end.
 DONE, FAILED, BROKEN = 0, 1, 70
@@ -101,8 +102,9 @@ def build(request: Mapping[str, Any], layout: Layout, artifact: int) -> Built:
     family, interpreter = request["family"], request["interpreter"]
     check_source(layout)
     commands, why = request["commands"].strip(), ""
-    if not commands:
-        commands, why = default_commands(layout.build, family)
+    if not commands and not is_off(request["environment"].get(DEFAULTS_SWITCH)):
+        path = os.pathsep.join([*request["path"], "/usr/bin", "/bin"])
+        commands, why = default_commands(layout, family, request["entrypoint"], path)
     installs = cache.begin(layout, family, request.get("restored")) if commands and _cache_of(request) else None
     is_install = installs is not None and only_installs(commands, layout.build, family, request["environment"])
     is_done = is_install and installs is not None and installs.complete
@@ -113,7 +115,8 @@ def build(request: Mapping[str, Any], layout: Layout, artifact: int) -> Built:
     if why:
         _say(
             f"No build commands are set: running `{commands}`, because {why}. "
-            "To do something else, set the function's commands (`:` for nothing)."
+            "To do something else, set the function's commands (`:` for nothing). "
+            f"The variable {DEFAULTS_SWITCH}=off switches this off."
         )
     if installs is not None and installs.restored_bytes:
         _say(f"Restored what an earlier build installed ({installs.restored_bytes / 1_000_000:,.1f} MB).")
