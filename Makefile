@@ -10,7 +10,7 @@ ALONE := tests/sandbox tests/executor
 # Extra arguments for pytest, e.g. `make check T="-k pool"`.
 T ?=
 
-.PHONY: help setup setup-test setup-bench run test check isolation-report conformance-table bench lock clean
+.PHONY: help setup setup-test setup-bench run test check isolation-report conformance-table fault-report bench lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -41,6 +41,9 @@ isolation-report: setup-test ## the isolation cases on every driver of this mach
 conformance-table: setup-test ## the cases of the runtime contract in every language, as a table in docs/runtimes.md
 	PYTHONPATH=. HEARTH_CONFORMANCE_TABLE=$(CURDIR)/docs/runtimes.md $(PYTEST) -q -p tests.shims.report \
 	  tests/shims/test_conformance.py tests/shims/test_loading.py -k process $(T)
+
+fault-report: setup-test ## rounds of kills under load on both engines (ROUNDS=100 of each): docs/durability-report.md
+	PYTHONPATH=. .venv/bin/python -m tests.faults.report --rounds $(or $(ROUNDS),100)
 
 bench: setup-bench ## the benchmarks; a table for each at the end, JSON in bench-results/
 	.venv/bin/python -m bench

@@ -4,16 +4,21 @@ import asyncio
 import resource
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar, cast
 
 import pytest
 
 from hearth.api.errors import answer_for
+from hearth.control.late_records import LATE_RECORDS_MAX, LateRecords
 from hearth.model.refusals import StorageAway
+from hearth.model.resources import Execution
 from hearth.model.running import Outcome, Result
 from hearth.model.statuses import ExecutionStatus
+from hearth.ports import ExecutionLog
 from tests.control.support import World, world
-from tests.control.test_dispatcher import dispatching, ended, queue, until
+from tests.control.test_dispatcher import KEY, WAIT_S, dispatching, ended, queue, until
 from tests.control.test_users_runs import ready
+from tests.store.samples import execution
 from tests.support.postgres import cluster
 
 pytestmark = pytest.mark.anyio
@@ -78,3 +83,61 @@ async def test_a_database_that_is_gone_for_a_while_costs_nothing_that_was_accept
                 assert (await ended(here, (await queue(here)).execution.id)).status is ExecutionStatus.COMPLETED
     assert {final.status for final in finals} == {ExecutionStatus.COMPLETED}
     assert len(here.executor.invoked) == 5
+
+
+async def test_a_synchronous_run_that_ends_while_the_disk_is_full_is_recorded_afterwards(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ready(here)
+    await here.repairs.at_start()
+    submit, refused = here.store.execution_log.submit, 0
+
+    def full(execution: Execution) -> "asyncio.Future[Execution]":
+        nonlocal refused
+        refused += 1
+        answer: asyncio.Future[Execution] = asyncio.get_running_loop().create_future()
+        answer.set_exception(StorageAway("The database failed to commit", reason="its disk is full"))
+        return answer
+
+    monkeypatch.setattr(here.store.execution_log, "submit", full)
+    with pytest.raises(StorageAway):
+        await here.executions.create("p", KEY, "f", headers={})
+    await until(lambda: refused >= 2)  # it is tried again
+    monkeypatch.setattr(here.store.execution_log, "submit", submit)
+
+    id = here.executor.invoked[0].execution_id
+
+    async def recorded() -> Execution | None:
+        async with here.store.view("p") as unit:
+            return await unit.executions.get("f", id)
+
+    async with asyncio.timeout(WAIT_S):
+        while (found := await recorded()) is None:  # noqa: ASYNC110 - nobody tells; bounded above
+            await asyncio.sleep(0.01)
+    assert found.status is ExecutionStatus.COMPLETED
+    assert len(here.executor.invoked) == 1, "user code runs once"
+
+
+async def test_ends_that_cannot_be_stored_are_kept_within_a_bound_and_tried_once_more_at_the_stop() -> None:
+    class Away:
+        given: ClassVar[list[str]] = []
+        is_away = True
+
+        async def record(self, execution: Execution) -> Execution:
+            self.given.append(execution.id)
+            if self.is_away:
+                raise StorageAway("no", reason="its database does not answer")
+            return execution
+
+    stored: list[str] = []
+    records = Away()
+    late = LateRecords(cast("ExecutionLog", records), lambda execution: stored.append(execution.id))
+    fault = StorageAway("no", reason="its database does not answer")
+    for number in range(LATE_RECORDS_MAX + 1):
+        late.keep(execution(str(number)), fault)
+    assert len(late) == LATE_RECORDS_MAX
+    records.is_away = False
+    await late.close()
+    assert sorted(stored, key=int) == [str(number) for number in range(1, LATE_RECORDS_MAX + 1)]
+    late.keep(execution("more"), fault)
+    assert len(late) == 0

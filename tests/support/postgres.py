@@ -1,5 +1,6 @@
 """A real PostgreSQL server for a test session: a cluster of its own on a free port, gone afterwards."""
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.support.leftovers import footprint
 
 START_TIMEOUT_S = 30.0
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
@@ -65,6 +68,20 @@ class Cluster:
                 **self._identity,
             )
         _wait_until_ready(self._programs, self._server, self.port, self._folder / "log")
+
+    def kill(self) -> None:
+        """SIGKILL to every process of the server, as when the machine loses its power."""
+        assert self._server is not None
+        members = footprint(self._server.pid).processes
+        for member in members:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(member.pid, signal.SIGKILL)
+        self._server.wait()
+        self._server = None
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while any(member.is_alive() for member in members):  # one that lives keeps the next start from its memory
+            assert time.monotonic() < deadline, "a killed process of PostgreSQL lives on"
+            time.sleep(0.01)
 
     def stop(self) -> None:
         """The fast shutdown: clients are cut off. Nothing happens if it does not run."""

@@ -52,12 +52,15 @@ class Server:
         settings: Mapping[str, str] | None = None,
         prefix: Sequence[str] = (),
         given: Sequence[Path] = (),
+        program: Sequence[str] = (),
     ) -> None:
         """`folder` gets the data folder and the log; `settings` are variables of its environment.
 
-        `prefix` goes before the command; `given` are control groups that were there for it before.
+        `prefix` goes before the command; `given` are control groups that were there for it before;
+        `program` stands in for `hearth`.
         """
         self.prefix = list(prefix)
+        self.program = list(program) or [str(HEARTH)]
         self._given = {f"control group {path}" for path in given}
         self.data_dir = folder / "data"
         self.log_path = folder / "server.log"
@@ -71,7 +74,7 @@ class Server:
     @property
     def argv(self) -> list[str]:
         """The whole command."""
-        return [*self.prefix, str(HEARTH), "serve", "--data-dir", str(self.data_dir), "--port", str(self.port)]
+        return [*self.prefix, *self.program, "serve", "--data-dir", str(self.data_dir), "--port", str(self.port)]
 
     @property
     def endpoint(self) -> str:
@@ -134,6 +137,16 @@ class Server:
         self._process.kill()
         self._process.wait(STOP_WAIT_S)
         self._forget_process()
+
+    def wait_for_end(self, timeout_s: float) -> int:
+        """Wait for a server that ends by itself, because a part of it is lost, and return the exit code."""
+        assert self._process is not None
+        try:
+            code = self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the server goes on after {timeout_s:.0f} s; it said:\n{self.log[-4000:]}") from None
+        self._forget_process()
+        return code
 
     def stop(self) -> int:
         """SIGTERM, wait, and return the exit code. A server that does not end is killed and fails the test."""

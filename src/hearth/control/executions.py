@@ -26,6 +26,7 @@ from hearth.control.invocations import (
     shown_response_headers,
 )
 from hearth.control.jobs import JobKind
+from hearth.control.late_records import LateRecords
 from hearth.control.queued import QueuedExecutions
 from hearth.control.requiring import require_function
 from hearth.control.runnables import Runnable, Runnables
@@ -72,6 +73,7 @@ class ExecutionsControl:
         self._gates = gates
         self._runs: set[_SyncRun] = set()
         self._idle = asyncio.Event()
+        self._late = LateRecords(self._log, lambda execution: self.emit(execution, "create"))
 
     async def create(
         self,
@@ -225,6 +227,7 @@ class ExecutionsControl:
         while self._runs:
             self._idle.clear()
             await self._idle.wait()
+        await self._late.close()
 
     def _run_now(
         self,
@@ -265,6 +268,10 @@ class ExecutionsControl:
         """Store the end of a run."""
         return self._log.submit(execution)
 
+    def record_late(self, execution: Execution, fault: PlatformFault) -> None:
+        """Store the end of a run when the database is back, which it was not for `record`."""
+        self._late.keep(execution, fault)
+
     def ended(self, run: "_SyncRun") -> None:
         """A synchronous run has been recorded (or could not be). Called by the run."""
         self._runs.discard(run)
@@ -284,6 +291,7 @@ class _SyncRun:
     __slots__ = (
         "_control",
         "_failure",
+        "_final",
         "_is_logging",
         "_loop",
         "_result",
@@ -306,6 +314,7 @@ class _SyncRun:
         self._is_logging = logging
         self._result: Result | None = None
         self._failure: Exception | None = None
+        self._final: Execution | None = None
         self._running: asyncio.Future[Result] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.answer: asyncio.Future[ExecutionView] = self._loop.create_future()
@@ -352,11 +361,15 @@ class _SyncRun:
             # Whatever went wrong is ours; the record must end all the same.
             self._failure = error if isinstance(error, Exception) else PlatformFault(str(error))
             final = fail(self.execution, str(error) if isinstance(error, PlatformFault) else _INTERNAL_REASON, now)
+        self._final = final
         self._control.record(final).add_done_callback(self._on_recorded)
 
     def _on_recorded(self, recording: "asyncio.Future[Execution]") -> None:
+        unstored = recording.exception()
+        if isinstance(unstored, PlatformFault) and self._final is not None:
+            self._control.record_late(self._final, unstored)
         self._control.ended(self)
-        error = recording.exception() or self._failure
+        error = unstored or self._failure
         if recording.exception() is None:
             self._control.emit(recording.result(), "create")
         if self._stream is not None and self._stream.has_begun:
