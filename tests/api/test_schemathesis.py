@@ -87,7 +87,7 @@ def fuzz(server: Server, known: dict[str, list[str]], folder: Path, document: di
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            timeout=300,
+            timeout=900,  # a bound against hanging: there are many operations, and the machine may be busy
             check=False,
         )
     assert done.returncode == 0, f"whole report: {report}\n{report.read_text(errors='replace')[-20_000:]}"

@@ -3,6 +3,9 @@
 import hashlib
 import hmac
 import json
+import os
+import subprocess
+import sys
 import time
 import urllib.parse
 from collections.abc import Iterator
@@ -22,6 +25,22 @@ pytestmark = [pytest.mark.slow, pytest.mark.sandbox]
 
 WAIT_S = 60.0
 CODE = "def main(context):\n    return context.res.text('%s')\n"
+SDKS = Path(__file__).parents[2] / ".cache" / "clients" / "python"
+
+# What a user does with the SDK.
+SDK_FLOW = """
+import json, sys
+from appwrite.client import Client
+from appwrite.services.functions import Functions
+try:
+    from appwrite.enums.vcs_reference_type import VCSReferenceType as Kind
+except ImportError:
+    from appwrite.enums.vcs_deployment_type import VCSDeploymentType as Kind
+given = json.loads(sys.argv[1])
+functions = Functions(Client().set_endpoint(given['endpoint']).set_project(given['project']).set_key(given['key']))
+made = functions.create_vcs_deployment(given['function'], Kind.BRANCH, 'main', True)
+print(json.dumps(made if isinstance(made, dict) else made.to_dict()))
+"""
 CREDENTIALS = "deploy:t0ken-of-tests"
 
 
@@ -149,6 +168,29 @@ def test_a_push_with_a_hook_is_answered_by_new_code_and_one_call_rolls_back(clie
     ok(client.patch("/functions/hooked/deployment", json={"deploymentId": made["$id"]}))
     assert answers(client, "hooked") == "one"
     assert len(deployments(client, "hooked")) == 2
+
+
+@pytest.mark.clients
+@pytest.mark.parametrize("version", ["13.4.1", "27.0.0"])
+def test_the_official_python_sdk_deploys_a_branch(client: httpx.Client, site: Site, version: str) -> None:
+    name = f"sdk-{version.partition('.')[0]}"
+    commit = site.repository(name).commit({"main.py": CODE % "by the SDK"})
+    connect(client, site, name, by_token(client, site), f"{name}.git")
+    owner = site.server.credentials
+    given = {"endpoint": site.server.endpoint, "project": owner["projectId"], "key": owner["apiKey"], "function": name}
+    done = subprocess.run(
+        [sys.executable, "-c", SDK_FLOW, json.dumps(given)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": str(SDKS / version)},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    made = json.loads(done.stdout.splitlines()[-1])
+    assert (made["status"], made["type"], made["providerBranch"]) == ("waiting", "vcs", "main")
+    assert built(client, name, made["$id"])["providerCommitHash"] == commit
+    assert answers(client, name) == "by the SDK"
 
 
 def test_a_branch_gets_a_preview_with_its_own_domain_and_takes_it_along(client: httpx.Client, site: Site) -> None:
