@@ -1,6 +1,7 @@
 """A world around the pool for random histories: carries actions out in any order, and checks what must always hold."""
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hearth.executor.actions import Action, Assign, Member, Pause, Reject, Start, State, Stop, Waiter
@@ -23,6 +24,7 @@ LIMITS = PoolLimits(
     crashes_forgiven=2,
     crash_backoff_s=0.1,
     crash_backoff_max_s=0.5,
+    keep_backoff_max_s=20,
 )
 
 #: (deployment, memory_mb, requests at once): one is slow to share, one shares, one needs nearly all memory.
@@ -58,6 +60,10 @@ class World:
     numbers: dict[Waiter, int] = field(default_factory=dict)
     quiet_until: dict[InstanceKey, float] = field(default_factory=dict)
     """Until when a key may be kept from starting because of its failures and crashes."""
+    rare_until: dict[InstanceKey, float] = field(default_factory=dict)
+    """The same for instances that are only to be kept ready."""
+    floors: dict[InstanceKey, int] = field(default_factory=dict)
+    """How many instances of a key are to be kept ready."""
 
     # ---------------------------------------------------------------------------------------- carrying out
 
@@ -65,6 +71,7 @@ class World:
         for action in actions:
             if isinstance(action, Start):
                 assert action.member not in self.alive, "started twice"
+                self._check_start(action.member)
                 self.starting.append(action.member)
             elif isinstance(action, Assign):
                 self._assign(action.member, action.waiter)
@@ -83,6 +90,16 @@ class World:
                 self._stop(action)
         self.check()
 
+    def _check_start(self, member: Member) -> None:
+        """A start that no request has asked for is made only when no request could have used the place."""
+        key = member.template.key
+        if any(waiter.template.key == key for waiter in self.waiting):
+            return
+        assert self.floors.get(key, 0), "an instance was started for nobody"
+        others = {waiter.template.key: waiter.template for waiter in self.waiting}
+        for template in others.values():
+            assert not self._could_start(template), "an instance is kept ready where a request waits for the place"
+
     def _assign(self, member: Member, waiter: Waiter) -> None:
         assert member in self.up, "a request for an instance that is not up"
         assert waiter not in self.over, "a request that is over was assigned"
@@ -99,6 +116,8 @@ class World:
         assert member not in self.stopping, "stopped twice"
         if action.why in ("idle", "evicted", "retired", "another function's turn"):
             assert member not in self.assigned.values(), f"a busy instance was stopped ({action.why})"
+        if action.why == "idle":
+            assert len(self.serving(member.template.key)) >= self.floors.get(member.template.key, 0), "it was to be kept"
         (self.starting if member in self.starting else self.up).remove(member)
         self.stopping.append(member)
         self.paused.discard(member)
@@ -111,6 +130,10 @@ class World:
     @property
     def alive(self) -> list[Member]:
         return self.starting + self.up + self.stopping
+
+    def serving(self, key: InstanceKey) -> list[Member]:
+        """The instances of a key that take requests, or will."""
+        return [one for one in self.starting + self.up if one.template.key == key and not one.retired]
 
     @property
     def waiting(self) -> list[Waiter]:
@@ -147,24 +170,48 @@ class World:
         assert len(mine) <= limits.max_instances_per_key, "too many instances of one key"
         assert len(waiting) <= limits.max_waiting_per_key, "too many waiting for one key"
         if not waiting:
+            self._check_floor(wanted)
             return
         for member in mine:
             if member in self.up and not member.retired:
                 assert member.running == member.slots, "a request waits while a place is free"
+        could_start = self._could_start(wanted)
+        assert not could_start or any(member in self.starting for member in mine), "a start is possible and not made"
+        if not self.alive:
+            assert self.pool.next_due() is not None, "requests wait and nothing will ever happen"
+
+    def _could_start(self, wanted: InstanceTemplate) -> bool:
+        limits = self.pool.limits
         alive_mb = sum(member.template.memory_mb for member in self.alive)
-        could_start = (
+        return (
             self.now >= self.quiet_until.get(wanted.key, 0.0)
-            and len(mine) < limits.max_instances_per_key
+            and sum(member.template is wanted for member in self.alive) < limits.max_instances_per_key
             and len(self.starting) < limits.max_starting
             and len(self.alive) < limits.max_instances
             # Room may be kept for a larger one whose turn it is.
             and all(alive_mb + each.template.memory_mb <= limits.memory_mb for each in self.waiting)
         )
-        assert not could_start or any(member in self.starting for member in mine), "a start is possible and not made"
-        if not self.alive:
-            assert self.pool.next_due() is not None, "requests wait and nothing will ever happen"
+
+    def _check_floor(self, wanted: InstanceTemplate) -> None:
+        """What is to be kept ready is there, unless something stands against it."""
+        missing = self.floors.get(wanted.key, 0) - len(self.serving(wanted.key))
+        if missing <= 0 or self.waiting or self.now < self.rare_until.get(wanted.key, 0.0) or self.pool.closed:
+            return
+        alive_mb = sum(member.template.memory_mb for member in self.alive)
+        for other, floor in self.floors.items():  # room may be kept for another one that is larger
+            if floor > len(self.serving(other)):
+                largest = max(each.memory_mb for each in TEMPLATES if each.key == other)
+                if alive_mb + largest > self.pool.limits.memory_mb:
+                    return
+        is_possible = self._could_start(wanted) and alive_mb + wanted.memory_mb <= self.pool.limits.memory_mb
+        assert not is_possible or self.starting, "an instance is to be kept ready and is not started"
 
     # ---------------------------------------------------------------------------------------- what happens
+
+    def keep(self, wanted: InstanceTemplate, count: int) -> None:
+        """Let there be so many instances of a key."""
+        self.floors[wanted.key] = count
+        self.act(self.pool.keep(wanted, count, self.now))
 
     def request(self, wanted: InstanceTemplate, wait_s: float = 10.0) -> Waiter:
         self.arrivals += 1
@@ -203,6 +250,8 @@ class World:
         pause_s = limits.failure_backoff_max_s if failure else limits.crash_backoff_max_s if crashed else 0.0
         key = member.template.key
         self.quiet_until[key] = max(self.quiet_until.get(key, 0.0), self.now + pause_s)
+        if failure or crashed:
+            self.rare_until[key] = self.now + limits.keep_backoff_max_s
         self.act(self.pool.ended(member, self.now, failure=failure, crashed=crashed))
 
     def pass_time(self, seconds: float) -> None:
@@ -211,7 +260,9 @@ class World:
         limits = self.pool.limits
         for member in self.up:
             idle_s = 0.0 if member.running else self.now - member.idle_since
-            assert idle_s < limits.idle_timeout_s, "an idle instance was not ended in time"
+            key = member.template.key
+            is_kept = len(self.serving(key)) <= self.floors.get(key, 0)
+            assert idle_s < limits.idle_timeout_s or is_kept, "an idle instance was not ended in time"
             if limits.pause_after_s is not None and member not in self.paused:
                 assert idle_s < limits.pause_after_s, "an idle instance was not paused in time"
 
@@ -237,30 +288,47 @@ class World:
         elif choice < 94 and self.up:
             self.act(self.pool.drain(pick(self.up), "drained", self.now))
         elif choice < 96:
-            self.act(self.pool.retire(KINDS[choice % 3][0], self.now))
+            wanted = TEMPLATES[choice % 3]
+            self.floors[wanted.key] = 0
+            self.act(self.pool.retire(wanted.key.deployment_id, self.now))
+        elif choice < 98:
+            self.keep(pick(TEMPLATES), pick((0, 1, 2)))
         else:
-            self.pass_time((0.05, 0.3, 2.0, 70.0)[choice % 4])
+            self.pass_time(pick((0.05, 0.3, 2.0, 70.0)))
 
     def finish(self) -> None:
-        """Everything that was begun goes well from now on: then nobody waits for ever, and nothing stays."""
+        """Everything that was begun goes well from now on: then nobody waits for ever, and nothing stays.
+
+        What is to be kept ready stays until it need not be kept any more.
+        """
+        self._go_on(lambda: not self.open and not self.starting and not self.stopping)
+        assert not self.open, f"lost requests: {self.pool!r}"
+        self.pass_time(2 * self.pool.limits.idle_timeout_s)
+        self._go_on(lambda: not self.starting and not self.stopping)
+        for key in [key for key, floor in self.floors.items() if floor]:
+            self.keep(next(each for each in TEMPLATES if each.key == key), 0)
+        self._go_on(lambda: not self.open and not self.alive)
+        assert not self.open, f"lost requests: {self.pool!r}"
+        assert not self.alive, f"instances that never end: {self.pool!r}"
+
+    def _go_on(self, is_over: Callable[[], bool]) -> None:
         for _ in range(2_000):
+            if is_over():
+                return
             if self.starting:
                 self.started(self.starting[0])
             elif self.stopping:
                 self.ended(self.stopping[0])
             elif self.assigned:
                 self.release(next(iter(self.assigned)))
-            elif self.alive or self.open:
+            else:
                 due = self.pool.next_due()
                 assert due is not None, f"stuck: {self.pool!r}"
                 self.pass_time(max(0.0, due - self.now))
-            else:
-                break
-        assert not self.open, f"lost requests: {self.pool!r}"
-        assert not self.alive, f"instances that never end: {self.pool!r}"
 
     def close(self) -> None:
         """The executor closes: requests that wait are told at once, the others end, nothing is started."""
+        self.floors.clear()
         self.act(self.pool.close(self.now))
         assert not self.waiting, "a request still waits for a closed pool"
         self.request(TEMPLATES[0])

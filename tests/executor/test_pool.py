@@ -234,3 +234,104 @@ def test_states_move_by_the_table() -> None:
     member = warm(pool)
     with pytest.raises(IllegalMove):
         pool.released(member, 0)
+
+
+# ---------------------------------------------------------------------------------------------- kept ready
+
+
+def kept(pool: Pool, wanted: object = A, count: int = 1, now: float = 0.0) -> list[Member]:
+    """Idle instances that nobody has asked for."""
+    members = []
+    actions = pool.keep(wanted, count, now)  # type: ignore[arg-type]
+    while actions:
+        member = start_of(actions)
+        members.append(member)
+        actions = pool.started(member, 1, now)
+    return members
+
+
+def test_what_is_kept_ready_is_started_unasked_paused_and_never_ended_for_idleness() -> None:
+    pool = Pool(LIMITS)
+    first, second = kept(pool, count=2)
+    assert pool.tick(10) == [Pause(first), Pause(second)]
+    assert pool.tick(1_000) == []
+    assert pool.request(one := waiter(deadline=2_000), 1_000) == [Assign(second, one, resume=True)]
+
+
+def test_less_kept_ready_means_that_the_idle_end_in_time() -> None:
+    pool = Pool(LIMITS)
+    first, second = kept(pool, count=2)
+    pool.tick(10)
+    pool.tick(1_000)
+    assert pool.keep(A, 1, 1_000) == []
+    assert pool.tick(1_000) == [Stop(first, "idle")]
+    assert pool.keep(A, 0, 1_000) == []
+    assert pool.tick(1_000) == [Stop(second, "idle")]
+    assert pool.ended(first, 1_000) == pool.ended(second, 1_000) == []
+    assert pool.kept(A.key) == (0, False)
+
+
+def test_what_is_kept_ready_and_crashes_is_replaced_more_and_more_rarely() -> None:
+    pool, now, pauses = Pool(LIMITS), 0.0, []
+    (member,) = kept(pool)
+    for _ in range(16):
+        actions, began = pool.ended(member, now, crashed=True), now
+        while not actions:
+            assert (due := pool.next_due()) is not None
+            now = max(now, due)
+            actions = pool.tick(now)
+        pauses.append(now - began)
+        member = start_of(actions)
+        assert pool.started(member, 1, now) == []
+    assert pauses[:2] == [0, 0]
+    assert max(pauses) == LIMITS.keep_backoff_max_s
+    assert pauses[2:] == sorted(pauses[2:])
+
+
+def test_a_request_takes_the_room_of_what_is_kept_ready_but_an_idle_one_of_others_goes_first() -> None:
+    pool = Pool(replace(LIMITS, max_instances=2))
+    (ready,) = kept(pool)
+    other = warm(pool, B, now=5)
+    third = template("c")
+    assert pool.request(waiter(third), 6) == [Stop(other, "evicted")]
+    assert isinstance(pool.ended(other, 6)[0], Start)
+    assert pool.request(waiter(template("d")), 6) == [Stop(ready, "evicted")]
+
+
+def test_what_is_kept_ready_takes_the_room_of_what_has_been_idle_for_a_while() -> None:
+    pool = Pool(replace(LIMITS, max_instances=1))
+    other = warm(pool, B)
+    assert pool.keep(A, 1, 0.5) == []
+    assert (due := pool.next_due()) is not None
+    pool.tick(due)
+    assert pool.tick(1.5) == [Stop(other, "evicted")]
+    assert start_of(pool.ended(other, 1.5)).template is A
+
+
+def test_a_retired_deployment_is_not_kept_ready() -> None:
+    pool = Pool(LIMITS)
+    (member,) = kept(pool)
+    assert pool.retire("a", 1) == [Stop(member, "retired")]
+    assert pool.ended(member, 1) == []
+
+
+def test_of_one_function_only_one_key_is_kept_ready() -> None:
+    pool = Pool(LIMITS)
+    (old,) = kept(pool)
+    (new,) = kept(pool, B)
+    assert pool.keep_others("f", B.key, 0) == []
+    pool.tick(LIMITS.idle_timeout_s)
+    assert pool.tick(1_000) == []
+    assert [member for member in pool.members if member.state is State.PAUSED] == [new]
+    assert old.state is State.STOPPING
+
+
+def test_failures_of_a_key_are_forgotten() -> None:
+    pool = Pool(LIMITS)
+    member = start_of(pool.request(waiter(), 0))
+    pool.ended(member, 0, failure="does not load")
+    crashed = warm(pool, B)
+    pool.ended(crashed, 0, crashed=True)
+    while (due := pool.next_due()) is not None:
+        pool.tick(due)
+    assert not pool._keys

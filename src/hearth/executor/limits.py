@@ -40,6 +40,10 @@ class PoolLimits:
     """Crashes in a row after which restarts of a key are spaced out."""
     crash_backoff_s: float = 0.1
     crash_backoff_max_s: float = 0.5
+    keep_backoff_max_s: float = 60.0
+    """The longest pause between starts of an instance that is only kept ready (`minInstances`) and does not stay up."""
+    keep_retry_s: float = 1.0
+    """How often it is seen whether there is room for one; and how long another has to be idle before it makes room."""
 
 
 @dataclass(frozen=True, slots=True)

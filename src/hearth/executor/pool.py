@@ -8,7 +8,7 @@ leaves an idle instance behind and not an orphan.
 import heapq
 import itertools
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
 from hearth.executor.actions import (
     MOVES,
@@ -26,29 +26,11 @@ from hearth.executor.actions import (
     Waiter,
 )
 from hearth.executor.limits import PoolLimits
+from hearth.executor.pool_key import PoolKey
 from hearth.model.running import InstanceKey, InstanceTemplate
 
 #: How long a key without instances is remembered for its failures.
 FORGET_AFTER_S = 60.0
-
-
-@dataclass(eq=False, slots=True)
-class _Key:
-    """Everything of one InstanceKey."""
-
-    key: InstanceKey
-    template: InstanceTemplate
-    waiting: OrderedDict[Waiter, None] = field(default_factory=OrderedDict)
-    members: list[Member] = field(default_factory=list)
-    idle: list[Member] = field(default_factory=list)
-    """Idle or paused, and not retired; the most recently used last."""
-    known_slots: int = 0
-    failures: int = 0
-    failure: object = None
-    failing_until: float = 0.0
-    crashes: int = 0
-    not_before: float = 0.0
-    """No start before this time (crash loops are rate limited)."""
 
 
 class Pool:
@@ -57,9 +39,11 @@ class Pool:
     def __init__(self, limits: PoolLimits) -> None:
         self.limits = limits
         self.closed = False
-        self._keys: dict[InstanceKey, _Key] = {}
-        self._demand: OrderedDict[_Key, None] = OrderedDict()
+        self._keys: dict[InstanceKey, PoolKey] = {}
+        self._demand: OrderedDict[PoolKey, None] = OrderedDict()
         """Keys with waiting requests; the one whose turn it is to get an instance first."""
+        self._kept: OrderedDict[PoolKey, None] = OrderedDict()
+        """Keys that have a floor, the one whose turn it is first."""
         self._due: list[tuple[float, int, object]] = []
         self._ids = itertools.count(1)
         self._order = itertools.count(1)
@@ -80,8 +64,8 @@ class Pool:
         if self.closed:
             return [Reject(waiter, Closed())]
         if state is None:
-            state = self._keys[waiter.template.key] = _Key(waiter.template.key, waiter.template)
-        if now < state.failing_until and not any(_is_alive(member) for member in state.members):
+            state = self._keys[waiter.template.key] = PoolKey(waiter.template.key, waiter.template)
+        if now < state.failing_until and not state.alive():
             return [Reject(waiter, state.failure)]
         if len(state.waiting) >= self.limits.max_waiting_per_key:
             return [Reject(waiter, Full("max_waiting_per_key"))]
@@ -132,8 +116,9 @@ class Pool:
             member.retired = True
         if member.running == 0:
             self._move(member, State.IDLE)
+        was_wanted = bool(self._demand)
         actions = self._settle(state, member, now)
-        return actions + self._start_wanted(now) if self._demand else actions
+        return actions + self._start_wanted(now) if was_wanted or not healthy else actions
 
     def stop(self, member: Member, why: str, now: float) -> list[Action]:
         """The instance has to end now, whatever runs in it."""
@@ -170,19 +155,17 @@ class Pool:
         actions: list[Action] = []
         if failure is not None:
             actions = self._start_failed(state, failure, now)
-        elif crashed:
-            state.crashes += 1
-            over = state.crashes - self.limits.crashes_forgiven
-            if over >= 0:
-                pause_s = min(self.limits.crash_backoff_s * 2 ** min(over, 10), self.limits.crash_backoff_max_s)
-                state.not_before = now + pause_s
-                self._wake_at(state.not_before, state)
+        elif crashed and state.crashed(self.limits, now):
+            self._wake_at(state.not_before, state)
+            if state.floor:
+                self._wake_at(state.keep_not_before, state)
         actions += self._start_wanted(now)
         self._forget(state)
         return actions
 
     def retire(self, deployment_id: str, now: float) -> list[Action]:
-        """Let all present instances of a deployment end. Requests that wait for it get new ones."""
+        """Let all present instances of a deployment end, and keep none ready. Requests that wait for it get new ones."""
+        self._lower(lambda state: state.key.deployment_id == deployment_id)
         actions: list[Action] = []
         for member in list(self._members.values()):
             if member.template.key.deployment_id == deployment_id:
@@ -191,6 +174,7 @@ class Pool:
 
     def remove(self, deployment_id: str, reason: object, now: float) -> list[Action]:
         """The deployment is no more: its instances end now, whatever runs in them; who waits for it hears `reason`."""
+        self._lower(lambda state: state.key.deployment_id == deployment_id)
         actions: list[Action] = []
         for state in list(self._demand):
             for waiter in [one for one in state.waiting if one.template.key.deployment_id == deployment_id]:
@@ -202,9 +186,36 @@ class Pool:
                 actions += self.stop(member, "deleted", now)
         return actions
 
+    def keep(self, template: InstanceTemplate, count: int, now: float) -> list[Action]:
+        """From now on let there be `count` instances of this key, asked for or not; 0 = as many as are asked for.
+
+        Requests come first: none of them waits for room that would go to an instance that is only kept.
+        """
+        if self.closed:
+            return []
+        state = self._keys.get(template.key)
+        if state is None:
+            if not count:
+                return []
+            state = self._keys[template.key] = PoolKey(template.key, template)
+        state.template = template
+        state.floor = min(count, self.limits.max_instances_per_key)
+        if state.floor:
+            self._kept[state] = None
+        else:
+            self._lower(lambda other: other is state)
+        self._set_idle_timers(state)
+        return self._start_wanted(now)
+
+    def keep_others(self, function_id: str, key: InstanceKey | None, now: float) -> list[Action]:
+        """Keep no instance ready of a function's keys but this one (None: of none of them)."""
+        self._lower(lambda state: state.template.function_id == function_id and state.key != key)
+        return self._start_wanted(now)
+
     def close(self, now: float) -> list[Action]:
         """Take no more requests, reject the waiting ones, let the running ones end."""
         self.closed = True
+        self._lower(lambda state: True)
         actions: list[Action] = []
         for state in list(self._demand):
             for waiter in list(state.waiting):
@@ -229,7 +240,7 @@ class Pool:
             elif isinstance(subject, Member):
                 if subject.timer_due == when:
                     actions += self._idle_timer(subject, now)
-            elif isinstance(subject, _Key):
+            elif isinstance(subject, PoolKey):
                 self._forget(subject, now)
         return actions + self._start_wanted(now)
 
@@ -254,6 +265,11 @@ class Pool:
         """Sum of the memory limits of all instances."""
         return self._memory_mb
 
+    def kept(self, key: InstanceKey) -> tuple[int, bool]:
+        """How many instances of a key are up, and whether its last start failed."""
+        state = self._keys.get(key)
+        return (0, False) if state is None else (state.up(), state.failures > 0)
+
     def waiters(self) -> tuple[Waiter, ...]:
         """The waiting requests, by key and arrival."""
         return tuple(waiter for state in self._demand for waiter in state.waiting)
@@ -267,22 +283,10 @@ class Pool:
 
     # -------------------------------------------------------------------------------------------- decisions
 
-    def _free_place(self, state: _Key) -> Member | None:
-        """An idle instance, the most recently used first, else the least loaded one with a place."""
-        if state.idle:
-            return state.idle[-1]
-        best: Member | None = None
-        for member in state.members:
-            if (
-                member.state is State.BUSY
-                and not member.retired
-                and member.running < member.slots
-                and (best is None or member.running < best.running)
-            ):
-                best = member
-        return best
+    def _free_place(self, state: PoolKey) -> Member | None:
+        return state.free_place()
 
-    def _assign(self, member: Member, waiter: Waiter, state: _Key) -> Assign:
+    def _assign(self, member: Member, waiter: Waiter, state: PoolKey) -> Assign:
         resume = member.state is State.PAUSED
         if member.state is not State.BUSY:
             self._take_from_idle(state, member)
@@ -291,7 +295,7 @@ class Pool:
         member.served += 1
         return Assign(member, waiter, resume)
 
-    def _settle(self, state: _Key, member: Member, now: float) -> list[Action]:
+    def _settle(self, state: PoolKey, member: Member, now: float) -> list[Action]:
         """Give the free places of `member` to waiting requests of its key; else it idles or ends."""
         if member.retired or self.closed:
             return [] if member.running else [self._stop(member, "retired")]
@@ -308,7 +312,7 @@ class Pool:
             self._set_idle_timer(member)
         return actions
 
-    def _must_yield(self, state: _Key, member: Member, now: float) -> bool:
+    def _must_yield(self, state: PoolKey, member: Member, now: float) -> bool:
         """Whether a key that has no instance at all has waited longer than this key's next request."""
         if now - member.since < self.limits.fair_slice_s:
             return False
@@ -325,10 +329,17 @@ class Pool:
         )
 
     def _start_wanted(self, now: float) -> list[Action]:
+        """Start instances for requests that wait, and then those that are to be kept ready."""
+        if self.closed:
+            return []
+        actions = self._serve_demand(now) if self._demand else []
+        if self._kept and not any(self._wants_instance(state, now) for state in self._demand):
+            actions += self._keep_floors(now)
+        return actions
+
+    def _serve_demand(self, now: float) -> list[Action]:
         """Start instances for keys that want one, in turn, making room where idle ones can go."""
         actions: list[Action] = []
-        if not self._demand or self.closed:
-            return actions
         promised_instances = promised_mb = 0  # room that stopping instances leave, already given away in this pass
         progress = True
         while progress:
@@ -343,18 +354,36 @@ class Pool:
                     actions.append(self._start(state))
                     self._demand.move_to_end(state)
                     progress = True
-                elif promised_instances == 0 and (evicted := self._make_room(need_mb)) is not None:
+                elif promised_instances == 0 and (evicted := self._make_room(need_mb, now)) is not None:
                     actions += evicted
                     promised_instances += 1
                     promised_mb += need_mb
         return actions
 
-    def _wants_instance(self, state: _Key, now: float) -> bool:
+    def _wants_instance(self, state: PoolKey, now: float) -> bool:
         if now < state.not_before or len(state.members) >= self.limits.max_instances_per_key:
             return False
-        waiter = next(iter(state.waiting))
-        coming = sum(1 for member in state.members if member.state is State.STARTING and not member.retired)
-        return len(state.waiting) > coming * (state.known_slots or waiter.expected_slots)
+        return state.wants_for_requests()
+
+    def _keep_floors(self, now: float) -> list[Action]:
+        """Start instances nobody has asked for, where there is room or an idle one of another key can make it."""
+        actions: list[Action] = []
+        for state in list(self._kept):
+            need_mb = state.template.memory_mb
+            while state.alive() < state.floor and len(state.members) < self.limits.max_instances_per_key:
+                if now < state.keep_not_before:
+                    break
+                if self._starting >= max(1, self.limits.max_starting // 2):
+                    return actions  # the other half is for requests; the end of a start leads here again
+                if not self._fits(need_mb, 0, 0):
+                    evicted = self._make_room(need_mb, now, for_kept=True)
+                    if evicted is None and state.looks_at <= now:
+                        state.looks_at = now + self.limits.keep_retry_s
+                        self._wake_at(state.looks_at, state)
+                    return actions + (evicted or [])
+                actions.append(self._start(state))
+                self._kept.move_to_end(state)
+        return actions
 
     def _fits(self, need_mb: int, promised_instances: int, promised_mb: int) -> bool:
         if not self._members:
@@ -364,18 +393,29 @@ class Pool:
             and self._memory_mb + promised_mb + need_mb <= self.limits.memory_mb
         )
 
-    def _make_room(self, need_mb: int) -> list[Action] | None:
-        """Stop the oldest idle instances until `need_mb` will fit; None if not even that would help."""
+    def _make_room(self, need_mb: int, now: float, *, for_kept: bool = False) -> list[Action] | None:
+        """Stop the oldest idle instances until `need_mb` will fit; None if not even that would help.
+
+        Those that are kept ready go last. For one that is to be kept, none of them goes, and none that has just served.
+        """
         remaining = len(self._members)
         memory_mb = self._memory_mb
         for member in self._members.values():
             if member.state is State.STOPPING:
                 remaining -= 1
                 memory_mb -= member.template.memory_mb
-        idle = sorted(
-            (member for state in self._keys.values() if not state.waiting for member in state.idle),
-            key=lambda member: member.idle_since,
-        )
+        idle: list[Member] = []
+        kept: list[Member] = []
+        for state in self._keys.values():
+            if not state.waiting and state.idle:
+                spare = state.spare()
+                idle += spare
+                kept += state.idle[len(spare) :]
+        if for_kept:
+            idle = [member for member in idle if now - member.idle_since >= self.limits.keep_retry_s]
+            kept = []
+        idle.sort(key=lambda member: member.idle_since)
+        idle += sorted(kept, key=lambda member: member.idle_since)
         chosen: list[Member] = []
         while remaining and (remaining >= self.limits.max_instances or memory_mb + need_mb > self.limits.memory_mb):
             if len(chosen) == len(idle):
@@ -386,7 +426,7 @@ class Pool:
             memory_mb -= victim.template.memory_mb
         return [self._stop(member, "evicted") for member in chosen]
 
-    def _start(self, state: _Key) -> Start:
+    def _start(self, state: PoolKey) -> Start:
         member = Member(next(self._ids), state.template, slots=state.known_slots or 1)
         self._members[member.id] = member
         state.members.append(member)
@@ -394,15 +434,12 @@ class Pool:
         self._memory_mb += member.template.memory_mb
         return Start(member)
 
-    def _start_failed(self, state: _Key, failure: object, now: float) -> list[Action]:
-        limits = self.limits
-        state.failures += 1
-        state.failure = failure
-        pause_s = limits.failure_backoff_s * 2 ** min(state.failures - 1, 10)
-        state.failing_until = state.not_before = now + min(pause_s, limits.failure_backoff_max_s)
+    def _start_failed(self, state: PoolKey, failure: object, now: float) -> list[Action]:
+        state.start_failed(failure, self.limits, now)
         self._wake_at(state.not_before, state)
-        self._wake_at(state.not_before + FORGET_AFTER_S, state)
-        if any(_is_alive(member) for member in state.members):
+        if state.floor:
+            self._wake_at(state.keep_not_before, state)
+        if state.alive():
             return []  # another instance will serve them
         actions: list[Action] = []
         for waiter in list(state.waiting):
@@ -414,14 +451,21 @@ class Pool:
         member.timer_due = None
         if member.state not in (State.IDLE, State.PAUSED):
             return []  # `_settle` sets a new timer when it idles again
-        if now >= member.idle_since + self.limits.idle_timeout_s:
+        is_over = now >= member.idle_since + self.limits.idle_timeout_s
+        state = self._keys[member.template.key]
+        if is_over and state.alive() > state.floor:
             return [self._stop(member, "idle")]
         actions: list[Action] = []
-        if now >= self._idle_due(member):
+        if member.state is State.IDLE and self.limits.pause_after_s is not None and now >= self._idle_due(member):
             self._move(member, State.PAUSED)
             actions.append(Pause(member))
-        self._set_idle_timer(member)
+        if not is_over:  # else it is kept ready: `_set_idle_timers` when that changes
+            self._set_idle_timer(member)
         return actions
+
+    def _set_idle_timers(self, state: PoolKey) -> None:
+        for member in state.idle:
+            self._set_idle_timer(member)
 
     def _set_idle_timer(self, member: Member) -> None:
         due = self._idle_due(member)
@@ -436,7 +480,7 @@ class Pool:
             return member.idle_since + min(pause_after_s, self.limits.idle_timeout_s)
         return member.idle_since + self.limits.idle_timeout_s
 
-    def _why_waiting(self, state: _Key, now: float) -> str:
+    def _why_waiting(self, state: PoolKey, now: float) -> str:
         """The name of the limit that keeps a key's requests waiting."""
         if len(state.members) >= self.limits.max_instances_per_key:
             return "max_instances_per_key"
@@ -466,30 +510,37 @@ class Pool:
         member.retired = True
         self._take_from_idle(self._keys[member.template.key], member)
 
-    def _take_from_idle(self, state: _Key, member: Member) -> None:
+    def _take_from_idle(self, state: PoolKey, member: Member) -> None:
         idle = state.idle
         if idle and idle[-1] is member:
             idle.pop()
         elif member in idle:
             idle.remove(member)
 
-    def _unqueue(self, state: _Key, waiter: Waiter) -> None:
+    def _unqueue(self, state: PoolKey, waiter: Waiter) -> None:
         del state.waiting[waiter]
         self._waiting -= 1
         if not state.waiting:
             del self._demand[state]
 
+    def _lower(self, which: Callable[[PoolKey], bool]) -> None:
+        """Keep no instance ready of these keys."""
+        for state in [state for state in self._kept if which(state)]:
+            state.floor = 0
+            del self._kept[state]
+            self._set_idle_timers(state)
+            self._forget(state)
+
     def _wake_at(self, when: float, subject: object) -> None:
         heapq.heappush(self._due, (when, next(self._order), subject))
 
-    def _forget(self, state: _Key, now: float | None = None) -> None:
+    def _forget(self, state: PoolKey, now: float | None = None) -> None:
         """Drop what is kept of a key that has nothing left, once its failures need not be remembered."""
-        if state.members or state.waiting or self._keys.get(state.key) is not state:
+        if state.members or state.waiting or state.floor or self._keys.get(state.key) is not state:
             return
-        is_clean = not state.failures and not state.crashes
-        if is_clean or (now is not None and now >= state.not_before + FORGET_AFTER_S):
+        due = max(state.not_before, state.troubled_at) + FORGET_AFTER_S
+        if (not state.failures and not state.crashes) or (now is not None and now >= due):
             del self._keys[state.key]
-
-
-def _is_alive(member: Member) -> bool:
-    return not member.retired and member.state in (State.STARTING, State.IDLE, State.BUSY)
+        elif state.forget_at < due:
+            state.forget_at = due
+            self._wake_at(due, state)
