@@ -38,6 +38,7 @@ from hearth.control.hosting import compose_hosting
 from hearth.control.idempotency import Idempotency
 from hearth.control.installations import InstallationsControl
 from hearth.control.jobs import JobKind
+from hearth.control.kept import KeptInstances
 from hearth.control.logs import LogsControl
 from hearth.control.people import people_control
 from hearth.control.pushes import Pushes
@@ -150,6 +151,7 @@ class Application:
         await self._reaper.at_start()
         await self._builder.sweep()
         await self._executor.start()
+        self._kept.start()
         self._reaper.start()
         self._worker.start()
         self._dispatcher.start()
@@ -173,6 +175,7 @@ class Application:
         await self._reports.close()
         await self._maintenance.close()
         await self._scheduler.close()
+        await self._kept.close()
         await self._reaper.close()
         self._worker.pause()
         self._dispatcher.pause()
@@ -349,7 +352,12 @@ class Application:
             origin_book=hosting.origin_book,
             functions=functions,
             function_settings=FunctionSettingsControl(
-                store=store, clock=clock, events=events, runnables=runnables, check_egress=parse_allow_list
+                store=store,
+                clock=clock,
+                events=events,
+                executor=executor,
+                runnables=runnables,
+                check_egress=parse_allow_list,
             ),
             variables=variables,
             deployments=deployments,
@@ -406,6 +414,8 @@ class Application:
         events.subscribe(event_triggers.heard)
         self._scheduler = scheduler = Scheduler(store=store, clock=clock, queued=queued, make_alarm=Alarm)
         events.subscribe(scheduler.heard)
+        self._kept = KeptInstances(store=store, runnables=runnables, executor=executor)
+        events.subscribe(self._kept.heard)
         self._worker = worker = Worker(
             store=store,
             clock=clock,

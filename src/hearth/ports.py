@@ -28,7 +28,7 @@ from hearth.model.resources import (
     Variable,
     Webhook,
 )
-from hearth.model.running import BuildRequest, BuildResult, InstanceTemplate, Invocation, Result
+from hearth.model.running import BuildRequest, BuildResult, InstanceKey, InstanceTemplate, Invocation, Result
 from hearth.model.sources import CloneSource, Fetched, FetchRequest
 from hearth.model.statuses import DeploymentStatus, ExecutionStatus
 from hearth.model.streaming import HearLog, LogLines
@@ -650,6 +650,9 @@ class Store(Protocol):
     schedules: Schedules
     listeners: Listeners
 
+    async def kept_functions(self) -> tuple[tuple[str, str], ...]:
+        """(project, function) of the functions of all projects whose settings ask for instances that are kept ready."""
+
     def begin(self, project_id: str) -> AbstractAsyncContextManager[Unit]:
         """One read-write transaction: committed on a clean exit, rolled back on an exception or cancellation."""
 
@@ -764,6 +767,18 @@ class Executor(Protocol):
 
     async def prepare(self, template: InstanceTemplate) -> None:
         """Make a deployment's code present, so that the first invocation need not wait for it."""
+
+    def keep(self, template: InstanceTemplate, count: int) -> None:
+        """From now on let there be `count` instances of this template, called or not, as far as there is room.
+
+        Until `retire` or `remove` of its deployment, or `keep_only`. One that ends is replaced; requests come first.
+        """
+
+    def keep_only(self, function_id: str, key: InstanceKey | None) -> None:
+        """Keep no instances ready of a function but those of `key` (None: none at all)."""
+
+    async def wait_kept(self, template: InstanceTemplate) -> None:
+        """Return when as many instances are up as are to be kept, or that will not be soon. Never raises."""
 
     async def retire(self, deployment_id: str) -> None:
         """Let the instances of a deployment end: no new request goes to them, running ones finish."""

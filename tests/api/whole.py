@@ -48,7 +48,7 @@ from hearth.control.views import ControlLimits
 from hearth.executor.sandbox.egress_policy import parse_allow_list
 from hearth.model.events import Occurrence
 from hearth.model.resources import ApiKey, Project
-from hearth.model.running import Invocation, Outcome, Result
+from hearth.model.running import InstanceKey, InstanceTemplate, Invocation, Outcome, Result
 from hearth.model.sources import CloneSource
 from hearth.model.statuses import DeploymentStatus
 from hearth.model.streaming import HearLog, LogLines
@@ -72,6 +72,7 @@ class AnsweringExecutor:
         self.result = Result(Outcome.COMPLETED, 200, (("content-type", "text/plain"),), b"done", "logged\n", "", 0.01)
         self.invocations: list[Invocation] = []
         self.retired: list[str] = []
+        self.kept: list[tuple[str, int]] = []
         self.hearers: list[HearLog] = []
         """Who follows logs now."""
         self.logged: list[LogLines] = []
@@ -93,6 +94,15 @@ class AnsweringExecutor:
     def unfollow_logs(self, function_id: str, hear: HearLog) -> None:
         if hear in self.hearers:
             self.hearers.remove(hear)
+
+    def keep(self, template: InstanceTemplate, count: int) -> None:
+        self.kept.append((template.function_id, count))
+
+    def keep_only(self, function_id: str, key: InstanceKey | None) -> None:
+        self.kept.append((function_id, 0))
+
+    async def wait_kept(self, template: InstanceTemplate) -> None:
+        return
 
     async def retire(self, deployment_id: str) -> None:
         self.retired.append(deployment_id)
@@ -241,7 +251,7 @@ class Whole:
                 rule_book=rule_book,
                 **running,
             ),
-            function_settings=FunctionSettingsControl(runnables=runnables, check_egress=parse_allow_list, **common),
+            function_settings=FunctionSettingsControl(check_egress=parse_allow_list, **running),
             variables=VariablesControl(**running),
             deployments=deployments,
             git_deployments=git_deployments,

@@ -33,7 +33,15 @@ from hearth.jobs.handlers import Handlers
 from hearth.jobs.reaper import Reaper
 from hearth.jobs.worker import Worker
 from hearth.model.resources import Deployment
-from hearth.model.running import Artifact, BuildRequest, BuildResult, InstanceTemplate, Invocation, Result
+from hearth.model.running import (
+    Artifact,
+    BuildRequest,
+    BuildResult,
+    InstanceKey,
+    InstanceTemplate,
+    Invocation,
+    Result,
+)
 from hearth.model.sources import Commit, Fetched, FetchRequest
 from hearth.ports import Executor, Store
 from hearth.store import open_store
@@ -107,6 +115,8 @@ class NotingExecutor:
     def __init__(self) -> None:
         self.prepared: list[InstanceTemplate] = []
         self.retired: list[str] = []
+        self.kept: list[tuple[object, ...]] = []
+        """What it was told to keep ready, as it came."""
         self.invoked: list[Invocation] = []
         self.called = asyncio.Event()
         self.answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
@@ -121,6 +131,15 @@ class NotingExecutor:
 
     async def prepare(self, template: InstanceTemplate) -> None:
         self.prepared.append(template)
+
+    def keep(self, template: InstanceTemplate, count: int) -> None:
+        self.kept.append(("keep", template.key.deployment_id, count))
+
+    def keep_only(self, function_id: str, key: InstanceKey | None) -> None:
+        self.kept.append(("only", function_id, key and key.deployment_id))
+
+    async def wait_kept(self, template: InstanceTemplate) -> None:
+        self.kept.append(("wait", template.key.deployment_id))
 
     async def retire(self, deployment_id: str) -> None:
         self.retired.append(deployment_id)

@@ -117,7 +117,9 @@ class World:
         if action.why in ("idle", "evicted", "retired", "another function's turn"):
             assert member not in self.assigned.values(), f"a busy instance was stopped ({action.why})"
         if action.why == "idle":
-            assert len(self.serving(member.template.key)) >= self.floors.get(member.template.key, 0), "it was to be kept"
+            assert len(self.serving(member.template.key)) >= self.floors.get(member.template.key, 0), (
+                "it was to be kept"
+            )
         (self.starting if member in self.starting else self.up).remove(member)
         self.stopping.append(member)
         self.paused.discard(member)

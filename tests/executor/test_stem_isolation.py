@@ -1,4 +1,4 @@
-"""Cases S6 and S9 on real sandboxes: what is in a stem cell before it is assigned, and what a thousand leave behind."""
+"""Cases S6 and S9 on real sandboxes: what is in a stem cell before it is assigned, and what many leave behind."""
 
 import asyncio
 import os
@@ -17,6 +17,9 @@ from tests.support.executors import Bench, open_bench
 from tests.support.leftovers import footprint
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sandbox]
+
+#: How many instances are made and killed; HEARTH_TEST_CYCLES=10000 is the whole measurement, some ten minutes.
+CYCLES = int(os.environ.get("HEARTH_TEST_CYCLES", "200"))
 
 SECRET = "b7a6-secret-of-a-variable-41d0"
 MARK = "e5c3-mark-in-the-code-97fa"
@@ -143,10 +146,10 @@ async def test_a_thousand_stems_assigned_and_ended_leave_counts_as_they_were(ste
         await cycle()
     before = await counts()
     taken = stems.executor._stems.taken
-    for _ in range(1_000):
+    for _ in range(CYCLES):
         await cycle()
     after = await counts()
-    assert stems.executor._stems.taken - taken > 900, "most of them were stems"
+    assert stems.executor._stems.taken - taken > 0.9 * CYCLES, "most of them were stems"
     grown = {name: (count, after[name]) for name, count in before.items() if after[name] > count * 1.02}
     assert grown == {}
 

@@ -88,6 +88,9 @@ class ProcessSandbox:
         if await process.wait():
             raise SandboxFailed(f"mount: exit code {process.returncode}")
 
+    async def limit_egress(self, allow: Sequence[str]) -> None:
+        """There is no gate: what this driver runs may connect anywhere."""
+
     async def retune(self, limits: Limits) -> None:
         self.limits.append(limits)
 

@@ -224,8 +224,15 @@ class Builds:
             "artifact_digest": artifact.digest,
             "build_size_bytes": artifact.size_bytes,
         }
+        async with self._store.view(function.project_id) as unit:
+            settings = await unit.function_settings.get(function.id)
+        template = self._runnables.template(function, replace(deployment, **fields), settings, *variables)
         # Unpacked before the deployment is ready, so that the first execution need not wait for it.
-        await self._executor.prepare(self._runnables.template(function, replace(deployment, **fields), *variables))
+        await self._executor.prepare(template)
+        if settings.min_instances and deployment.activate and function.enabled:
+            # The new ones are up before the old ones go. If it is not made active after all, the event ends them.
+            self._executor.keep(template, settings.min_instances)
+            await self._executor.wait_kept(template)
         now = self._clock.now()
         replaced = ""
         pointed: tuple[Rule, ...] = ()

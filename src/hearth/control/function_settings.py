@@ -11,7 +11,7 @@ from hearth.model.cron import next_runs, read_zone
 from hearth.model.function_settings import FunctionSettings
 from hearth.model.refusals import invalid_param
 from hearth.model.resources import Function
-from hearth.ports import Clock, Events, Store
+from hearth.ports import Clock, Events, Executor, Store
 
 #: Planned times that are shown.
 NEXT_RUNS_SHOWN = 5
@@ -41,12 +41,14 @@ class FunctionSettingsControl:
         store: Store,
         clock: Clock,
         events: Events,
+        executor: Executor,
         runnables: Runnables,
         check_egress: Callable[[Iterable[str]], object],
     ) -> None:
         self._store = store
         self._clock = clock
         self._events = events
+        self._executor = executor
         self._runnables = runnables
         self._check_egress = check_egress
 
@@ -69,10 +71,13 @@ class FunctionSettingsControl:
             raise invalid_param("egressAllow", f"{error}. Separate entries are items of the list.") from None
         async with self._store.begin(project_id) as unit:
             function = await require_function(unit, function_id)
-            settings = await unit.function_settings.get(function_id)
+            before = settings = await unit.function_settings.get(function_id)
             if given:
                 settings = await unit.function_settings.put(function_id, replace(settings, **given))
         self._runnables.drop(project_id, function_id)
+        is_other = (settings.egress, settings.egress_allow) != (before.egress, before.egress_allow)
+        if is_other and function.deployment_id:
+            await self._executor.retire(function.deployment_id)  # what runs may reach what it could until it ends
         self._events.emit(project_id, f"functions.{function_id}.update", function)
         return self._view(function, settings)
 

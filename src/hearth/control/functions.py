@@ -226,8 +226,13 @@ class FunctionsControl:
     async def set_deployment(self, project_id: str, function_id: str, deployment_id: str) -> FunctionView:
         """Make a ready deployment the active one; setting the active one again is fine.
 
+        Where instances are kept ready, the new ones are up before the old ones go.
         Raises `function_not_found`, `deployment_not_found`, `build_not_ready`.
         """
+        coming = await self._runnables.get_deployment(project_id, function_id, deployment_id)
+        if coming is not None and coming.template and coming.settings.min_instances and coming.function.enabled:
+            self._executor.keep(coming.template, coming.settings.min_instances)
+            await self._executor.wait_kept(coming.template)
         async with self._store.begin(project_id) as unit:
             before = await require_function(unit, function_id)
             deployment = await unit.deployments.get(function_id, deployment_id)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hearth.control.environment import Environment
 from hearth.control.specifications import Specifications
 from hearth.control.views import VARIABLES_MAX
-from hearth.model.function_settings import DEFAULT_SETTINGS, FunctionSettings
+from hearth.model.function_settings import DEFAULT_SETTINGS, Egress, FunctionSettings
 from hearth.model.resources import Deployment, Function, Project, Variable
 from hearth.model.running import Artifact, InstanceKey, InstanceTemplate
 from hearth.model.statuses import DeploymentStatus
@@ -99,13 +99,14 @@ class Runnables:
                 return Runnable(function, deployment, None, settings=settings)
             project_variables = await unit.variables.of("project", "", VARIABLES_MAX)
             variables = await unit.variables.of("function", function_id, VARIABLES_MAX)
-        template = self.template(function, deployment, project_variables, variables)
+        template = self.template(function, deployment, settings, project_variables, variables)
         return Runnable(function, deployment, template, settings=settings)
 
     def template(
         self,
         function: Function,
         deployment: Deployment,
+        settings: FunctionSettings,
         project_variables: tuple[Variable, ...],
         variables: tuple[Variable, ...],
     ) -> InstanceTemplate:
@@ -113,7 +114,7 @@ class Runnables:
         specification = self._specifications.get(function.runtime_specification)
         environment = self._environment.of_run(function, deployment, specification, project_variables, variables)
         return InstanceTemplate(
-            key=InstanceKey(deployment.id, _digest(environment), specification.slug),
+            key=InstanceKey(deployment.id, _digest(environment, settings), specification.slug),
             project_id=function.project_id,
             function_id=function.id,
             runtime=function.runtime,
@@ -122,6 +123,8 @@ class Runnables:
             environment=environment,
             cpus=specification.cpus,
             memory_mb=specification.memory_mb,
+            egress=settings.egress,
+            egress_allow=settings.egress_allow if settings.egress is Egress.LIST else (),
         )
 
 
@@ -149,7 +152,9 @@ class ProjectCache:
         self._entries.pop(project_id, None)
 
 
-def _digest(environment: Mapping[str, str]) -> str:
-    """A fingerprint of an environment; equal environments may share an instance."""
+def _digest(environment: Mapping[str, str], settings: FunctionSettings) -> str:
+    """A fingerprint of an environment and where code may connect to; what has equal ones may share an instance."""
     text = "\0".join(f"{key}={environment[key]}" for key in sorted(environment))
+    if settings.egress is not Egress.DEFAULT:
+        text += "\0\0" + "\0".join((settings.egress, *settings.egress_allow))
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -19,7 +19,7 @@ from hearth.executor.conversation import Conversation
 from hearth.executor.limits import ExecutorLimits
 from hearth.executor.live import LiveLogs
 from hearth.executor.logs import decode
-from hearth.executor.run_specs import code_mount, instance_spec, run_limits
+from hearth.executor.run_specs import code_mount, egress_list, instance_spec, run_limits
 from hearth.executor.sandbox.spec import Driver, Sandbox, SandboxExit, SandboxFailed
 from hearth.executor.stem_keeper import StartedStem, StemKeeper
 from hearth.model.refusals import PlatformFault, Unavailable
@@ -211,9 +211,13 @@ class Instance:
         if stem is None:
             return False
         limits = run_limits(template)
+        reachable = egress_list(template)
         try:
-            if limits != stem.limits:
-                await asyncio.gather(stem.sandbox.retune(limits), stem.sandbox.mount(code_mount(code)))
+            if limits != stem.limits or reachable is not None:
+                changes = [stem.sandbox.mount(code_mount(code)), stem.sandbox.retune(limits)]
+                if reachable is not None:
+                    changes.append(stem.sandbox.limit_egress(reachable))
+                await asyncio.gather(*changes)
             else:
                 await stem.sandbox.mount(code_mount(code))
             if stem.has_ended():

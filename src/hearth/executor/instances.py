@@ -1,6 +1,7 @@
 """Carries out what the pool decides: starts and stops instances, hands requests over, keeps the pool's clock."""
 
 import asyncio
+import contextlib
 
 import structlog
 
@@ -9,6 +10,7 @@ from hearth.executor.calls import Ended, Ticket, failed_before_running
 from hearth.executor.instance import DELETED, STOPPED, Instance, Surroundings
 from hearth.executor.pool import Pool
 from hearth.model.refusals import Busy, Unavailable
+from hearth.model.running import InstanceKey, InstanceTemplate
 from hearth.model.streaming import HearLog, LogLines
 
 log = structlog.get_logger(__name__)
@@ -28,6 +30,8 @@ class Instances:
         self._lives: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
+        self._changed = asyncio.Event()
+        """Set whenever an instance is up or gone."""
         surroundings.stems.load = self.load
 
     def load(self) -> int:
@@ -49,6 +53,22 @@ class Instances:
     def retire(self, deployment_id: str) -> None:
         """Let the instances of a deployment end."""
         self._act(self.pool.retire(deployment_id, self._monotonic()))
+
+    def keep(self, template: InstanceTemplate, count: int) -> None:
+        """Let there be so many instances of a key."""
+        self._act(self.pool.keep(template, count, self._monotonic()))
+
+    def keep_only(self, function_id: str, key: InstanceKey | None) -> None:
+        """Keep none ready of a function's other keys."""
+        self._act(self.pool.keep_others(function_id, key, self._monotonic()))
+
+    async def wait_kept(self, key: InstanceKey, timeout_s: float) -> None:
+        """Return when as many are up as are to be kept, one has failed, or after the timeout."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self.pool.is_coming(key):
+                    self._changed.clear()
+                    await self._changed.wait()
 
     def remove(self, deployment_id: str) -> None:
         """End the instances of a deployment now, with what runs in them; what waits for it fails."""
@@ -82,6 +102,7 @@ class Instances:
 
     def on_started(self, instance: Instance, slots: int) -> None:
         self._act(self.pool.started(instance.member, slots, self._monotonic()))
+        self._changed.set()
 
     def on_released(self, instance: Instance, healthy: bool) -> None:
         self._act(self.pool.released(instance.member, self._monotonic(), healthy=healthy))
@@ -92,6 +113,7 @@ class Instances:
     def on_ended(self, instance: Instance, failure: object, crashed: bool) -> None:
         del self._by_id[instance.member.id]
         self._act(self.pool.ended(instance.member, self._monotonic(), failure=failure, crashed=crashed))
+        self._changed.set()
 
     # -------------------------------------------------------------------------------------------- acting
 

@@ -12,7 +12,7 @@ from hearth.executor.limits import ExecutorLimits
 from hearth.executor.sandbox.spec import Driver, SandboxFailed
 from hearth.executor.stem_keeper import StemKeeper
 from hearth.model.refusals import PlatformFault, Unavailable
-from hearth.model.running import InstanceTemplate, Invocation, Outcome, Result
+from hearth.model.running import InstanceKey, InstanceTemplate, Invocation, Outcome, Result
 from hearth.model.streaming import HearLog, LogLines
 from hearth.ports import Clock, FileNotStored, Files
 from hearth.runtimes.families import family_of
@@ -88,6 +88,19 @@ class LocalExecutor:
             raise Unavailable(
                 f"The code of deployment {template.key.deployment_id} could not be unpacked: {problem}"
             ) from problem
+
+    def keep(self, template: InstanceTemplate, count: int) -> None:
+        """From now on let there be `count` instances of this template (see `ports.Executor.keep`)."""
+        self._instances.keep(template, count)
+
+    def keep_only(self, function_id: str, key: InstanceKey | None) -> None:
+        """Keep no instances ready of a function but those of `key`."""
+        self._instances.keep_only(function_id, key)
+
+    async def wait_kept(self, template: InstanceTemplate) -> None:
+        """Wait for the instances that are to be kept, as long as a start may take. Never raises."""
+        limits = self._limits
+        await self._instances.wait_kept(template.key, limits.start_timeout_s + limits.load_timeout_s)
 
     async def retire(self, deployment_id: str) -> None:
         """Let the instances of a deployment end: no new request goes to them, running ones finish."""

@@ -164,7 +164,7 @@ class Pool:
         return actions
 
     def retire(self, deployment_id: str, now: float) -> list[Action]:
-        """Let all present instances of a deployment end, and keep none ready. Requests that wait for it get new ones."""
+        """Let all present instances of a deployment end, and keep none ready. Requests that wait get new ones."""
         self._lower(lambda state: state.key.deployment_id == deployment_id)
         actions: list[Action] = []
         for member in list(self._members.values()):
@@ -265,10 +265,10 @@ class Pool:
         """Sum of the memory limits of all instances."""
         return self._memory_mb
 
-    def kept(self, key: InstanceKey) -> tuple[int, bool]:
-        """How many instances of a key are up, and whether its last start failed."""
+    def is_coming(self, key: InstanceKey) -> bool:
+        """Whether instances of a key that are to be kept ready are not up yet, and none of its starts has failed."""
         state = self._keys.get(key)
-        return (0, False) if state is None else (state.up(), state.failures > 0)
+        return state is not None and not state.failures and not state.crashes and state.up() < state.floor
 
     def waiters(self) -> tuple[Waiter, ...]:
         """The waiting requests, by key and arrival."""

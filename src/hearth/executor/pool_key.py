@@ -1,4 +1,4 @@
-"""What the pool remembers of one InstanceKey: its instances, who waits for them, how they failed. Pure questions only."""
+"""What the pool remembers of one InstanceKey: its instances, who waits for them, how they failed."""
 
 from collections import OrderedDict
 from dataclasses import dataclass, field

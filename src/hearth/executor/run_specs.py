@@ -2,10 +2,12 @@
 
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hearth.executor.limits import MIB
 from hearth.executor.sandbox.spec import Limits, Mount, Network, Profile, SandboxSpec
 from hearth.executor.stems import StemKind
+from hearth.model.function_settings import Egress
 from hearth.model.running import InstanceTemplate
 from hearth.runtimes.families import family_of
 from hearth.runtimes.locations import CODE_INSIDE, SERVER_INSIDE, SHIMS_FOLDER, SHIMS_INSIDE
@@ -20,6 +22,13 @@ def run_limits(template: InstanceTemplate) -> Limits:
     return Limits(memory_bytes=template.memory_mb * MIB, cpus=template.cpus)
 
 
+def egress_list(template: InstanceTemplate) -> tuple[str, ...] | None:
+    """What an instance may reach of everything that is allowed; None = all of it."""
+    if template.egress is Egress.DEFAULT:
+        return None
+    return template.egress_allow if template.egress is Egress.LIST else ()
+
+
 def code_mount(code: str) -> Mount:
     """How an instance is shown its code."""
     return Mount(code, CODE_INSIDE)
@@ -28,7 +37,8 @@ def code_mount(code: str) -> Mount:
 def instance_spec(instance_id: int, template: InstanceTemplate, pack: Pack, code: str) -> SandboxSpec:
     """The sandbox of an instance that is started for one deployment."""
     command = _command(pack, template.memory_mb)
-    return _spec(f"run-{secrets.token_hex(6)}-{instance_id}", pack, command, run_limits(template), (code_mount(code),))
+    spec = _spec(f"run-{secrets.token_hex(6)}-{instance_id}", pack, command, run_limits(template), (code_mount(code),))
+    return replace(spec, egress=egress_list(template))
 
 
 def stem_spec(stem_id: int, kind: StemKind, pack: Pack, limits: Limits) -> SandboxSpec:

@@ -24,6 +24,7 @@ class Egress(StrEnum):
     DEFAULT = "default"
     """What the operator's rules allow."""
     NONE = "none"
+    """Nowhere, not even to the platform's own API."""
     LIST = "list"
     """Only what `egress_allow` names, within the operator's rules."""
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from hearth.model.function_settings import Egress
 from hearth.model.resources import Header
 from hearth.model.streaming import StreamReceiver
 
@@ -30,7 +31,8 @@ class Artifact:
 class InstanceKey:
     """What is fixed when an instance starts: two invocations with equal keys may share an instance.
 
-    `variables_digest` stands for the environment, so that a changed variable leads to new instances.
+    `variables_digest` stands for the environment and for where the code may connect to, so that a changed variable
+    leads to new instances.
     """
 
     deployment_id: str
@@ -51,6 +53,9 @@ class InstanceTemplate:
     environment: Mapping[str, str]
     cpus: float
     memory_mb: int
+    egress: Egress = Egress.DEFAULT
+    egress_allow: tuple[str, ...] = ()
+    """With `egress` list, what may be reached: `host:port` and networks with an optional port."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,10 @@ from hearth.executor.sandbox.config import (
     GateConfig,
     gate_config,
 )
+from hearth.executor.sandbox.egress_limit import EgressLimit
 from hearth.executor.sandbox.egress_policy import Address, Rules
 from hearth.executor.sandbox.gate_relay import Relay, reset
+from hearth.executor.sandbox.outbox import Outbox
 from hearth.executor.sandbox.privileges import drop_privileges
 
 SO_ORIGINAL_DST = 80
@@ -76,8 +78,12 @@ class Names:
 class Client:
     """One sandbox at the gate: its two sockets and its open connections."""
 
-    def __init__(self, gate: "Gate", id: str, listener: socket.socket, dns: socket.socket) -> None:
+    def __init__(
+        self, gate: "Gate", id: str, listener: socket.socket, dns: socket.socket, limit: EgressLimit | None
+    ) -> None:
         self.id = id
+        self._limit = limit
+        """What of all that is allowed this one may reach; None = everything."""
         self._gate = gate
         self._listener = listener
         self._dns = dns
@@ -90,12 +96,20 @@ class Client:
         gate.loop.add_reader(listener.fileno(), self._on_connection)
         gate.loop.add_reader(dns.fileno(), self._on_datagram)
 
+    def set_limit(self, limit: EgressLimit) -> None:
+        """From now on connect and ask only as the list says; what is open ends."""
+        self._limit = limit
+        self._end_all()
+
     def close(self) -> None:
         if self._paused is not None:
             self._paused.cancel()
         for connection in (self._listener, self._dns):
             self._gate.loop.remove_reader(connection.fileno())
             connection.close()
+        self._end_all()
+
+    def _end_all(self) -> None:
         for relay in list(self._relays):
             relay.abort()
         for question in self._questions:
@@ -137,11 +151,14 @@ class Client:
         address = ipaddress.IPv4Address(packed[4:8])
         if len(self._relays) >= self._gate.config.connections_per_sandbox:
             return None
+        limit = self._limit
         if (str(address), port) == (API_PSEUDO_ADDRESS, API_PSEUDO_PORT):
-            return self._gate.config.api
+            return self._gate.config.api if limit is None or limit.allows_api() else None
         if str(address) == HOST_PSEUDO_ADDRESS:
             address = LOOPBACK
         if egress_policy.refusal(address, port, self._gate.names.rules):
+            return None
+        if limit is not None and not limit.allows(address, port):
             return None
         return str(address), port
 
@@ -164,14 +181,26 @@ class Client:
             task.add_done_callback(self._questions.discard)
 
     async def _answer(self, question: gate_dns.Question, source: Any) -> None:
-        names = self._gate.names
-        data = await gate_dns.answer(
-            question,
-            self._gate.name_servers,
-            names.known,
-            lambda address: egress_policy.may_answer(address, names.rules),
-            self._gate.config.dns_timeout_s,
-        )
+        names, limit, name = self._gate.names, self._limit, question.name
+        if limit is not None and not limit.may_ask(name):
+            self._reply(gate_dns.make_answer(question, gate_dns.NAME_ERROR), source)
+            return
+
+        def allowed(address: Address) -> bool:
+            if not egress_policy.may_answer(address, names.rules):
+                return False
+            if limit is not None:
+                limit.learn(name, address)
+            return True
+
+        def known(name: str) -> Sequence[Address] | None:
+            found = names.known(name)
+            for address in found or () if limit is not None else ():
+                allowed(address)
+            return found
+
+        servers = self._gate.name_servers
+        data = await gate_dns.answer(question, servers, known, allowed, self._gate.config.dns_timeout_s)
         self._reply(data, source)
 
     def _reply(self, data: bytes, source: Any) -> None:
@@ -188,6 +217,7 @@ class Gate:
         self.names = Names(config)
         self.name_servers: list[tuple[str, int]] = []
         self._control = control
+        self._to_server = Outbox(control)
         self._clients: dict[str, Client] = {}
         self._opened: list[str] = []
         self._over = asyncio.Event()
@@ -214,7 +244,7 @@ class Gate:
             pseudo.append(HOST_PSEUDO_ADDRESS)
         opened = [*(f"{address}/32" for address in pseudo), *networks]
         if event == "ready" or opened != self._opened:
-            self._control.send(messages.encode({"event": event, "opened": opened[: messages.OPENED_MAX]}))
+            self._to_server.send(messages.encode({"event": event, "opened": opened[: messages.OPENED_MAX]}))
             self._opened = opened
 
     async def _keep_fresh(self) -> None:
@@ -237,12 +267,21 @@ class Gate:
             self._on_message(messages.decode(data), descriptors)
 
     def _on_message(self, message: dict[str, Any], descriptors: list[int]) -> None:
-        previous = self._clients.pop(message["id"], None)
+        id, entries = message["id"], message.get("allow")
+        limit = None if entries is None else EgressLimit(entries)
+        if message["op"] == "limit":
+            client = self._clients.get(id)
+            if client is not None and limit is not None:
+                client.set_limit(limit)
+            with contextlib.suppress(OSError):  # the server is gone: its reader meets that
+                self._to_server.send(messages.encode({"event": "limited", "seq": message["seq"], "done": bool(client)}))
+            return
+        previous = self._clients.pop(id, None)
         if previous is not None:
             previous.close()
         if message["op"] == "attach":
             listener, dns = (socket.socket(fileno=fd) for fd in descriptors)
-            self._clients[message["id"]] = Client(self, message["id"], listener, dns)
+            self._clients[id] = Client(self, id, listener, dns, limit)
 
 
 def main() -> int:

@@ -52,6 +52,10 @@ class NsSandbox:
         """See `Sandbox.retune`."""
         await self._driver.request(messages.retune_message(self.id, limits), "retune")
 
+    async def limit_egress(self, allow: Sequence[str]) -> None:
+        """See `Sandbox.limit_egress`."""
+        await self._driver.limit_egress(self.id, allow)
+
     def ended(self, how: SandboxExit) -> None:
         """Called by the driver when the spawner told how it ended."""
         if not self._ended.done():
@@ -78,8 +82,10 @@ class NsDriver:
         self._to_spawner = Outbox(spawner.socket)
         self._to_gate = Outbox(gate.socket) if gate is not None else None
         self._replies: dict[int, Answer] = {}
-        self._starts: dict[int, str] = {}
-        """Number of each start under way -> its sandbox's id: whose sockets come with the answer."""
+        self._starts: dict[int, SandboxSpec] = {}
+        """Number of each start under way -> its sandbox, whose sockets come with the answer."""
+        self._limits: dict[int, asyncio.Future[bool]] = {}
+        """Number of each list the gate was given -> whether it has the sandbox to apply it to."""
         self._sandboxes: dict[str, NsSandbox] = {}
         self._closing = False
         self._opened: Sequence[str] = gate.ready.get("opened", ()) if gate is not None else ()
@@ -111,13 +117,15 @@ class NsDriver:
                 channel.setblocking(False)
             opened = self._opened if spec.network is Network.GATE else ()
             passed = [writer, *([theirs.fileno()] if theirs is not None else []), *spec.descriptors.values()]
-            answer = self._send(lambda sequence: messages.start_message(sequence, spec, opened), passed, spec.id)
+            answer = self._send(lambda sequence: messages.start_message(sequence, spec, opened), passed, spec)
             os.close(writer)
             writer = -1
             if theirs is not None:
                 theirs.close()
             message = await self._await_start(answer, sandbox)
             sandbox.uid, sandbox.pid = message["uid"], message["pid"]
+            if spec.egress is not None:
+                await self._sure_of_limit(sandbox, spec.egress)
         except BaseException as problem:
             self._sandboxes.pop(spec.id, None)
             sandbox.ended(LOST)
@@ -145,6 +153,30 @@ class NsDriver:
         if "error" in message:
             raise SandboxFailed(message["error"])
         return message
+
+    async def _sure_of_limit(self, sandbox: NsSandbox, allow: Sequence[str]) -> None:
+        """The gate has got the list with the sandbox's sockets; see that there were any."""
+        try:
+            await self.limit_egress(sandbox.id, allow)
+        except BaseException:
+            await _uncancelled(sandbox.kill())
+            raise
+
+    async def limit_egress(self, id: str, allow: Sequence[str]) -> None:
+        """See `Sandbox.limit_egress`."""
+        if self._to_gate is None or not self.alive:
+            raise SandboxFailed("egress: this server has no egress gate")
+        self._sequence += 1
+        number = self._sequence
+        self._limits[number] = answer = self._loop.create_future()
+        try:
+            self._to_gate.send(messages.encode({"op": "limit", "seq": number, "id": id, "allow": list(allow)}))
+            if not await answer:
+                raise SandboxFailed("egress: the sandbox has no gate that could limit it")
+        except (OSError, messages.BadMessage) as problem:
+            raise SandboxFailed(f"egress: {problem}") from problem
+        finally:
+            self._limits.pop(number, None)
 
     async def _abandoned(self, answer: Answer, sandbox: NsSandbox) -> None:
         if "error" not in await answer:
@@ -190,8 +222,10 @@ class NsDriver:
             raise SandboxFailed(f"{what}: {answer['error']}")
         return answer
 
-    def _send(self, make: Callable[[int], dict[str, Any]], descriptors: Sequence[int] = (), starts: str = "") -> Answer:
-        """Send a request made for its number; what comes back is its answer. `starts` is the id of a start."""
+    def _send(
+        self, make: Callable[[int], dict[str, Any]], descriptors: Sequence[int] = (), starts: SandboxSpec | None = None
+    ) -> Answer:
+        """Send a request made for its number; what comes back is its answer. `starts` is what it starts."""
         if not self.alive:
             raise SandboxFailed("the spawner is gone")
         self._sequence += 1
@@ -200,7 +234,7 @@ class NsDriver:
             self._to_spawner.send(data, descriptors)
         except OSError as problem:
             raise SandboxFailed(f"spawner: {problem}") from problem
-        if starts:
+        if starts is not None:
             self._starts[self._sequence] = starts
         answer: Answer = self._loop.create_future()
         self._replies[self._sequence] = answer
@@ -230,9 +264,9 @@ class NsDriver:
                 sandbox.ended(SandboxExit(**{name: message[name] for name in fields}))
             return
         number = message.get("seq") or 0
-        id = self._starts.pop(number, "")
+        started = self._starts.pop(number, None)
         # before the answer is given out: the next message may be this sandbox's end, which takes it from the gate
-        self._attach_gate(id, descriptors)
+        self._attach_gate(started, descriptors)
         answer = self._replies.pop(number, None)
         if answer is not None and not answer.done():
             answer.set_result(message)
@@ -253,6 +287,9 @@ class NsDriver:
         for answer in replies.values():
             if not answer.done():
                 answer.set_result({"error": why or "the driver was closed"})
+        for limit in self._limits.values():
+            if not limit.done():
+                limit.set_result(False)
         sandboxes, self._sandboxes = self._sandboxes, {}
         for sandbox in sandboxes.values():
             sandbox.ended(LOST)
@@ -261,12 +298,13 @@ class NsDriver:
 
     # ------------------------------------------------------------------------------------------ gate
 
-    def _attach_gate(self, id: str, descriptors: list[int]) -> None:
+    def _attach_gate(self, spec: SandboxSpec | None, descriptors: list[int]) -> None:
         """Hand a sandbox's listener and DNS socket to the gate; ours are closed."""
         try:
-            if id and descriptors and self._to_gate is not None:
+            if spec is not None and descriptors and self._to_gate is not None:
                 with contextlib.suppress(OSError):  # the gate is gone: its reader meets that and ends everything
-                    self._to_gate.send(messages.encode({"op": "attach", "id": id}), descriptors)
+                    attach = {"op": "attach", "id": spec.id, "allow": spec.egress}
+                    self._to_gate.send(messages.encode(attach), descriptors)
         finally:
             _close_all(descriptors)
 
@@ -286,7 +324,11 @@ class NsDriver:
         except OSError:
             data = b""
         if data:
-            self._opened = messages.decode(data).get("opened", self._opened)
+            message = messages.decode(data)
+            self._opened = message.get("opened", self._opened)
+            answer = self._limits.pop(message.get("seq", 0), None)
+            if answer is not None and not answer.done():
+                answer.set_result(message["done"])
         else:
             self._lost("the egress gate ended")
 

@@ -69,6 +69,8 @@ class SandboxSpec:
     limits: Limits
     mounts: Sequence[Mount] = ()
     network: Network = Network.NONE
+    egress: tuple[str, ...] | None = None
+    """With a gate, what of everything allowed this one may reach (see `Sandbox.limit_egress`); None = everything."""
     working_folder: str = "/"
     descriptors: Mapping[int, int] = field(default_factory=dict)
     channel: bool = True
@@ -129,6 +131,13 @@ class Sandbox(Protocol):
 
         Open files and file size stay as they were at the start, and processes do not become more. Raises
         SandboxFailed, also when it already uses more than `limits` allow; some may have changed then.
+        """
+
+    async def limit_egress(self, allow: Sequence[str]) -> None:
+        """From the return on, let it reach only what the list names, within what is allowed to all.
+
+        `allow` has `host:port` and networks with an optional port; empty = nothing. Connections that are open end.
+        Raises SandboxFailed, also for a sandbox without a gate; it should be ended then.
         """
 
 

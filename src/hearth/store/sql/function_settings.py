@@ -46,3 +46,9 @@ class SqlFunctionSettings:
     async def delete(self, function_id: str) -> bool:
         """Whether there were any."""
         return await self._session.count(delete(function_settings).where(self._is(function_id))) > 0
+
+
+async def kept_functions(session: Session) -> tuple[tuple[str, str], ...]:
+    """See `hearth.ports.Store.kept_functions`; in no project's transaction."""
+    rows = await session.all(select(function_settings))
+    return tuple((row.project_id, row.function_id) for row in rows if read_settings(row).min_instances)

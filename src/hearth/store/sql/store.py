@@ -44,7 +44,7 @@ from hearth.store.sql.backend import Backend
 from hearth.store.sql.dead_letters import SqlAttempts, SqlDeadLetters
 from hearth.store.sql.deployments import SqlDeployments
 from hearth.store.sql.executions import SqlExecutions
-from hearth.store.sql.function_settings import SqlFunctionSettings
+from hearth.store.sql.function_settings import SqlFunctionSettings, kept_functions
 from hearth.store.sql.functions import SqlFunctions, SqlKeys
 from hearth.store.sql.groups import Groups
 from hearth.store.sql.hosting import SqlPlatforms, SqlRules
@@ -123,6 +123,11 @@ class SqlStore:
         async with self._transactions.begin() as session:
             await check_key(session)
         await self._backend.start(self._jobs_may_wait)
+
+    async def kept_functions(self) -> tuple[tuple[str, str], ...]:
+        """See the port."""
+        async with self._transactions.view() as session:
+            return await kept_functions(session)
 
     @asynccontextmanager
     async def begin(self, project_id: str) -> AsyncIterator[Unit]:
