@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from hearth.control import invocations
@@ -43,14 +44,16 @@ def test_our_headers_are_written_over_the_callers() -> None:
 
 def test_only_allow_listed_request_headers_are_stored() -> None:
     execution = invocations.open_execution(
-        "e1", RUNNABLE, REQUEST, headers(replace(REQUEST, client_ip="10.1.1.1")), NOW
+        "e1", RUNNABLE, REQUEST, headers(msgspec.structs.replace(REQUEST, client_ip="10.1.1.1")), NOW
     )
     assert execution.request_headers == (("content-type", "text/x"), ("x-appwrite-client-ip", "10.1.1.1"))
     assert execution.permissions == ()
 
 
 def test_a_users_execution_is_readable_by_that_user() -> None:
-    execution = invocations.open_execution("e1", RUNNABLE, replace(REQUEST, user_id="u1"), headers(), NOW)
+    execution = invocations.open_execution(
+        "e1", RUNNABLE, msgspec.structs.replace(REQUEST, user_id="u1"), headers(), NOW
+    )
     assert execution.permissions == ('read("user:u1")',)
 
 

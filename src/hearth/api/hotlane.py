@@ -23,6 +23,7 @@ from hearth.api.resources.executions import PATH_LIMITS, WRITE_SCOPES, not_text
 from hearth.api.validators import Invalid, Text
 from hearth.control.views import ExecutionView
 from hearth.model.actor import Actor
+from hearth.model.prompt import follow
 from hearth.model.refusals import Refusal
 
 ROUTE = "executions.create"
@@ -86,7 +87,7 @@ class HotLane:
         def answered(ended: "asyncio.Future[ExecutionView]") -> None:
             done(*self._answer(ended, actor, head.version, project_id, 202 if fields.is_async else 201))
 
-        running.add_done_callback(answered)
+        follow(running, answered)
         return True
 
     def common_headers(self, headers: Sequence[RawHeader]) -> bytes:

@@ -7,8 +7,9 @@ ends and is recorded. No transaction is open while user code runs.
 import asyncio
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
+
+from msgspec.structs import replace
 
 from hearth.control.gates import Closed, Gates, Key, is_limited
 from hearth.control.invocations import (
@@ -34,6 +35,7 @@ from hearth.control.streams import LEFT, ResponseStream
 from hearth.control.views import KEY_GRACE_S, SYNC_WAIT_S, ExecutionView
 from hearth.model.actor import Actor, ActorKind
 from hearth.model.ids import unique_id
+from hearth.model.prompt import PromptFuture, follow
 from hearth.model.queries import ListQuery
 from hearth.model.refusals import PlatformFault, Refusal
 from hearth.model.resources import Execution
@@ -317,7 +319,7 @@ class _SyncRun:
         self._final: Execution | None = None
         self._running: asyncio.Future[Result] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self.answer: asyncio.Future[ExecutionView] = self._loop.create_future()
+        self.answer: PromptFuture[ExecutionView] = PromptFuture()
         """Done once the execution is recorded or its response begins to stream; the caller may cancel it and leave."""
         self._stream = stream
         if stream is not None:
@@ -327,7 +329,7 @@ class _SyncRun:
         """Follow a run that has begun."""
         self._running = running
         self._timer = self._loop.call_later(SYNC_WAIT_S, self._on_late)
-        running.add_done_callback(self._on_result)
+        follow(running, self._on_result)
 
     def _on_late(self) -> None:
         self._timer = None
@@ -362,7 +364,7 @@ class _SyncRun:
             self._failure = error if isinstance(error, Exception) else PlatformFault(str(error))
             final = fail(self.execution, str(error) if isinstance(error, PlatformFault) else _INTERNAL_REASON, now)
         self._final = final
-        self._control.record(final).add_done_callback(self._on_recorded)
+        follow(self._control.record(final), self._on_recorded)
 
     def _on_recorded(self, recording: "asyncio.Future[Execution]") -> None:
         unstored = recording.exception()

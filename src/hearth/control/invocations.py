@@ -4,9 +4,9 @@ Pure: (function, template, request, moment) -> Invocation, and (execution, Resul
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
+import msgspec
 from msgspec.structs import replace
 
 from hearth.control.runnables import Runnable
@@ -28,8 +28,7 @@ MintKey = Callable[[str, Sequence[str], int], str]
 MintUserJwt = Callable[[str, str, str, int], str]
 
 
-@dataclass(frozen=True, slots=True)
-class RunRequest:
+class RunRequest(msgspec.Struct, frozen=True):
     """What somebody wants run: the request as given, and who is behind it.
 
     `user_id`, `real_user_id` and `user_jwt` are `""` unless a user called. The run is `user_id`'s; the function is

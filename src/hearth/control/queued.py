@@ -319,7 +319,7 @@ class QueuedExecutions:
             # By now the caller's session may be over, so the token stands for the user alone (contract: 12.2).
             lifetime_s = runnable.function.timeout_s + KEY_GRACE_S
             user_jwt = self._mint_user_jwt(job.project_id, request.real_user_id, "", lifetime_s)
-            request = replace(request, user_jwt=user_jwt)
+            request = msgspec.structs.replace(request, user_jwt=user_jwt)
         headers = compose_headers(execution.id, runnable, request, self._mint_key)
         headers |= attempt_headers(runnable.settings, job.attempts)
         invocation = compose(execution.id, runnable, template, request, headers, is_async=True)

@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from hearth.control.streams import ResponseStream
 from hearth.model.resources import Execution, Function, Header, Variable
 
@@ -46,8 +48,7 @@ class FunctionView:
     variables: tuple[Variable, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutionView:
+class ExecutionView(msgspec.Struct, frozen=True):
     """An execution as the call that created it sees it: with the whole response.
 
     Both are empty for asynchronous executions and on later reads, because responses are not stored. `stream` is there

@@ -11,6 +11,7 @@ from hearth.executor.instances import Instances
 from hearth.executor.limits import ExecutorLimits
 from hearth.executor.sandbox.spec import Driver, SandboxFailed
 from hearth.executor.stem_keeper import StemKeeper
+from hearth.model.prompt import PromptFuture
 from hearth.model.refusals import PlatformFault, Unavailable
 from hearth.model.running import InstanceKey, InstanceTemplate, Invocation, Outcome, Result
 from hearth.model.streaming import HearLog, LogLines
@@ -49,7 +50,7 @@ class LocalExecutor:
     def submit(self, invocation: Invocation) -> "asyncio.Future[Result]":
         """Begin to run one request (see `ports.Executor.submit`)."""
         template = invocation.template
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        future: PromptFuture[Result] = PromptFuture()
         if len(invocation.body) > self._limits.max_request_bytes:
             errors = f"The request body is larger than the limit of {self._limits.max_request_bytes} bytes.\n"
             future.set_result(Result(Outcome.COMPLETED, 413, errors=errors))
@@ -65,7 +66,7 @@ class LocalExecutor:
         )
         self._instances.submit(ticket)
         if not future.done():
-            future.add_done_callback(lambda ended: self._instances.withdraw(ticket) if ended.cancelled() else None)
+            future.on_done(lambda ended: self._instances.withdraw(ticket) if ended.cancelled() else None)
         return future
 
     async def invoke(self, invocation: Invocation) -> Result:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+import msgspec
+
 from hearth.model.function_settings import Egress
 from hearth.model.resources import Header
 from hearth.model.streaming import StreamReceiver
@@ -58,8 +60,7 @@ class InstanceTemplate:
     """With `egress` list, what may be reached: `host:port` and networks with an optional port."""
 
 
-@dataclass(frozen=True, slots=True)
-class Invocation:
+class Invocation(msgspec.Struct, frozen=True):
     """One request for a function: which instance may serve it, and what it is to be given.
 
     `timeout_s` counts from the moment an instance accepts; `wait_s` bounds the wait for an instance. `receiver` takes
@@ -93,8 +94,7 @@ class Outcome(StrEnum):
     """Whoever read the streamed response left; the function was stopped."""
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(msgspec.Struct, frozen=True):
     """What came back from one run. `headers` are the function's own, names lower-case, in order.
 
     `duration_s` counts from the moment an instance accepted; `queued_s` is the wait before. `logs` and

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from hearth.model.prompt import PromptFuture
 from hearth.model.refusals import PlatformFault
 from hearth.store.sql.backend import RecordWriter
 from hearth.store.sql.writes import Entry
@@ -37,10 +38,9 @@ class Groups:
         The future gets PlatformFault if the database could not take it, Conflict(`id`) if it is stored already.
         If cancelled, it is stored all the same: what it tells of has happened.
         """
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T | None] = loop.create_future()
+        future: PromptFuture[T | None] = PromptFuture()
         if not self._waiting and self._task is None:
-            loop.call_soon(self._flush)
+            future.get_loop().call_soon(self._flush)
         self._waiting.append((entry, result, future))
         return future
 
