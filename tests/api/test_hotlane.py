@@ -182,6 +182,23 @@ async def test_failures_of_the_function_come_out_alike(served: Served, result: R
     assert served.taken == [True]
 
 
+@pytest.mark.parametrize(
+    ("cold", "queued_s", "shown"), [(True, 0.0123456, ("cold", "12.346")), (False, 0.0, ("warm", "0.000"))]
+)
+async def test_how_it_started_stands_in_headers_of_our_own(
+    served: Served, cold: bool, queued_s: float, shown: tuple[str, str]
+) -> None:
+    served.app.executor.result = Result(Outcome.COMPLETED, 200, body=b"x", queued_s=queued_s, cold=cold)
+    hot, plain = await both(served, content="{}")
+    assert comparable(hot) == comparable(plain)
+    assert (hot.headers["x-hearth-start"], hot.headers["x-hearth-queue-ms"]) == shown
+    multipart = {**KEYED, "accept": "multipart/form-data"}
+    parted, _ = await both(served, content="{}", headers=multipart)
+    assert (parted.headers["x-hearth-start"], parted.headers["x-hearth-queue-ms"]) == shown
+    later, _ = await both(served, json={"async": True})
+    assert "x-hearth-start" not in later.headers
+
+
 async def test_a_refusal_that_comes_after_the_start_is_answered_alike(served: Served) -> None:
     def submit(invocation: object) -> "asyncio.Future[Result]":
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()

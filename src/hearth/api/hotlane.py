@@ -116,7 +116,7 @@ class HotLane:
                 error = not_text(view.execution.id)
             else:
                 payload = shape(version, "execution", wire.created_execution(view, actor, text))
-                answer = json_answer(success, payload)
+                answer = json_answer(success, payload, wire.figures(view))
         if answer is None:
             answer = _refused(error, project_id)
         head = b"".join([b"%b: %b\r\n" % header for header in answer.headers])

@@ -189,6 +189,14 @@ def created_execution(view: ExecutionView, actor: Actor, response_body: str | by
     return execution(view.execution, actor, response_body=response_body, response_headers=headers)
 
 
+def figures(view: ExecutionView) -> dict[str, str]:
+    """Headers of our own on the answer of a synchronous create: how it started, and how long it waited for that."""
+    found = view.figures
+    if found is None:
+        return {}
+    return {"x-hearth-start": "cold" if found.is_cold else "warm", "x-hearth-queue-ms": f"{found.queued_s * 1e3:.3f}"}
+
+
 def listing(key: str, total: int, items: Iterable[Mapping[str, Any]]) -> Wire:
     """A list as every list endpoint answers it (contract: functions-api 6.6)."""
     return {"total": total, key: list(items)}

@@ -214,11 +214,13 @@ def fail(
 
 def stored_request_headers(headers: Mapping[str, str]) -> tuple[Header, ...]:
     """The allow-listed part of the request headers."""
-    return tuple(header for header in headers.items() if header[0] in _STORED_REQUEST_HEADERS)
+    return tuple([header for header in headers.items() if header[0] in _STORED_REQUEST_HEADERS])
 
 
 def reader_of(execution: Execution) -> str:
     """The id of the user an execution belongs to, `""` if it belongs to none."""
+    if not execution.permissions:
+        return ""
     prefix, suffix = 'read("user:', '")'
     found = next((text for text in execution.permissions if text.startswith(prefix) and text.endswith(suffix)), "")
     return found[len(prefix) : -len(suffix)]
