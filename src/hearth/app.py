@@ -439,6 +439,7 @@ class Application:
                 JobKind.REPORT: REPORT_CONCURRENCY,
             },
             on_dead=handlers.dead,
+            in_turn=[JobKind.BUILD],
         )
         self._reaper = Reaper(
             store=store,

@@ -356,6 +356,9 @@ class JobQueue(Protocol):
     async def claim(self, owner: str, kinds: Iterable[str], limit: int, lease_s: float) -> tuple[Job, ...]:
         """Take up to `limit` due jobs, oldest due first: status, owner, lease and attempt are set."""
 
+    async def claim_in_turn(self, owner: str, kind: str, limit: int, lease_s: float) -> tuple[Job, ...]:
+        """`claim`, by projects in turn: those with the fewest claimed jobs of this kind come first."""
+
     async def renew(self, id: str, owner: str, lease_s: float) -> bool:
         """Extend a lease; False when the job is no longer ours (then stop working on it)."""
 

@@ -9,7 +9,7 @@ from hearth.model.resources import Job
 from hearth.model.statuses import JobStatus
 from hearth.ports import Conflict
 from hearth.store import SqlStore
-from tests.store.samples import NOW, FakeClock, job
+from tests.store.samples import NOW, FakeClock, job, project
 
 pytestmark = pytest.mark.anyio
 
@@ -35,6 +35,30 @@ async def test_jobs_are_claimed_oldest_due_first_when_due(store: SqlStore, clock
     clock.move(2)
     assert [item.id for item in await store.jobs.claim("w", ["build", "execute"], 1, 30)] == ["other"]
     assert [item.id for item in await store.jobs.claim("w", ["build", "execute"], 1, 30)] == ["late"]
+
+
+async def test_projects_take_turns(store: SqlStore, clock: FakeClock) -> None:
+    """Ten builds of one project do not come before the one of another, which was queued last."""
+    for project_id in ("q", "r"):
+        await store.projects.insert(project(project_id))
+    for number in range(10):
+        await store.jobs.enqueue(job(f"p{number}"))
+    for id, project_id, seconds in (("q0", "q", 0), ("r0", "r", 0), ("later", "r", 9)):
+        await store.jobs.enqueue(job(id, project_id, due_at=NOW + timedelta(seconds=seconds)))
+    await store.jobs.enqueue(job("other", "q", kind="execute"))
+
+    async def claim(limit: int) -> list[str]:
+        return [item.id for item in await store.jobs.claim_in_turn("w", "build", limit, 30)]
+
+    assert await claim(2) == ["p0", "q0"]
+    assert await claim(3) == ["r0", "p1", "p2"]
+    assert await store.jobs.finish("q0", "w")
+    await store.jobs.enqueue(job("q1", "q"))
+    assert await claim(1) == ["q1"]
+    assert await claim(20) == [f"p{number}" for number in range(3, 10)]
+    assert await claim(1) == []
+    clock.move(9)
+    assert await claim(5) == ["later"]
 
 
 async def test_an_id_is_queued_once_also_after_its_end(store: SqlStore, clock: FakeClock) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from hearth.runtimes.shims.build import lines
 
 #: Seconds between two pieces of a log; what a command prints is out within twice that.
-FLUSH_S = 0.1
+FLUSH_S = 0.05
 #: Characters held between two pieces: all that the deployment keeps of a log (contract: functions-api 4).
 PENDING_CHARS = 1_000_000
 #: After this many characters a build is taken to flood its log, and only `FLOOD_CHARS` of each piece go on.

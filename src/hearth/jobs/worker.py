@@ -5,7 +5,7 @@ jobs to the reaper, never to oblivion.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import datetime, timedelta
 
 import structlog
@@ -39,7 +39,10 @@ def retry_at(job: Job, now: datetime) -> datetime | None:
 
 
 class Worker:
-    """Runs jobs of some kinds, at most `concurrency[kind]` of each at once."""
+    """Runs jobs of some kinds, at most `concurrency[kind]` of each at once.
+
+    Kinds `in_turn` are shared between projects: one with many jobs does not make others wait for all of them.
+    """
 
     def __init__(
         self,
@@ -50,6 +53,7 @@ class Worker:
         handlers: Mapping[str, Handler],
         concurrency: Mapping[str, int],
         on_dead: Callable[[Job, str], Awaitable[None]],
+        in_turn: Collection[str] = (),
     ) -> None:
         self._store = store
         self._clock = clock
@@ -57,6 +61,7 @@ class Worker:
         self._handlers = dict(handlers)
         self._concurrency = dict(concurrency)
         self._on_dead = on_dead
+        self._in_turn = frozenset(in_turn)
         self._running: dict[str, tuple[str, asyncio.Task[None]]] = {}
         self._loop: asyncio.Task[None] | None = None
         self._freed = asyncio.Event()
@@ -105,11 +110,16 @@ class Worker:
         for kind, free in self._free().items():
             if free <= 0:
                 continue
-            for job in await self._store.jobs.claim(self._owner, [kind], free, LEASE_S):
+            for job in await self._take(kind, free):
                 task = asyncio.create_task(self._carry_out(job), name=f"job-{job.id}")
                 self._running[job.id] = kind, task
                 claimed = True
         return claimed
+
+    async def _take(self, kind: str, free: int) -> tuple[Job, ...]:
+        if kind in self._in_turn:
+            return await self._store.jobs.claim_in_turn(self._owner, kind, free, LEASE_S)
+        return await self._store.jobs.claim(self._owner, [kind], free, LEASE_S)
 
     async def _wait(self) -> None:
         """Until a job was added, one of ours ended, or one that waits for its time is due."""

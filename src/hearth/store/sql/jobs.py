@@ -63,16 +63,54 @@ class SqlJobs:
 
     async def claim(self, owner: str, kinds: Iterable[str], limit: int, lease_s: float) -> tuple[Job, ...]:
         """See the port. Jobs past their deadline are left to the reaper."""
+        return await self._claim(owner, and_(self._visible, jobs.c.kind.in_(list(kinds))), limit, lease_s)
+
+    async def claim_in_turn(self, owner: str, kind: str, limit: int, lease_s: float) -> tuple[Job, ...]:
+        """See the port. Projects with as many claimed jobs go by their oldest due one."""
+        claimed: list[Job] = []
+        while len(claimed) < limit:
+            project_id = await self._next_project(kind)
+            if project_id is None:
+                break
+            which = and_(self._visible, jobs.c.kind == kind, jobs.c.project_id == project_id)
+            found = await self._claim(owner, which, 1, lease_s)
+            if not found:
+                break  # another worker was faster; there is a next round
+            claimed += found
+        return tuple(claimed)
+
+    async def _next_project(self, kind: str) -> str | None:
+        """The project whose turn it is; None if nothing is due."""
+        of_kind = and_(self._visible, jobs.c.kind == kind)
+        running = (
+            select(jobs.c.project_id, func.count().label("number"))
+            .where(of_kind, jobs.c.status == JobStatus.CLAIMED)
+            .group_by(jobs.c.project_id)
+            .subquery()
+        )
+        waiting = (
+            select(jobs.c.project_id, func.min(jobs.c.due_at).label("due_at"), func.min(jobs.c.sequence).label("first"))
+            .where(of_kind, self._due())
+            .group_by(jobs.c.project_id)
+            .subquery()
+        )
+        row = await self._session.one(
+            select(waiting.c.project_id)
+            .select_from(waiting.outerjoin(running, running.c.project_id == waiting.c.project_id))
+            .order_by(func.coalesce(running.c.number, 0), waiting.c.due_at, waiting.c.first)
+            .limit(1)
+        )
+        return None if row is None else str(row.project_id)
+
+    def _due(self) -> ColumnElement[bool]:
+        now = self._session.clock.now()
+        return and_(jobs.c.status == JobStatus.QUEUED, jobs.c.due_at <= now, jobs.c.deadline_at > now)
+
+    async def _claim(self, owner: str, which: ColumnElement[bool], limit: int, lease_s: float) -> tuple[Job, ...]:
         now = self._session.clock.now()
         due = (
             select(jobs.c.sequence)
-            .where(
-                self._visible,
-                jobs.c.status == JobStatus.QUEUED,
-                jobs.c.kind.in_(list(kinds)),
-                jobs.c.due_at <= now,
-                jobs.c.deadline_at > now,
-            )
+            .where(which, self._due())
             .order_by(jobs.c.due_at, jobs.c.sequence)
             .limit(limit)
             .with_for_update(skip_locked=True)
@@ -210,6 +248,11 @@ class SharedJobs:
         """See `SqlJobs`."""
         async with self._transactions.begin() as session:
             return await SqlJobs(session).claim(owner, kinds, limit, lease_s)
+
+    async def claim_in_turn(self, owner: str, kind: str, limit: int, lease_s: float) -> tuple[Job, ...]:
+        """See `SqlJobs`."""
+        async with self._transactions.begin() as session:
+            return await SqlJobs(session).claim_in_turn(owner, kind, limit, lease_s)
 
     async def renew(self, id: str, owner: str, lease_s: float) -> bool:
         """See `SqlJobs`."""
