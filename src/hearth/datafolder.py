@@ -6,6 +6,8 @@ credentials.json what the first start made        files/          sources and ar
 cache/code/      unpacked code, may be deleted     work/           folders of running builds
 lock             held by the running server       intents.log     executions that are running
 packs/           installed runtimes, the installer's (unless `packs_dir` says otherwise)
+backup-*         a backup being written            backup.lock     held by `hearth backup`
+restoring/       a restore being made              replaced-*      what a restore took the place of
 ```
 """
 

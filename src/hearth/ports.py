@@ -171,7 +171,13 @@ class Executions(Protocol):
         """Delete up to `limit` executions of a function and return how many went."""
 
     async def delete_before(self, function_id: str, before: datetime, limit: int) -> int:
-        """Delete up to `limit` executions created before a time (retention), oldest first; returns how many."""
+        """Delete up to `limit` ended executions created before a time (retention), oldest first; returns how many."""
+
+    async def beyond(self, function_id: str, count: int) -> int:
+        """The sequence of the newest execution beyond the `count` newest ones; 0 if there are no more than those."""
+
+    async def delete_up_to(self, function_id: str, sequence: int, limit: int) -> int:
+        """Delete up to `limit` ended executions up to and with a sequence, oldest first; returns how many."""
 
 
 class Keys(Protocol):

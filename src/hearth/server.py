@@ -107,6 +107,17 @@ def home_of(uid: int, settings: Settings) -> str:
     return home if os.access(home, os.X_OK) else str(settings.data_dir)
 
 
+def become_server(settings: Settings) -> None:
+    """Work on as the server's own user from here, if this is root: for commands that touch what the server keeps.
+
+    Raises NotAllowed where there is no such user.
+    """
+    uid, gid = server_identity(settings)
+    if os.geteuid() == 0:
+        drop_privileges(uid, gid, kept_paths(settings))
+        os.environ["HOME"] = home_of(uid, settings)  # root's is closed now, and drivers look into it
+
+
 def kept_paths(settings: Settings) -> tuple[str, ...]:
     """What an unprivileged process of ours must still reach, wherever the checkout or the interpreter lives."""
     package = Path(hearth.__file__).resolve().parent

@@ -1,5 +1,6 @@
 """What is removed after its time, and what is not (contract: functions-api 4)."""
 
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -7,10 +8,11 @@ import pytest
 from hearth.control.deployments import DeploymentsControl
 from hearth.control.retention import Retention
 from hearth.control.starting import DeploymentStarter
+from hearth.model.function_settings import DEFAULT_SETTINGS
 from hearth.model.statuses import DeploymentStatus, ExecutionStatus
 from hearth.ports import Executor
 from tests.control.support import World
-from tests.store.samples import deployment, execution
+from tests.store.samples import deployment, execution, function
 
 pytestmark = pytest.mark.anyio
 
@@ -46,6 +48,37 @@ async def test_executions_are_kept_for_fourteen_days_and_no_longer(here: World) 
     async with here.store.view("p") as unit:
         assert await unit.executions.get("f", "old249") is None
         assert await unit.executions.get("f", "new") is not None
+
+
+async def test_a_function_may_keep_its_executions_for_longer_or_shorter_than_the_server(here: World) -> None:
+    async with here.store.begin("p") as unit:
+        await unit.functions.insert(function("long"))
+        await unit.function_settings.put("f", replace(DEFAULT_SETTINGS, executions_retention_days=2))
+        await unit.function_settings.put("long", replace(DEFAULT_SETTINGS, executions_retention_days=90))
+        await unit.executions.insert(execution("short-lived", status=ExecutionStatus.FAILED))
+        await unit.executions.insert(execution("waits", status=ExecutionStatus.WAITING))
+        await unit.executions.insert(execution("kept", function_id="long", status=ExecutionStatus.COMPLETED))
+    here.clock.move(1 * DAY_S)
+    await retention(here).sweep()
+    assert await _found(here, "short-lived", "kept", "waits") == {"short-lived", "kept", "waits"}
+    here.clock.move(60 * DAY_S)
+    await retention(here).sweep()
+    assert await _found(here, "short-lived", "kept", "waits") == {"kept", "waits"}, "what waits has not ended"
+
+
+async def test_a_function_may_keep_its_newest_executions_only(here: World) -> None:
+    async with here.store.begin("p") as unit:
+        await unit.function_settings.put("f", replace(DEFAULT_SETTINGS, executions_retention_count=3))
+        for number in range(40):
+            await unit.executions.insert(execution(f"e{number}", status=ExecutionStatus.COMPLETED))
+    await retention(here).sweep()
+    assert await _found(here, *(f"e{number}" for number in range(40))) == {"e37", "e38", "e39"}
+
+
+async def _found(here: World, *ids: str) -> set[str]:
+    async with here.store.view("p") as unit:
+        functions = ("f", "long")
+        return {id for id in ids for each in functions if await unit.executions.get(each, id) is not None}
 
 
 async def test_old_deployments_go_but_never_the_active_one_nor_one_that_is_being_built(here: World) -> None:

@@ -252,11 +252,28 @@ async def test_executions_move_forward_only_and_are_deleted_in_pieces(store: Sql
         assert await unit.executions.move("e", ExecutionStatus.FAILED) is None
         for number in range(5):
             await unit.executions.insert(execution(f"e{number}", created_at=NOW + timedelta(seconds=number)))
+            await unit.executions.move(f"e{number}", ExecutionStatus.COMPLETED)
         assert await unit.executions.delete_before("f", NOW + timedelta(seconds=2), 2) == 2
         assert await unit.executions.delete_before("f", NOW + timedelta(seconds=2), 2) == 1
         assert await unit.executions.delete_of("f", 2) == 2
         assert await unit.executions.delete_of("f", 2) == 1
         assert await unit.executions.delete_of("f", 2) == 0
+
+
+async def test_executions_beyond_a_count_are_the_oldest_and_those_that_still_run_stay(store: SqlStore) -> None:
+    async with store.begin("p") as unit:
+        for number in range(6):
+            await unit.executions.insert(execution(f"e{number}", status=ExecutionStatus.COMPLETED))
+        await unit.executions.insert(execution("other", function_id="g", status=ExecutionStatus.COMPLETED))
+        last = await unit.executions.insert(execution("running", status=ExecutionStatus.PROCESSING))
+        assert await unit.executions.beyond("f", 7) == 0
+        beyond = await unit.executions.beyond("f", 3)
+        assert 0 < beyond < last.sequence
+        assert await unit.executions.delete_up_to("f", beyond, 3) == 3
+        assert await unit.executions.delete_up_to("f", beyond, 3) == 1
+        assert await unit.executions.delete_up_to("f", last.sequence, 9) == 2
+        assert await unit.executions.get("f", "running") is not None
+        assert await unit.executions.get("g", "other") is not None
 
 
 async def test_executions_are_listed_to_whom_their_permissions_name(store: SqlStore) -> None:

@@ -5,7 +5,6 @@ because only it knows what its instances and caches hold.
 """
 
 import asyncio
-import os
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,12 +17,11 @@ from hearth.app import SystemClock
 from hearth.auth.secrets import KeyFileRefused, VariableCipher, load_or_create_key
 from hearth.control.bootstrap import PROJECT_ID
 from hearth.control.jobs import sweep_job
-from hearth.executor.sandbox.privileges import drop_privileges
 from hearth.model import times
 from hearth.model.refusals import PlatformFault
 from hearth.model.statuses import JobStatus
 from hearth.ports import Store, Unit
-from hearth.server import NotAllowed, kept_paths, server_identity
+from hearth.server import NotAllowed, become_server
 from hearth.settings import Settings
 from hearth.store import open_store
 from hearth.store.sql.address import AddressRefused
@@ -67,11 +65,9 @@ def time_travel(settings: Settings, project_id: str, resource_type: str, resourc
 
 def run_on_store(settings: Settings, work: Work) -> int:
     try:
-        identity = server_identity(settings)
         if not settings.data_dir.is_dir():
             raise NotAllowed([f"There is no data folder at {settings.data_dir}."])
-        if os.geteuid() == 0:
-            drop_privileges(*identity, kept_paths(settings))
+        become_server(settings)
         return asyncio.run(_with_store(settings, work))
     except NotAllowed as error:
         return say("\n".join(error.lines), EXIT_NOT_ALLOWED)

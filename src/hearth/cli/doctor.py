@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -12,12 +11,11 @@ from rich.table import Table
 
 from hearth.cli.unfinished import explain
 from hearth.executor.sandbox.facilities import probe_facilities
-from hearth.executor.sandbox.privileges import drop_privileges
 from hearth.model import times
 from hearth.model.refusals import PlatformFault
 from hearth.runtimes.families import has_shim
 from hearth.runtimes.shelf import installed
-from hearth.server import NotAllowed, github_app_of, kept_paths, packs_of, server_identity, spawner_config
+from hearth.server import NotAllowed, become_server, github_app_of, packs_of, server_identity, spawner_config
 from hearth.settings import Loaded, Settings
 from hearth.store.sql.address import AddressRefused
 from hearth.store.sql.inspection import ROWS_MAX, inspect_database
@@ -52,8 +50,7 @@ def run(loaded: Loaded, *, as_json: bool) -> int:
         findings = [Finding("machine", "settings", RED, line) for line in error.lines]
     else:
         # As the server itself: root must not leave files of its own beside the database.
-        if os.geteuid() == 0:
-            drop_privileges(*server_identity(settings), kept_paths(settings))
+        become_server(settings)
         findings += _disk(settings)
         findings += asyncio.run(_database(settings))
     red = any(finding.colour == RED for finding in findings)

@@ -123,6 +123,65 @@ def doctor(*, json: bool = False, config: Config = None, flags: SettingFlags = N
     return run(_load(flags, config), as_json=json)
 
 
+@app.command
+def backup(
+    to: Path,
+    *,
+    project: str = "",
+    passphrase_file: Path | None = None,
+    without_keys: bool = False,
+    config: Config = None,
+    flags: SettingFlags = None,
+) -> int:
+    """Write a backup, while the server runs: database, files and keys of one moment.
+
+    Parameters
+    ----------
+    to:
+        file to write, which must not exist, or a folder
+    project:
+        id of a project; left out, the whole installation
+    passphrase_file:
+        file with the passphrase the keys are sealed with; else HEARTH_BACKUP_PASSPHRASE
+    without_keys:
+        leave the keys out; without them nothing that is stored encrypted can be read
+    """
+    from hearth.cli.backup import backup as run
+
+    return run(_load(flags, config).settings, to, project, passphrase_file, without_keys=without_keys)
+
+
+@app.command
+def restore(
+    source: Path,
+    *,
+    project: str = "",
+    passphrase_file: Path | None = None,
+    replace: bool = False,
+    check: bool = False,
+    config: Config = None,
+    flags: SettingFlags = None,
+) -> int:
+    """Put a backup back, into an empty data folder or, of one project, beside others. The server must not run.
+
+    Parameters
+    ----------
+    source:
+        file of `hearth backup`
+    project:
+        id of the one project to restore
+    passphrase_file:
+        file with the passphrase of the keys; else HEARTH_BACKUP_PASSPHRASE
+    replace:
+        also where something is already; files are kept aside, rows are not on PostgreSQL
+    check:
+        only read everything and compare the digests
+    """
+    from hearth.cli.restore import restore as run
+
+    return run(_load(flags, config).settings, source, project, passphrase_file, may_replace=replace, only_check=check)
+
+
 @runtimes_app.command(name="list")
 def list_runtimes(*, json: bool = False, config: Config = None, flags: SettingFlags = None) -> int:
     """List the runtimes, which can run here and at what level."""

@@ -1,6 +1,6 @@
 """What is removed after its time: executions, old deployments, ended jobs (contract: functions-api 4).
 
-Everything goes in small transactions, so that a sweep never holds the writer for long.
+Everything goes in small transactions, so that a sweep never holds the writer for long (`hearth.control.sweeping`).
 """
 
 from collections.abc import AsyncIterator
@@ -10,17 +10,17 @@ import structlog
 
 from hearth.control.deployments import DeploymentsControl
 from hearth.control.idempotency import KEPT as IDEMPOTENCY_KEPT
+from hearth.control.sweeping import delete_all
 from hearth.control.views import ControlLimits
+from hearth.model.function_settings import FunctionSettings
 from hearth.model.queries import ListQuery
 from hearth.model.refusals import Refusal
 from hearth.model.resources import Function
 from hearth.model.statuses import DEPLOYMENT_FINAL
-from hearth.ports import Attempts, Clock, DeadLetters, Store
+from hearth.ports import Clock, Store
 
 log = structlog.get_logger(__name__)
 
-#: Rows deleted in one transaction.
-_BATCH = 200
 _PAGE = 100
 #: Ended jobs are kept this long, so that what happened can still be looked up.
 JOBS_KEPT = timedelta(days=7)
@@ -42,43 +42,65 @@ class Retention:
         """Remove what is past its time."""
         now = self._clock.now()
         for project in await self._store.projects.all():
-            async for function in self._functions(project.id):
-                if self._limits.execution_retention_s:
-                    await self._executions(function, now - timedelta(seconds=self._limits.execution_retention_s))
+            async for function, settings in self._functions(project.id):
+                await self._executions(function, settings, now)
                 if function.deployment_retention_days:
                     await self._old_deployments(function, now - timedelta(days=function.deployment_retention_days))
             await self._leftovers(project.id, now)
-        while await self._store.idempotency_keys.prune(now - IDEMPOTENCY_KEPT, _BATCH) == _BATCH:
-            pass
-        while await self._store.jobs.prune(now - JOBS_KEPT, _BATCH) == _BATCH:
-            pass
+        keys, jobs = self._store.idempotency_keys, self._store.jobs
+        await delete_all(lambda limit: keys.prune(now - IDEMPOTENCY_KEPT, limit), "idempotency keys")
+        await delete_all(lambda limit: jobs.prune(now - JOBS_KEPT, limit), "ended jobs")
 
     async def _leftovers(self, project_id: str, now: datetime) -> None:
         """Dead letters past their time, and attempts at executions of that age."""
-        for kept, which in ((DEAD_LETTERS_KEPT, "dead_letters"), (ATTEMPTS_KEPT, "attempts")):
-            deleted = _BATCH
-            while deleted == _BATCH:
-                async with self._store.begin(project_id) as unit:
-                    rows: DeadLetters | Attempts = unit.dead_letters if which == "dead_letters" else unit.attempts
-                    deleted = await rows.delete_before(now - kept, _BATCH)
 
-    async def _functions(self, project_id: str) -> AsyncIterator[Function]:
+        async def letters(limit: int) -> int:
+            async with self._store.begin(project_id) as unit:
+                return await unit.dead_letters.delete_before(now - DEAD_LETTERS_KEPT, limit)
+
+        async def attempts(limit: int) -> int:
+            async with self._store.begin(project_id) as unit:
+                return await unit.attempts.delete_before(now - ATTEMPTS_KEPT, limit)
+
+        await delete_all(letters, "dead letters", project_id=project_id)
+        await delete_all(attempts, "attempts", project_id=project_id)
+
+    async def _functions(self, project_id: str) -> AsyncIterator[tuple[Function, FunctionSettings]]:
         cursor = ""
         while True:
             async with self._store.view(project_id) as unit:
                 page = await unit.functions.list(ListQuery(limit=_PAGE, cursor=cursor, count=False))
-            for function in page.items:
-                yield function
+                found = [(function, await unit.function_settings.get(function.id)) for function in page.items]
+            for pair in found:
+                yield pair
             if len(page.items) < _PAGE:
                 return
             cursor = page.items[-1].id
 
-    async def _executions(self, function: Function, before: datetime) -> None:
-        while True:
-            async with self._store.begin(function.project_id) as unit:
-                deleted = await unit.executions.delete_before(function.id, before, _BATCH)
-            if deleted < _BATCH:
-                return
+    async def _executions(self, function: Function, settings: FunctionSettings, now: datetime) -> None:
+        """Ended ones past the function's age, else the server's, and those beyond the function's count."""
+        project_id, ids = function.project_id, {"project_id": function.project_id, "function_id": function.id}
+        age = timedelta(days=settings.executions_retention_days) or timedelta(
+            seconds=self._limits.execution_retention_s
+        )
+
+        async def past(limit: int) -> int:
+            async with self._store.begin(project_id) as unit:
+                return await unit.executions.delete_before(function.id, now - age, limit)
+
+        if age:
+            await delete_all(past, "executions past their age", **ids)
+        if not settings.executions_retention_count:
+            return
+        async with self._store.view(project_id) as unit:
+            newest_to_go = await unit.executions.beyond(function.id, settings.executions_retention_count)
+
+        async def surplus(limit: int) -> int:
+            async with self._store.begin(project_id) as unit:
+                return await unit.executions.delete_up_to(function.id, newest_to_go, limit)
+
+        if newest_to_go:
+            await delete_all(surplus, "executions beyond the count", **ids)
 
     async def _old_deployments(self, function: Function, before: datetime) -> None:
         """The active deployment is never removed, nor one whose build has not ended."""

@@ -10,6 +10,7 @@ from hearth.control.pushes import Pushes
 from hearth.control.queued import QueuedExecutions
 from hearth.control.reports import Reports
 from hearth.control.retention import Retention
+from hearth.control.sweeping import delete_all
 from hearth.control.uploads import upload_key
 from hearth.jobs.deliveries import Deliveries
 from hearth.jobs.worker import JobFailed, retry_at
@@ -17,9 +18,6 @@ from hearth.model.resources import Execution, Job
 from hearth.ports import Files, GitHostFailed, NoSuchRepository, Store, Unit
 
 log = structlog.get_logger(__name__)
-
-#: Executions deleted in one transaction, so that a purge never holds the writer for long.
-_PURGE_BATCH = 500
 
 
 class Handlers:
@@ -94,15 +92,20 @@ class Handlers:
             if not await self._store.projects.artifact_in_use(key):
                 await self._files.delete(key)
         function_id = job.payload["functionId"]
-        letters = _PURGE_BATCH
-        while function_id and letters == _PURGE_BATCH:
+        if not function_id:
+            return
+
+        async def letters(limit: int) -> int:
             async with self._store.begin(job.project_id) as unit:
-                letters = await unit.dead_letters.delete_of(function_id, _PURGE_BATCH)
-        while function_id:
+                return await unit.dead_letters.delete_of(function_id, limit)
+
+        async def executions(limit: int) -> int:
             async with self._store.begin(job.project_id) as unit:
-                deleted = await unit.executions.delete_of(function_id, _PURGE_BATCH)
-            if deleted < _PURGE_BATCH:
-                return
+                return await unit.executions.delete_of(function_id, limit)
+
+        ids = {"project_id": job.project_id, "function_id": function_id}
+        await delete_all(letters, "dead letters of a deleted function", **ids)
+        await delete_all(executions, "executions of a deleted function", **ids)
 
     async def dead(self, job: Job, error: str) -> None:
         """The job failed for good by a fault of ours: its resource must end too."""

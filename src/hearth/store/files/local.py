@@ -26,12 +26,18 @@ PIECE_BYTES = 256 * 1024
 #: What an upload collects before it is handed to a thread; smaller writes are made directly.
 _WRITE_BYTES = 1024 * 1024
 _DIRECT_BYTES = 32 * 1024
-_FILE_MODE = 0o644
+FILE_MODE = 0o644
 #: An upload nobody continued for a week belongs to no deployment any more.
 _STALE_UPLOAD_S = 7 * 86_400
 
-_STORED, _UPLOADS, _SCRATCH = "stored", "uploads", "scratch"
+STORED, UPLOADS, _SCRATCH = "stored", "uploads", "scratch"
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}(/[A-Za-z0-9][A-Za-z0-9._-]{0,127}){0,7}\Z")
+
+
+def is_key(text: str) -> bool:
+    """Whether a file may be stored under this name."""
+    return _KEY.match(text) is not None
+
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -108,8 +114,8 @@ class LocalFiles:
         self._root = data_dir / "files"
         self._uploads: dict[str, _Upload] = {}
         with _translated("open"):
-            for folder in (self._root, *(self._root / area for area in (_STORED, _UPLOADS, _SCRATCH))):
-                _make_folder(folder)
+            for folder in (self._root, *(self._root / area for area in (STORED, UPLOADS, _SCRATCH))):
+                make_folder(folder)
             _sweep(self._root)
 
     async def write_at(self, key: str, offset: int, data: AsyncIterator[bytes]) -> int:
@@ -118,13 +124,13 @@ class LocalFiles:
         Bytes that come after `finish_upload` are taken and dropped: a repeated chunk must neither change the
         stored file nor begin a second one.
         """
-        path = self._path(_UPLOADS, key)
+        path = self._path(UPLOADS, key)
         with self._upload(key) as upload:
-            if upload.over or self._path(_STORED, key).exists():
+            if upload.over or self._path(STORED, key).exists():
                 return sum([len(piece) async for piece in data])
             with _translated("open an upload"):
-                _make_folder(path.parent)
-                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
+                make_folder(path.parent)
+                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
             try:
                 return await _write_all(upload, descriptor, offset, data)
             finally:
@@ -135,7 +141,7 @@ class LocalFiles:
 
         Repeating it changes nothing, so a step that a kill cut off may be taken again.
         """
-        source, target = self._path(_UPLOADS, key), self._path(_STORED, key)
+        source, target = self._path(UPLOADS, key), self._path(STORED, key)
         with self._upload(key) as upload:
             await self._end(upload)
             stored = not source.exists()
@@ -149,7 +155,7 @@ class LocalFiles:
 
     async def discard_upload(self, key: str) -> None:
         """See the port."""
-        path = self._path(_UPLOADS, key)
+        path = self._path(UPLOADS, key)
         with self._upload(key) as upload:
             await self._end(upload)
             with _translated("discard an upload"):
@@ -174,14 +180,14 @@ class LocalFiles:
     async def size(self, key: str) -> int:
         """In bytes. Raises FileNotStored."""
         try:
-            return self._path(_STORED, key).stat().st_size
+            return self._path(STORED, key).stat().st_size
         except FileNotFoundError:
             raise FileNotStored(key) from None
 
     async def read(self, key: str, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         """See the port: pieces of 256 KiB; ends early where the file does. A file deleted meanwhile is read on."""
         try:
-            descriptor = os.open(self._path(_STORED, key), os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(self._path(STORED, key), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             raise FileNotStored(key) from None
         try:
@@ -201,7 +207,7 @@ class LocalFiles:
     @asynccontextmanager
     async def local(self, key: str) -> AsyncIterator[Path]:
         """See the port. The path is a link of its own, so the file stays if its key is deleted meanwhile."""
-        source = self._path(_STORED, key)
+        source = self._path(STORED, key)
         with self._scratch_folder() as folder:
             path = folder / source.name
             try:
@@ -232,13 +238,13 @@ class LocalFiles:
 
     async def adopt(self, key: str, path: Path) -> None:
         """See the port. Raises ValueError if `path` is no regular file: what a sandbox made is not trusted."""
-        target = self._path(_STORED, key)
+        target = self._path(STORED, key)
         with _translated("take over a file"):
             await _in_thread(_adopt, path, target, self._root / _SCRATCH)
 
     async def copy(self, source_key: str, target_key: str) -> None:
         """See the port. Replaces an existing target. Raises FileNotStored."""
-        source, target = self._path(_STORED, source_key), self._path(_STORED, target_key)
+        source, target = self._path(STORED, source_key), self._path(STORED, target_key)
         with _translated("copy"):
             try:
                 await _in_thread(_copy, source, target, self._root / _SCRATCH)
@@ -248,13 +254,13 @@ class LocalFiles:
     async def delete(self, key: str) -> None:
         """See the port."""
         with _translated("delete"):
-            await _in_thread(self._path(_STORED, key).unlink, missing_ok=True)
+            await _in_thread(self._path(STORED, key).unlink, missing_ok=True)
 
     async def close(self) -> None:
         """Nothing stays open between calls."""
 
     def _path(self, area: str, key: str) -> Path:
-        if not _KEY.match(key):
+        if not is_key(key):
             raise ValueError(f"not a key of the file store: {key!r}")
         return self._root / area / key
 
@@ -266,10 +272,10 @@ def _pwrite_all(descriptor: int, data: bytearray, offset: int) -> None:
             written += os.pwrite(descriptor, whole[written:], offset + written)
 
 
-def _make_folder(path: Path) -> None:
+def make_folder(path: Path) -> None:
     """Make a folder and what is missing above it, each closed to others."""
     if not path.is_dir():
-        _make_folder(path.parent)
+        make_folder(path.parent)
         path.mkdir(mode=0o700, exist_ok=True)
 
 
@@ -285,11 +291,11 @@ def _place(source: Path, target: Path) -> None:
     """Make `source` durable as `target`."""
     descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        os.fchmod(descriptor, _FILE_MODE)  # whatever the umask
+        os.fchmod(descriptor, FILE_MODE)  # whatever the umask
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    _make_folder(target.parent)
+    make_folder(target.parent)
     source.replace(target)
     _sync_folder(target.parent)
 
@@ -336,7 +342,7 @@ def _copy(source: Path, target: Path, scratch: Path) -> None:
     try:
         link = folder / "link"
         os.link(source, link)
-        _make_folder(target.parent)
+        make_folder(target.parent)
         link.replace(target)
         _sync_folder(target.parent)
     finally:
@@ -350,7 +356,7 @@ def _sweep(root: Path) -> None:
         else:
             entry.unlink(missing_ok=True)
     oldest = time.time() - _STALE_UPLOAD_S
-    for folder, _, names in os.walk(root / _UPLOADS):
+    for folder, _, names in os.walk(root / UPLOADS):
         for name in names:
             path = Path(folder, name)
             with contextlib.suppress(FileNotFoundError):

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, TextClause, and_, delete, false, or_, sele
 
 from hearth.model.queries import Filter, ListQuery
 from hearth.model.resources import Execution
-from hearth.model.statuses import EXECUTION_MOVES, ExecutionStatus
+from hearth.model.statuses import EXECUTION_FINAL, EXECUTION_MOVES, ExecutionStatus
 from hearth.ports import Conflict, Page
 from hearth.store.sql import collections
 from hearth.store.sql.expressions import has_any, holds
@@ -20,6 +20,8 @@ from hearth.store.sql.session import Session
 from hearth.store.sql.types import encode_list
 
 _execution = reader(Execution)
+#: What waits or runs is never past its time: it still has to end.
+_ENDED = executions.c.status.in_(sorted(EXECUTION_FINAL))
 
 
 def _allows(roles: Sequence[str]) -> ColumnElement[bool]:
@@ -103,8 +105,19 @@ class SqlExecutions:
 
     async def delete_before(self, function_id: str, before: datetime, limit: int) -> int:
         """See the port."""
-        old = and_(self._of(function_id), executions.c.created_at < before)
+        old = and_(self._of(function_id), executions.c.created_at < before, _ENDED)
         return await self._delete_some(old, executions.c.created_at, limit)
+
+    async def beyond(self, function_id: str, count: int) -> int:
+        """See the port; reads `count` entries of an index."""
+        newest = select(executions.c.sequence).where(self._of(function_id)).order_by(executions.c.sequence.desc())
+        row = await self._session.one(newest.offset(count).limit(1))
+        return 0 if row is None else int(row.sequence)
+
+    async def delete_up_to(self, function_id: str, sequence: int, limit: int) -> int:
+        """See the port."""
+        old = and_(self._of(function_id), executions.c.sequence <= sequence, _ENDED)
+        return await self._delete_some(old, executions.c.sequence, limit)
 
     async def _delete_some(self, which: ColumnElement[bool], order: ColumnElement[Any], limit: int) -> int:
         some = select(executions.c.sequence).where(which).order_by(order).limit(limit).scalar_subquery()

@@ -82,4 +82,9 @@ def _read(cipher: Cipher, row: Row[tuple[object, ...]]) -> IdempotencyKey:
 
 
 def _context(it: IdempotencyKey) -> bytes:
-    return "\0".join(("idempotency", it.project_id, it.operation, it.caller, it.key)).encode()
+    return sealed_context(it.project_id, it.operation, it.caller, it.key)
+
+
+def sealed_context(project_id: str, operation: str, caller: str, key: str) -> bytes:
+    """What a sealed answer is bound to."""
+    return "\0".join(("idempotency", project_id, operation, caller, key)).encode()

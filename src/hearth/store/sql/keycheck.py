@@ -41,6 +41,12 @@ async def key_was_used(connection: AsyncConnection) -> bool:
     return (await connection.execute(select(facts.c.name).where(facts.c.name == _NAME))).first() is not None
 
 
+async def key_fits(connection: AsyncConnection, cipher: Cipher) -> bool:
+    """Whether this database was begun with this key; false also where none was ever used."""
+    check = (await connection.execute(select(facts.c.value).where(facts.c.name == _NAME))).first()
+    return check is not None and _opens(cipher, check.value, _NAME.encode())
+
+
 async def _check_first_variable(session: Session) -> None:
     row = await session.one(select(variables).order_by(variables.c.sequence).limit(1))
     if row is not None:

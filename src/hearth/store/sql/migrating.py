@@ -20,7 +20,7 @@ from hearth.store.sql import migrations, postgres, sqlite
 from hearth.store.sql.address import Address, parse_address
 from hearth.store.sql.session import translated
 
-_ADVISORY_LOCK = 0x4865617274680001  # a number of our own: "Hearth", 1
+MIGRATION_LOCK = 0x4865617274680001  # a number of our own: "Hearth", 1
 
 
 class DatabaseTooNew(PlatformFault):
@@ -74,11 +74,12 @@ async def _migrate(engine: AsyncEngine, to: str) -> None:
     async with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
             await connection.execute(text("SET LOCAL lock_timeout = 0"))
-            await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ADVISORY_LOCK})
-        await connection.run_sync(_run, to)
+            await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
+        await connection.run_sync(run_migrations, to)
 
 
-def _run(connection: Connection, to: str) -> None:
+def run_migrations(connection: Connection, to: str) -> None:
+    """Bring the database to revision `to` within the transaction of `connection`. Raises DatabaseTooNew."""
     config = Config()
     config.set_main_option("script_location", str(Path(migrations.__file__).parent))
     config.attributes["connection"] = connection

@@ -25,8 +25,8 @@ _link = reader(RepositoryLink)
 def read_installation(cipher: Cipher, row: Row[Any]) -> Installation:
     """A row with its secrets in clear. Raises PlatformFault when they do not open."""
     try:
-        credentials = json.loads(cipher.open(row.credentials, _context(row.project_id, row.id, "credentials")))
-        secret = cipher.open(row.webhook_secret, _context(row.project_id, row.id, "webhook_secret"))
+        credentials = json.loads(cipher.open(row.credentials, sealed_context(row.project_id, row.id, "credentials")))
+        secret = cipher.open(row.webhook_secret, sealed_context(row.project_id, row.id, "webhook_secret"))
     except ValueError as error:
         raise PlatformFault(
             f"The credentials of installation {row.id} of {row.project_id} cannot be read: {error}"
@@ -34,7 +34,7 @@ def read_installation(cipher: Cipher, row: Row[Any]) -> Installation:
     return replace(_installation(row), credentials=credentials, webhook_secret=secret)
 
 
-def _context(project_id: str, id: str, field: str) -> bytes:
+def sealed_context(project_id: str, id: str, field: str) -> bytes:
     """What a sealed text is bound to: moved to any other row or column, it does not open."""
     return "/".join((project_id, "installation", id, field)).encode()
 
@@ -89,7 +89,9 @@ class SqlInstallations:
             texts["credentials"] = json.dumps(dict(texts["credentials"]))
         for field in ("credentials", "webhook_secret"):
             if field in texts:
-                texts[field] = self._session.cipher.seal(texts[field], _context(self._session.project_id, id, field))
+                texts[field] = self._session.cipher.seal(
+                    texts[field], sealed_context(self._session.project_id, id, field)
+                )
         return texts
 
 

@@ -26,7 +26,7 @@ def read_webhook(cipher: Cipher, row: Row[Any]) -> Webhook:
     opened: dict[str, Any] = {}
     for field in _SEALED:
         try:
-            opened[field] = cipher.open(getattr(row, field), _context(row.project_id, row.id, field))
+            opened[field] = cipher.open(getattr(row, field), sealed_context(row.project_id, row.id, field))
         except ValueError as error:
             raise PlatformFault(
                 f"The {field} of webhook {row.id} of {row.project_id} cannot be read: {error}"
@@ -34,7 +34,7 @@ def read_webhook(cipher: Cipher, row: Row[Any]) -> Webhook:
     return replace(webhook, **opened)
 
 
-def _context(project_id: str, id: str, field: str) -> bytes:
+def sealed_context(project_id: str, id: str, field: str) -> bytes:
     """What a sealed text is bound to: moved to any other row or column, it does not open."""
     return "/".join((project_id, "webhook", id, field)).encode()
 
@@ -81,7 +81,7 @@ class SqlWebhooks:
 
     def _sealed(self, id: str, values: Mapping[str, Any]) -> dict[str, Any]:
         sealed = {
-            field: self._session.cipher.seal(values[field], _context(self._session.project_id, id, field))
+            field: self._session.cipher.seal(values[field], sealed_context(self._session.project_id, id, field))
             for field in _SEALED
             if field in values
         }
