@@ -52,6 +52,7 @@ from hearth.control.sources import Sources
 from hearth.control.specifications import Specifications
 from hearth.control.starting import DeploymentStarter
 from hearth.control.uploads import Uploads
+from hearth.control.usage import UsageControl
 from hearth.control.variables import VariablesControl
 from hearth.control.views import ControlLimits
 from hearth.executor.limits import MIB, ExecutorLimits, PoolLimits, StemLimits
@@ -375,6 +376,7 @@ class Application:
             pushes=pushes,
             executions=executions,
             logs=logs,
+            usage=(usage := UsageControl(store=store, clock=clock, specifications=specifications)),
             dead_letters=DeadLettersControl(store=store, runnables=runnables, queued=queued),
             idempotency=self._idempotency,
             people=people_control(
@@ -389,7 +391,7 @@ class Application:
             specifications=specifications,
             health=store,
         )
-        retention = Retention(store=store, clock=clock, deployments=deployments, limits=limits)
+        retention = Retention(store=store, clock=clock, deployments=deployments, limits=limits, usage=usage)
         handlers = Handlers(
             store=store,
             files=files,

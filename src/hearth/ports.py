@@ -32,6 +32,7 @@ from hearth.model.running import BuildRequest, BuildResult, InstanceKey, Instanc
 from hearth.model.sources import CloneSource, Fetched, FetchRequest
 from hearth.model.statuses import DeploymentStatus, ExecutionStatus
 from hearth.model.streaming import HearLog, LogLines
+from hearth.model.usage import UsageHour
 from hearth.model.vcs import (
     Branch,
     CommitState,
@@ -458,6 +459,28 @@ class IdempotencyKeys(Protocol):
         """Delete up to `limit` keys made before a time and return how many went."""
 
 
+class Usage(Protocol):
+    """Usage of functions of one project by the hour (`hearth.model.usage`)."""
+
+    async def last(self, function_id: str) -> datetime | None:
+        """The newest hour that is kept."""
+
+    async def count(self, function_id: str, since: datetime, until: datetime) -> tuple[UsageHour, ...]:
+        """Count the executions created in a span by the hour, oldest first; hours without any are left out."""
+
+    async def put(self, hours: Sequence[UsageHour]) -> None:
+        """Keep hours; of two figures for one hour, the one that counted more stays."""
+
+    async def list(self, function_id: str, since: datetime) -> tuple[UsageHour, ...]:
+        """The hours kept from a moment on, oldest first."""
+
+    async def delete_of(self, function_id: str, limit: int) -> int:
+        """Delete up to `limit` hours of a function; returns how many."""
+
+    async def delete_before(self, before: datetime, limit: int) -> int:
+        """Delete up to `limit` hours before a time, of all functions; returns how many."""
+
+
 class Unit(Protocol):
     """Everything that may be read or written in one transaction, bound to one project."""
 
@@ -480,6 +503,7 @@ class Unit(Protocol):
     repository_links: RepositoryLinks
     dead_letters: DeadLetters
     attempts: Attempts
+    usage: Usage
     jobs: JobQueue
 
 

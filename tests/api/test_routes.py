@@ -53,6 +53,8 @@ ENDPOINTS = [
     ("PUT", F + "/variables/V", "variables.update", ("functions.write",), 200),
     ("DELETE", F + "/variables/V", "variables.delete", ("functions.write",), 204),
     ("GET", F + "/settings", "function_settings.get", ("functions.read",), 200),
+    ("GET", "/v1/functions/usage", "usage.list", ("functions.read",), 200),
+    ("GET", F + "/usage", "usage.get", ("functions.read",), 200),
     ("PATCH", F + "/settings", "function_settings.update", ("functions.write",), 200),
     ("GET", "/v1/health/version", "health.version", ("public",), 200),
     ("GET", "/v1/health", "health.get", ("health.read",), 200),

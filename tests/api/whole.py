@@ -43,6 +43,7 @@ from hearth.control.sources import Sources
 from hearth.control.specifications import Specifications
 from hearth.control.starting import DeploymentStarter
 from hearth.control.uploads import Uploads
+from hearth.control.usage import UsageControl
 from hearth.control.variables import VariablesControl
 from hearth.control.views import ControlLimits
 from hearth.executor.sandbox.egress_policy import parse_allow_list
@@ -276,6 +277,7 @@ class Whole:
             ),
             executions=executions,
             logs=logs,
+            usage=UsageControl(store=store, clock=clock, specifications=specifications),
             dead_letters=DeadLettersControl(store=store, runnables=runnables, queued=self.queued),
             idempotency=self.idempotency,
             people=people_control(

@@ -7,7 +7,9 @@ import pytest
 
 from hearth.control.deployments import DeploymentsControl
 from hearth.control.retention import Retention
+from hearth.control.specifications import Specifications
 from hearth.control.starting import DeploymentStarter
+from hearth.control.usage import UsageControl
 from hearth.model.function_settings import DEFAULT_SETTINGS
 from hearth.model.statuses import DeploymentStatus, ExecutionStatus
 from hearth.ports import Executor
@@ -30,7 +32,13 @@ def retention(here: World) -> Retention:
         builds=here.builds,
         **common,
     )
-    return Retention(store=here.store, clock=here.clock, deployments=deployments, limits=here.limits)
+    return Retention(
+        store=here.store,
+        clock=here.clock,
+        deployments=deployments,
+        limits=here.limits,
+        usage=UsageControl(store=here.store, clock=here.clock, specifications=Specifications(0, 0)),
+    )
 
 
 async def test_executions_are_kept_for_fourteen_days_and_no_longer(here: World) -> None:

@@ -4,11 +4,12 @@ The objects hold the superset of what the clients in use read, and no null where
 (contract: clients 2.1). Older shapes are made from these by `formats`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from hearth.control.function_settings import FunctionSettingsView
+from hearth.control.usage import Step, UsageView
 from hearth.control.views import ExecutionView, FunctionView
 from hearth.model.actor import Actor
 from hearth.model.resources import Deployment, Execution, Header, Variable
@@ -60,6 +61,39 @@ def function(view: FunctionView) -> Wire:
         "runtimeSpecification": it.runtime_specification,
         "description": "",
         "emailEnabled": False,
+    }
+
+
+def usage(view: UsageView, *, of_all: bool = False) -> Wire:
+    """Usage figures; times of executions are in milliseconds as in the reference, those of builds in seconds."""
+
+    def metric(figure: Callable[[Step], float]) -> list[Wire]:
+        return [{"value": round(figure(step)), "date": _date(step.date)} for step in view.steps]
+
+    series: dict[str, Callable[[Step], float]] = {
+        "deployments": lambda step: step.deployments,
+        "deploymentsStorage": lambda step: step.deployments_bytes,
+        "builds": lambda step: step.builds,
+        "buildsSuccess": lambda step: step.builds_ready,
+        "buildsFailed": lambda step: step.builds_failed,
+        "buildsStorage": lambda step: step.builds_bytes,
+        "buildsTime": lambda step: step.builds_s,
+        "buildsMbSeconds": lambda step: step.builds_mb_s,
+        "executions": lambda step: step.executions.executions,
+        "executionsFailed": lambda step: step.executions.failures,
+        "executionsTime": lambda step: step.executions.duration_s * 1_000,
+        "executionsMbSeconds": lambda step: step.executions_mb_s,
+        **({"functions": lambda step: step.functions} if of_all else {}),
+    }
+    totals = {f"{name}Total": round(sum(map(figure, view.steps))) for name, figure in series.items()}
+    builds = totals["buildsTotal"]
+    return {
+        "range": view.range.value,
+        **totals,
+        "buildsTimeAverage": round(totals["buildsTimeTotal"] / builds, 3) if builds else 0,
+        "executionsP50": round(view.total.p50_s * 1_000, 3),
+        "executionsP95": round(view.total.p95_s * 1_000, 3),
+        **{name: metric(figure) for name, figure in series.items()},
     }
 
 

@@ -22,6 +22,7 @@ from hearth.control.projects import ProjectsControl
 from hearth.control.pushes import Pushes
 from hearth.control.rules import RuleBook, RulesControl
 from hearth.control.specifications import Specifications
+from hearth.control.usage import UsageControl
 from hearth.control.variables import VariablesControl
 from hearth.control.webhooks import WebhooksControl
 from hearth.ports import Runtimes
@@ -57,6 +58,7 @@ class Control:
     executions: ExecutionsControl
     logs: LogsControl
     dead_letters: DeadLettersControl
+    usage: UsageControl
     idempotency: Idempotency
     people: PeopleControl
     runtimes: Runtimes

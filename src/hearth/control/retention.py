@@ -11,6 +11,7 @@ import structlog
 from hearth.control.deployments import DeploymentsControl
 from hearth.control.idempotency import KEPT as IDEMPOTENCY_KEPT
 from hearth.control.sweeping import delete_all
+from hearth.control.usage import USAGE_KEPT, UsageControl
 from hearth.control.views import ControlLimits
 from hearth.model.function_settings import FunctionSettings
 from hearth.model.queries import ListQuery
@@ -32,17 +33,21 @@ ATTEMPTS_KEPT = timedelta(days=14)
 class Retention:
     """One sweep over all projects; repeatable, and safe beside everything else."""
 
-    def __init__(self, *, store: Store, clock: Clock, deployments: DeploymentsControl, limits: ControlLimits) -> None:
+    def __init__(
+        self, *, store: Store, clock: Clock, deployments: DeploymentsControl, limits: ControlLimits, usage: UsageControl
+    ) -> None:
         self._store = store
         self._clock = clock
         self._deployments = deployments
         self._limits = limits
+        self._usage = usage
 
     async def sweep(self) -> None:
         """Remove what is past its time."""
         now = self._clock.now()
         for project in await self._store.projects.all():
             async for function, settings in self._functions(project.id):
+                await self._usage.keep(project.id, function.id)  # before what it is counted from goes
                 await self._executions(function, settings, now)
                 if function.deployment_retention_days:
                     await self._old_deployments(function, now - timedelta(days=function.deployment_retention_days))
@@ -62,6 +67,11 @@ class Retention:
             async with self._store.begin(project_id) as unit:
                 return await unit.attempts.delete_before(now - ATTEMPTS_KEPT, limit)
 
+        async def usage(limit: int) -> int:
+            async with self._store.begin(project_id) as unit:
+                return await unit.usage.delete_before(now - USAGE_KEPT, limit)
+
+        await delete_all(usage, "usage figures", project_id=project_id)
         await delete_all(letters, "dead letters", project_id=project_id)
         await delete_all(attempts, "attempts", project_id=project_id)
 

@@ -103,8 +103,13 @@ class Handlers:
             async with self._store.begin(job.project_id) as unit:
                 return await unit.executions.delete_of(function_id, limit)
 
+        async def usage(limit: int) -> int:
+            async with self._store.begin(job.project_id) as unit:
+                return await unit.usage.delete_of(function_id, limit)
+
         ids = {"project_id": job.project_id, "function_id": function_id}
         await delete_all(letters, "dead letters of a deleted function", **ids)
+        await delete_all(usage, "usage of a deleted function", **ids)
         await delete_all(executions, "executions of a deleted function", **ids)
 
     async def dead(self, job: Job, error: str) -> None:

@@ -21,6 +21,7 @@ from hearth.api.openapi.schemas import (
     text,
     texts,
 )
+from hearth.api.openapi.usage_models import USAGE_MODELS
 from hearth.api.openapi.vcs_models import VCS_MODELS
 from hearth.model.function_settings import Egress, MissedRuns
 from hearth.model.statuses import DeploymentStatus, ExecutionStatus, Trigger
@@ -239,6 +240,7 @@ MODELS: dict[str, Schema] = {
         },
     ),
     "error": ERROR,
+    **USAGE_MODELS,
     **PEOPLE_MODELS,
     **HOSTING_MODELS,
     **DURABILITY_MODELS,

@@ -8,7 +8,7 @@ from hearth.store.sql.columns import moment_column as _moment
 from hearth.store.sql.columns import number_column as _number
 from hearth.store.sql.columns import sequence_column as _sequence
 from hearth.store.sql.columns import text_column as _text
-from hearth.store.sql.types import Document, Words
+from hearth.store.sql.types import Document, Moment, Words
 
 idempotency_keys = Table(
     "idempotency_keys",
@@ -62,4 +62,17 @@ dead_letters = Table(
     Index(None, "project_id", "function_id", "sequence"),
     Index(None, "created_at"),
     sqlite_autoincrement=True,
+)
+
+#: Executions by the hour of their creation, kept when they themselves are gone (`hearth.model.usage`).
+usage_hours = Table(
+    "usage_hours",
+    metadata,
+    Column("project_id", Words(), primary_key=True),
+    Column("function_id", Words(), primary_key=True),
+    Column("hour", Moment(), primary_key=True, autoincrement=False),
+    _number("executions"),
+    _number("failures"),
+    Column("duration_s", Double(), nullable=False),
+    Column("durations", Document(), nullable=False),  # class -> count
 )

@@ -34,6 +34,7 @@ from hearth.ports import (
     Teams,
     Tokens,
     Unit,
+    Usage,
     Users,
     Variables,
     Webhooks,
@@ -62,6 +63,7 @@ from hearth.store.sql.schedules import SqlSchedules
 from hearth.store.sql.session import Cipher, Session, Transactions, translated
 from hearth.store.sql.sqlite import SqliteBackend
 from hearth.store.sql.teams import SqlMemberships, SqlTeams
+from hearth.store.sql.usage import SqlUsage
 from hearth.store.sql.variables import SqlVariables
 from hearth.store.sql.vcs import SqlInstallations, SqlRepositoryLinks
 from hearth.store.sql.webhooks import SqlWebhooks
@@ -93,6 +95,7 @@ class SqlUnit:
         self.repository_links: RepositoryLinks = SqlRepositoryLinks(session)
         self.dead_letters: DeadLetters = SqlDeadLetters(session)
         self.attempts: Attempts = SqlAttempts(session)
+        self.usage: Usage = SqlUsage(session)
         self.jobs: JobQueue = SqlJobs(session)
 
 
