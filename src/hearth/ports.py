@@ -465,6 +465,9 @@ class Usage(Protocol):
     async def last(self, function_id: str) -> datetime | None:
         """The newest hour that is kept."""
 
+    async def next_created(self, function_id: str, since: datetime) -> datetime | None:
+        """When the first execution from a moment on was created; None if there is none."""
+
     async def count(self, function_id: str, since: datetime, until: datetime) -> tuple[UsageHour, ...]:
         """Count the executions created in a span by the hour, oldest first; hours without any are left out."""
 

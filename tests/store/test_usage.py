@@ -29,6 +29,9 @@ async def test_executions_are_counted_by_hour_outcome_and_duration(store: SqlSto
                 execution(f"e{number}", created_at=moment, status=status, duration_s=duration_s)
             )
         await unit.executions.insert(execution("other", function_id="g", created_at=begun))
+        assert await unit.usage.next_created("f", begun + timedelta(minutes=61)) == begun + timedelta(minutes=61)
+        assert await unit.usage.next_created("f", begun + timedelta(minutes=62)) == begun + timedelta(minutes=180)
+        assert await unit.usage.next_created("f", begun + timedelta(days=1)) is None
         first, second = await unit.usage.count("f", begun, begun + timedelta(hours=3))
     assert (first.hour, first.executions, first.failures) == (begun, 2, 1)
     assert first.durations == {duration_class(0.0004): 1, duration_class(0.012): 1}

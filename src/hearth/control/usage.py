@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from hearth.control.functions import require_function
+from hearth.control.requiring import require_function
 from hearth.control.specifications import Specifications
 from hearth.model.queries import ListQuery
 from hearth.model.resources import Deployment, Function
@@ -80,10 +80,16 @@ class UsageControl:
         now = self._clock.now()
         async with self._store.view(project_id) as unit:
             last = await unit.usage.last(function_id)
-        since = max(last - HOUR, now - USAGE_KEPT) if last is not None else now - USAGE_KEPT
-        while since < now:
-            until = min(since + _SPAN, now + HOUR)
+        # Whole hours only: a part of one would be taken for all of it.
+        since, end = start_of(now - USAGE_KEPT, HOUR), start_of(now, HOUR) + HOUR
+        since = since if last is None else max(last - HOUR, since)
+        while since < end:
             async with self._store.view(project_id) as unit:
+                following = await unit.usage.next_created(function_id, since)
+                if following is None:
+                    return
+                since = start_of(following, HOUR)
+                until = min(since + _SPAN, max(end, since + HOUR))
                 hours = await unit.usage.count(function_id, since, until)
             if hours:
                 async with self._store.begin(project_id) as unit:

@@ -11,11 +11,15 @@ from hearth.model.usage import UsageRange
 
 
 async def get(call: Call) -> Any:
-    return wire.usage(await call.control.usage.get(call.project_id, **call.arguments))
+    return wire.usage(await call.control.usage.get(call.project_id, call.arguments["function_id"], _range(call)))
 
 
 async def list_all(call: Call) -> Any:
-    return wire.usage(await call.control.usage.list(call.project_id, **call.arguments), of_all=True)
+    return wire.usage(await call.control.usage.list(call.project_id, _range(call)), of_all=True)
+
+
+def _range(call: Call) -> UsageRange:
+    return UsageRange(call.arguments["range"])
 
 
 _RANGE = Param(

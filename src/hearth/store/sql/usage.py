@@ -35,6 +35,18 @@ class SqlUsage:
         row = await self._session.one(select(func.max(usage_hours.c.hour)).where(self._of(function_id)))
         return None if row is None else row[0]
 
+    async def next_created(self, function_id: str, since: datetime) -> datetime | None:
+        """See the port; one look into an index."""
+        mine = and_(
+            executions.c.project_id == self._session.project_id,
+            executions.c.function_id == function_id,
+            executions.c.created_at >= since,
+        )
+        row = await self._session.one(
+            select(executions.c.created_at).where(mine).order_by(executions.c.created_at).limit(1)
+        )
+        return None if row is None else row.created_at
+
     async def count(self, function_id: str, since: datetime, until: datetime) -> tuple[UsageHour, ...]:
         """See the port. The database groups; a span of n executions is read once."""
         statement = (
