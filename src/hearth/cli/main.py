@@ -152,6 +152,24 @@ def backup(
 
 
 @app.command
+def upgrade(*, check: bool = False, config: Config = None, flags: SettingFlags = None) -> int:
+    """Say what this version would do to the data that is here; the upgrade itself is the start of the new server.
+
+    Parameters
+    ----------
+    check:
+        look, and try the migrations on a copy (SQLite); must be given
+    """
+    from hearth.cli.upgrade import check as run
+
+    loaded = _load(flags, config)  # unknown settings are refused here, each by name
+    if not check:
+        Console(stderr=True).print("hearth: a new version upgrades the data at its start. Look before: --check")
+        return EXIT_USAGE
+    return run(loaded.settings)
+
+
+@app.command
 def restore(
     source: Path,
     *,
