@@ -108,7 +108,7 @@ async def test_a_stem_holds_no_secret_no_code_and_no_connection(stems: Bench, ru
 
 
 @pytest.mark.slow
-async def test_a_thousand_stems_assigned_and_ended_leave_counts_as_they_were(stems: Bench) -> None:
+async def test_many_stems_assigned_and_ended_leave_counts_as_they_were(stems: Bench) -> None:
     """Case S9: processes, mounts, control groups, descriptors and memory, within 2 %."""
     driver = stems.driver
     assert isinstance(driver, NsDriver)
