@@ -91,6 +91,10 @@ class Folder:
         assert process.returncode == expect, out + err
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
+    def run_outside(self, *arguments: str) -> None:
+        """A command for which the folder need not be there yet."""
+        subprocess.run([str(HEARTH), *arguments], check=True, timeout=RUN_WAIT_S, env=self.environment)
+
     def json(self, *arguments: str, expect: int = 0) -> Any:
         return json.loads(self.run(*arguments, "--json", expect=expect).stdout)
 
@@ -123,7 +127,11 @@ def entry(id: str, **changes: Any) -> dict[str, Any]:
 def test_from_the_first_push_to_a_rollback(server: Server, folder: Folder) -> None:
     """Push, run, logs, executions, push again, back again, and all of it pulled into another folder."""
     id = "command-line"
-    folder.configure(entry(id, commands="echo built by hand"))
+    folder.run_outside("init", str(folder.path), "--runtime", runtime_of("node"), "--name", "Command line")
+    document = json.loads(folder.config.read_text())
+    (made,) = document["functions"]
+    made |= {"commands": "echo built by hand", "scopes": ["users.read"], "timeout": 20}
+    folder.config.write_text(json.dumps(document))
     folder.write(f"functions/{id}/main.js", CODE.format(answer="first"))
     folder.write(f"functions/{id}/.env", "GREETING='good evening'\n")
     folder.write(f"functions/{id}/node_modules/x.js", "ignored")
@@ -168,12 +176,9 @@ def test_from_the_first_push_to_a_rollback(server: Server, folder: Folder) -> No
     other.environment["HEARTH_PROJECT"] = server.credentials["projectId"]
     other.run("pull", id, "--with-variables")
     (pulled,) = json.loads(other.config.read_text())["functions"]
-    assert {name: pulled[name] for name in entry(id) if name != "ignore"} == {
-        **{name: value for name, value in entry(id).items() if name != "ignore"},
-        "commands": "echo built by hand",
-    }
+    assert pulled == {name: value for name, value in made.items() if name != "ignore"}
     code = other.path / pulled["path"]
-    assert sorted(path.name for path in code.iterdir()) == [".env", "main.js"]
+    assert sorted(path.name for path in code.iterdir()) == [".env", "README.md", "main.js", "package.json"]
     assert (code / "main.js").read_text() == CODE.format(answer="second")
     assert (code / ".env").read_text() == "GREETING='good evening'\n"
     (code / "main.js").write_text("mine")

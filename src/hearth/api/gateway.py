@@ -4,6 +4,7 @@ A visit is answered by the function itself; what stands in its way is told in an
 """
 
 import re
+from collections.abc import AsyncIterator, Sequence
 from html import escape
 
 from hearth.api.call import Services
@@ -11,9 +12,8 @@ from hearth.api.client_address import client_address
 from hearth.api.errors import REQUEST_ID_HEADER, described
 from hearth.api.messages import HTML_TYPE, Answer, ClientGone, RawHeader, Request
 from hearth.control.rules import API, REDIRECT
-from hearth.control.views import ExecutionView
 from hearth.model.refusals import Refusal
-from hearth.model.resources import Rule
+from hearth.model.resources import Header, Rule
 
 #: Bytes of a visitor's body (contract: functions-api 4, execution `body`).
 BODY_MAX_BYTES = 10_485_760
@@ -97,12 +97,15 @@ class Gateway:
             rule.resource_id,
             rule.deployment_id if rule.branch or rule.trigger != "manual" else "",
             method=request.method,
-            path=_path(request),
-            headers=_passed_headers(request),
+            path=path_of(request),
+            headers=passed_headers(request),
             body=body,
             client_ip=client_address(request, self._services.settings.trusted_proxies),
         )
-        return _answer(view)
+        stream = view.stream
+        if stream is not None:
+            return visit_answer(stream.status_code, view.response_headers, b"", stream)
+        return visit_answer(view.execution.response_status_code, view.response_headers, view.response_body)
 
     async def _body(self, request: Request) -> bytes:
         """The whole body, within its limit and the memory budget of all requests."""
@@ -123,14 +126,14 @@ def _name(host: str) -> str:
     return (name if name and port.isdecimal() else host).lower().rstrip(".")
 
 
-def _path(request: Request) -> str:
+def path_of(request: Request) -> str:
     """The path as it was sent, still encoded, with its query."""
     raw: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
     path = raw.partition(b"?")[0]
     return (path + b"?" + request.query_string if request.query_string else path).decode("latin-1")
 
 
-def _passed_headers(request: Request) -> dict[str, str]:
+def passed_headers(request: Request) -> dict[str, str]:
     """What the function is given of a visitor's headers: all, cookies in one, except what is not his to say."""
     passed = {}
     for raw_name, raw_value in request.headers.items():
@@ -148,24 +151,25 @@ def _redirect(rule: Rule, request: Request) -> Answer:
     return Answer(status, b"", b"", [(b"location", url.encode("latin-1"))], is_visit=True)
 
 
-def _answer(view: ExecutionView) -> Answer:
-    """What the function answered, as it is; an error without a body gets a page of ours."""
-    status = view.execution.response_status_code if view.stream is None else view.stream.status_code
+def visit_answer(
+    status: int, headers: Sequence[Header], body: bytes, stream: AsyncIterator[bytes] | None = None
+) -> Answer:
+    """What the function answered, as it is, or as it streams it; an error without a body gets a page of ours."""
     # A function can answer anything; what is no final status of HTTP would end the connection.
     status = status if 200 <= status <= 599 else 500
-    headers = _own_headers(view)
-    if view.stream is not None:
-        return Answer(status, b"", b"", headers, stream=view.stream, length=None, is_visit=True)
-    if status < 400 or view.response_body:
-        return Answer(status, view.response_body, b"", headers, is_visit=True)
+    passed = _own_headers(headers)
+    if stream is not None:
+        return Answer(status, b"", b"", passed, stream=stream, length=None, is_visit=True)
+    if status < 400 or body:
+        return Answer(status, body, b"", passed, is_visit=True)
     page = _page(status, "function_error", "The function answered with an error and said nothing about it.", {})
-    kept = [header for header in headers if header[0] != b"content-type"]
+    kept = [header for header in passed if header[0] != b"content-type"]
     return Answer(status, page.body, HTML_TYPE, kept, is_visit=True)
 
 
-def _own_headers(view: ExecutionView) -> list[RawHeader]:
+def _own_headers(given: Sequence[Header]) -> list[RawHeader]:
     headers = []
-    for name, value in view.response_headers:
+    for name, value in given:
         lowered = name.lower()
         if lowered in _NOT_PASSED_OUT or not _NAME.match(name) or not _VALUE.match(value):
             continue

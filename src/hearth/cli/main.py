@@ -17,6 +17,7 @@ from rich.console import Console
 
 from hearth import __version__
 from hearth.cli.client import commands as client_commands
+from hearth.cli.dev.command import dev
 from hearth.settings import Loaded, SettingsInvalid, fields, load
 
 EXIT_FAILED = 1
@@ -50,6 +51,7 @@ app.command(runtimes_app)
 admin_app = cyclopts.App(name="admin", help="What an operator does to an installation.")
 app.command(admin_app)
 client_commands.register(app)
+app.command(dev)
 
 
 def _load(flags: Any, config: Path | None) -> Loaded:

@@ -137,9 +137,13 @@ def open_execution(
 def compose_headers(id: str, runnable: Runnable, request: RunRequest, mint_key: MintKey) -> dict[str, str]:
     """The headers a function receives: the caller's, then ours over them (contract: functions-api 12.2)."""
     function = runnable.function
+    return run_headers(id, request, mint_key(function.project_id, function.scopes, function.timeout_s + KEY_GRACE_S))
+
+
+def run_headers(id: str, request: RunRequest, key: str) -> dict[str, str]:
+    """The same with an API key that is there already; `""` for none."""
     headers = {name.lower(): value for name, value in request.headers.items()}
     headers["x-appwrite-execution-id"] = id
-    key = mint_key(function.project_id, function.scopes, function.timeout_s + KEY_GRACE_S)
     headers["x-appwrite-key"] = key
     headers["x-appwrite-trigger"] = request.trigger
     headers["x-appwrite-user-id"] = request.real_user_id

@@ -29,7 +29,6 @@ from hearth.executor.protocol import (
     encode,
 )
 from hearth.model.running import InstanceTemplate, Outcome, Result
-from hearth.runtimes.locations import CODE_INSIDE
 
 BLOCKED = Ended(
     Outcome.CRASHED, "The instance was ended because another execution in it did not give way after its timeout."
@@ -100,12 +99,12 @@ class Conversation(asyncio.Protocol):
         """Whether the channel has been handed to the event loop, which closes it then."""
         return self._transport is not None
 
-    def assign(self, template: InstanceTemplate) -> None:
-        """Give the shim its deployment; the only frame with secrets, sent once."""
+    def assign(self, template: InstanceTemplate, code: str) -> None:
+        """Give the shim its deployment, whose code it finds at `code`; the only frame with secrets, sent once."""
         frame = AssignFrame(
             template.environment,
             template.entrypoint,
-            CODE_INSIDE,
+            code,
             self._limits.concurrency,
             self._limits.stream_window_bytes,
         )

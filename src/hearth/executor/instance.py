@@ -8,13 +8,13 @@ import contextlib
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import structlog
 
 from hearth.executor.actions import Member
 from hearth.executor.calls import Call, Ended, Ticket, reason_of
-from hearth.executor.code_cache import CodeCache
 from hearth.executor.conversation import Conversation
 from hearth.executor.limits import ExecutorLimits
 from hearth.executor.live import LiveLogs
@@ -23,8 +23,9 @@ from hearth.executor.run_specs import code_mount, egress_list, instance_spec, ru
 from hearth.executor.sandbox.spec import Driver, Sandbox, SandboxExit, SandboxFailed
 from hearth.executor.stem_keeper import StartedStem, StemKeeper
 from hearth.model.refusals import PlatformFault, Unavailable
-from hearth.model.running import Outcome
+from hearth.model.running import Artifact, Outcome
 from hearth.ports import FileNotStored
+from hearth.runtimes.locations import CODE_INSIDE
 from hearth.runtimes.packs import Packs
 
 log = structlog.get_logger(__name__)
@@ -60,17 +61,26 @@ class Owner(Protocol):
     def on_ended(self, instance: "Instance", failure: object, crashed: bool) -> None: ...
 
 
+class Codes(Protocol):
+    """Whoever has the code of deployments as folders (`code_cache.CodeCache`)."""
+
+    def use(self, artifact: Artifact) -> contextlib.AbstractAsyncContextManager[Path]:
+        """The folder of an artifact, for as long as the context lasts."""
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What every instance needs and none owns. `monotonic` gives seconds."""
 
     driver: Driver
     packs: Packs
-    cache: CodeCache
+    cache: Codes
     stems: StemKeeper
     limits: ExecutorLimits
     monotonic: Callable[[], float]
     live: LiveLogs = field(default_factory=LiveLogs)
+    code_folder: str = CODE_INSIDE
+    """Where an instance finds its code."""
 
 
 class Instance:
@@ -193,7 +203,7 @@ class Instance:
                 await self._loop.create_unix_connection(lambda: talk, sock=sandbox.channel)
         except (SandboxFailed, FileNotStored, PlatformFault) as problem:
             raise StartFailed(Unavailable(f"The instance could not be started: {problem}")) from problem
-        talk.assign(template)
+        talk.assign(template, self._around.code_folder)
         if not await self._first_of(talk.ready, limits.start_timeout_s):
             raise StartFailed(self._report_failure())
         if not await self._first_of(talk.loaded, limits.load_timeout_s):

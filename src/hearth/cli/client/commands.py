@@ -40,9 +40,50 @@ dead_letters = cyclopts.App(name="deadletters", help="Executions in the backgrou
 
 def register(app: cyclopts.App) -> None:
     """Add the commands to the command line."""
-    for command in (push, pull, logs, executions, rollback, settings):
+    for command in (init, push, pull, logs, executions, rollback, settings):
         app.command(command)
     app.command(dead_letters)
+
+
+def init(
+    folder: Path = Path(),
+    /,
+    *,
+    template: str = "",
+    runtime: str = "",
+    name: str = "",
+    project: str = "default",
+    force: Annotated[bool, Parameter(negative="")] = False,
+    json: Annotated[bool, Parameter(negative="", help="print JSON")] = False,
+) -> int:
+    """Begin a function: its files from a template, and its entry in appwrite.config.json.
+
+    Parameters
+    ----------
+    folder:
+        folder of the project, made if it is missing; one that has a project file gets a further function
+    template:
+        node, python, bun, deno, php, ruby or go [default: that of the runtime, or node]
+    runtime:
+        id of a runtime [default: the newest of the template's that can run here]
+    name:
+        name of the function, of which its id is made [default: the folder's]
+    project:
+        id of the project, for a new project file
+    force:
+        also where files are in the way
+    """
+    from hearth.cli.client.init import Wanted
+    from hearth.cli.client.init import init as run
+    from hearth.server import packs_of
+    from hearth.settings import load
+
+    try:
+        wanted = Wanted(folder, template, runtime, name, project, force)
+        return run(wanted, packs_of(load({}, os.environ).settings), as_json=json)
+    except Problem as error:
+        print(f"hearth: {error}", file=sys.stderr)
+        return error.exit_code
 
 
 def push(

@@ -1,0 +1,1 @@
+"""`hearth dev`: one function on the developer's machine, without a server and without isolation."""
