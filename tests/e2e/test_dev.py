@@ -162,18 +162,3 @@ def test_the_build_commands_run_first_and_again_with_what_they_depend_on(tmp_pat
         (folder / "package.json").write_text("{   }")
         dev.says("loaded in", 2)
         wait_for(lambda: dev.client.get("/").text.strip() == "5", WAIT_S, "the second build")
-
-
-def test_what_cannot_be_run_is_said(tmp_path: Path) -> None:
-    def fails(*arguments: str) -> str:
-        done = subprocess.run(
-            [str(HEARTH), "dev", *arguments], capture_output=True, text=True, timeout=WAIT_S, check=False
-        )
-        assert done.returncode in (2, 78), done.stderr
-        return done.stderr
-
-    assert "--runtime" in fails(str(tmp_path))
-    (tmp_path / "main.go").write_text("package handler\n")
-    assert "needs a sandbox" in fails(str(tmp_path), "--runtime", "go-1.26")
-    (tmp_path / "main.py").write_text("def main(context): ...\n")
-    assert "no file" in fails(str(tmp_path), "--env-file", str(tmp_path / "nothing"))
