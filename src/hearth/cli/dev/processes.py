@@ -42,6 +42,9 @@ class PlainProcess:
     async def mount(self, mount: Mount) -> None:
         raise SandboxFailed("mount: a plain process has no folders of its own")
 
+    async def limit_egress(self, allow: Sequence[str]) -> None:
+        raise SandboxFailed("egress: a plain process has no gate")
+
     async def retune(self, limits: Limits) -> None:
         raise SandboxFailed("retune: a plain process has no limits")
 
