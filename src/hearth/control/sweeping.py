@@ -8,8 +8,8 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
-#: How long one transaction of a sweep is to hold the writer, in seconds. A fifth of the 20 ms that it may be: rows differ, and
-#: a busy machine stretches what was planned.
+#: How long one transaction of a sweep is to hold the writer, in seconds. A fifth of the 20 ms that it may be: rows
+#: differ, and a busy machine stretches what was planned.
 HELD_S = 0.004
 #: Rows of one transaction: at first, and at most. Rows differ in size by a thousand times, so a sweep begins small.
 FIRST_ROWS, MOST_ROWS = 8, 500
