@@ -68,7 +68,7 @@ def check_flow(seen: dict[str, Any], large: Path, *, older: bool) -> None:
     check_executions(seen)
     check_queries(seen)
     assert [f["$id"] for f in seen["functions"]["functions"]] == [seen["function"]["$id"]]
-    assert seen["runtimes"] > 50
+    assert seen["runtimes"] >= 2, "those that are installed: a Node and a Python at least"
     assert seen["specifications"] > 0
     assert (seen["refusal"]["code"], seen["refusal"]["type"]) == (404, "function_not_found")
     assert seen["refusal"]["message"]

@@ -70,8 +70,8 @@ LANGUAGES = {
 }
 
 
-#: Starting or compiling them takes long enough to leave them out of `make check`.
-SLOW = {"deno", "go"}
+#: All together take long enough to leave them to `make test`; `make check` has the two that most people use.
+SLOW = {"bun", "deno", "go", "php", "ruby"}
 
 
 @pytest.fixture(
