@@ -41,7 +41,9 @@ def build(
     for key, value in more.get("variables", {}).items():
         ok(
             platform.client.post(
-                f"/functions/{id}/variables", json={"variableId": "unique()", "key": key, "value": value}
+                # Not secret: values of secret variables are not shown in a build's log.
+                f"/functions/{id}/variables",
+                json={"variableId": "unique()", "key": key, "value": value, "secret": False},
             )
         )
     deployment = ok(upload(platform.client, id, archive(files or {"main.py": HEALTHY})))
