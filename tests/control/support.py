@@ -42,7 +42,7 @@ from hearth.model.running import (
     Invocation,
     Result,
 )
-from hearth.model.sources import Commit, Fetched, FetchRequest
+from hearth.model.sources import Commit, Fetched, FetchRequest, PublishRequest
 from hearth.ports import Executor, Store
 from hearth.store import open_store
 from hearth.store.files.local import LocalFiles
@@ -90,6 +90,7 @@ class ScriptedFetcher:
         self.started = asyncio.Event()
         self.ended_early = 0
         self.requests: list[FetchRequest] = []
+        self.published: list[PublishRequest] = []
         self._files = files
 
     async def fetch(self, request: FetchRequest, on_log: Callable[[str], None]) -> Fetched:
@@ -107,6 +108,11 @@ class ScriptedFetcher:
             path.write_bytes(b"source")
             await self._files.adopt(request.key, path)
         return self.outcome
+
+    async def publish(self, request: PublishRequest, on_log: Callable[[str], None]) -> str:
+        self.published.append(request)
+        assert await self._files.size(request.archive_key) == 6
+        return "d" * 40
 
 
 class NotingExecutor:

@@ -13,8 +13,10 @@ from hearth.control.git_deployments import GitDeployments
 from hearth.control.jobs import JobKind
 from hearth.control.pushes import Pushes
 from hearth.control.rules import Domains, RuleBook
+from hearth.control.sources import Sources
 from hearth.control.starting import DeploymentStarter
 from hearth.model.refusals import Refusal
+from hearth.model.sources import CloneAccess, CloneSource, GitSource, ReferenceKind
 from hearth.model.vcs import (
     Branch,
     HostedCommit,
@@ -27,7 +29,7 @@ from hearth.model.vcs import (
     PullRequestEvent,
     PushEvent,
 )
-from hearth.ports import BadSignature, GitHost, NoSuchRepository
+from hearth.ports import BadSignature, FileNotStored, GitHost, NoSuchRepository
 from tests.control.support import World
 from tests.store.samples import NOW
 
@@ -47,6 +49,7 @@ class MadeUpHost:
     def __init__(self) -> None:
         self.heads: dict[str, str] = {"main": commit_hash("first")}
         self.messages: dict[str, str] = {}
+        self.author = "Ada"
         self.changes: tuple[str, ...] | None = None
         self.compared: list[tuple[str, str]] = []
         self.pull: PullRequest | None = None
@@ -62,13 +65,16 @@ class MadeUpHost:
         if ref not in self.heads:
             raise NoSuchRepository("no such branch")
         commit = self.heads[ref]
-        return HostedCommit(commit, self.messages.get(commit, "a message"), "Ada")
+        return HostedCommit(commit, self.messages.get(commit, "a message"), self.author)
 
     async def changed_files(
         self, installation: Installation, repository: str, before: str, after: str
     ) -> tuple[str, ...] | None:
         self.compared.append((before, after))
         return self.changes
+
+    async def clone_source(self, installation: Installation, repository: str) -> CloneSource:
+        return CloneSource("https://git.test/team/r.git", CloneAccess("deploy", "t0ken"))
 
     async def pull_request(self, installation: Installation, repository: str, id: str) -> PullRequest:
         if self.pull is None or self.pull.id != id:
@@ -105,9 +111,19 @@ class Side:
         common: dict[str, Any] = {"store": world.store, "clock": world.clock, "events": world.bus}
         self.connections = Connections(store=world.store, clock=world.clock, hosts=hosts, endpoint="http://api/v1")
         self.book = RuleBook(Domains("functions.test"))
+        self.git_deployments = GitDeployments(
+            starter=starter, hosts=hosts, templates_url="https://templates.test", **common
+        )
+        self.sources = Sources(
+            store=world.store,
+            files=world.files,
+            fetcher=world.fetcher,
+            connections=self.connections,
+            limits=world.limits,
+        )
         self.pushes = Pushes(
             hosts=hosts,
-            git_deployments=GitDeployments(starter=starter, hosts=hosts, templates_url="https://git.test", **common),
+            git_deployments=self.git_deployments,
             deployments=DeploymentsControl(
                 files=world.files,
                 executor=world.executor,  # type: ignore[arg-type]
@@ -257,3 +273,51 @@ async def test_a_fork_waits_for_approval_and_never_becomes_active_or_a_branch(si
     side.host.pull = PullRequest("7", "r", "main", commit_hash("fork-2"), "main", is_external=True)
     await side.pushes.pull_request("p", "i", "r", "7")
     assert [it[0] for it in await side.deployments()] == ["pull/7", "pull/7"]
+
+
+async def test_a_template_of_a_connected_function_becomes_a_commit_that_is_built_once(side: Side) -> None:
+    await side.connect(provider_root_directory="functions/f")
+    template = {"repository": "t", "owner": "o", "root_directory": "node", "kind": "tag", "reference": "1.*"}
+    made = await side.git_deployments.create_template("p", "f", activate=True, **template)
+    assert (made.provider_repository_name, made.provider_branch, made.activate) == ("r", "main", True)
+    kept = await side.world.deployment(made.id)
+    assert kept.git_source == GitSource(
+        "",
+        ReferenceKind.BRANCH,
+        "main",
+        "functions/f",
+        "i",
+        "r",
+        template=GitSource("https://templates.test/o/t", ReferenceKind.TAG, "1.*", "node"),
+    )
+    prepared = await side.sources.prepare(kept, lambda text: None)
+    commit = "d" * 40
+    (pushed,) = side.world.fetcher.published
+    assert (pushed.branch, pushed.root_directory, pushed.message) == ("main", "functions/f", "Create 'Name' function")
+    assert pushed.clone == await side.host.clone_source(cast(Installation, None), "r")
+    of_template, of_commit = side.world.fetcher.requests
+    assert (of_template.source.url, of_template.access) == ("https://templates.test/o/t", None)
+    assert (of_commit.source.reference, of_commit.source.url) == (commit, "https://git.test/team/r.git")
+    assert of_commit.access == CloneAccess("deploy", "t0ken")
+    assert prepared.git_source == GitSource("", ReferenceKind.COMMIT, commit, "functions/f", "i", "r")
+    with pytest.raises(FileNotStored):
+        await side.world.files.size(of_template.key)
+
+    # The host tells of the push, before or after: it is the platform's own.
+    side.host.heads["main"] = commit
+    await side.pushes.push("p", "i", "r", "main", "")
+    side.host.author = "Hearth"
+    await side.push("main", "another of ours")
+    assert len(await side.deployments()) == 1
+
+
+async def test_a_template_is_not_put_into_a_folder_of_the_machine_or_on_an_impossible_branch(side: Side) -> None:
+    await side.connect(provider_branch="--upload-pack=x")
+    template = {"repository": "t", "owner": "o", "root_directory": "", "kind": "tag", "reference": "1"}
+    for words in ("providerBranch", "nothing is ever written"):
+        with pytest.raises(Refusal) as refused:
+            await side.git_deployments.create_template("p", "f", activate=True, **template)
+        assert words in refused.value.message
+        async with side.world.store.begin("p") as unit:
+            await unit.functions.update("f", provider_branch="main")
+            await unit.installations.update("i", base_url="file:///srv/git")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from hearth.model.pushes import matches, preview_domain, reason_to_skip
+from hearth.model.pushes import PLATFORM_AUTHOR, matches, preview_domain, reason_to_skip
 from tests.store.samples import function
 
 
@@ -57,8 +57,12 @@ def test_no_pattern_takes_time_that_grows_without_bound() -> None:
 def test_a_push_is_skipped_for_one_of_three_reasons(
     settings: dict[str, Any], branch: str, message: str, changed: tuple[str, ...] | None, words: str
 ) -> None:
-    reason = reason_to_skip(function(**settings), branch, message, changed)
+    reason = reason_to_skip(function(**settings), branch, message, "Ada", changed)
     assert (words in reason) if words else reason == ""
+
+
+def test_a_commit_of_the_platform_itself_is_no_push() -> None:
+    assert "this platform" in reason_to_skip(function(), "main", "Create 'f' function", PLATFORM_AUTHOR, ("x",))
 
 
 def test_domains_of_branches_are_names_and_differ() -> None:

@@ -17,11 +17,14 @@ from hearth.build.flow import LogFlow
 from hearth.build.git_sandbox import FetchSettings, GitSandbox, LocalRepositories
 from hearth.build.starters import NoStarter, starter_archive
 from hearth.executor.sandbox.spec import Driver
+from hearth.model.pushes import PLATFORM_AUTHOR
 from hearth.model.refusals import PlatformFault
-from hearth.model.sources import STARTERS_URL, Commit, Fetched, FetchRequest
+from hearth.model.sources import STARTERS_URL, Commit, Fetched, FetchRequest, PublishRequest, ReferenceKind
 from hearth.ports import Files, SourceUnavailable
 from hearth.runtimes.shims.fetch import layout
 
+#: Nobody's: a host must not take commits of the platform for those of one of its users.
+_AUTHOR_ADDRESS = "noreply@hearth.invalid"
 _COMMIT_HASH = re.compile(r"(?:[0-9a-f]{40}|[0-9a-f]{64})\Z")
 
 
@@ -93,6 +96,47 @@ class SandboxFetcher:
             fetched = _fetched(answer, size)
             await self._files.adopt(request.key, path)
             return fetched
+
+    async def publish(self, request: PublishRequest, on_log: Callable[[str], None]) -> str:
+        """See the port. The archive goes into the sandbox as a descriptor, the credentials over its channel."""
+        flow = LogFlow(on_log)
+        settings, access = self._settings, request.clone.access
+        if request.clone.url.startswith("file://"):
+            raise SourceUnavailable(
+                "The connected repository is in a folder of this machine, where nothing is ever written. Put the "
+                "template's code there yourself."
+            )
+        asked = layout.Request(
+            url=request.clone.url,
+            mirror_path="",
+            kind=ReferenceKind.BRANCH.value,
+            reference=request.branch,
+            root_directory=request.root_directory,
+            username=access.username,
+            password=access.password,
+            content_bytes=settings.content_bytes,
+            entries=settings.entries,
+            archive_bytes=0,
+            disk_bytes=settings.disk_bytes,
+            operation="publish",
+            private_key=access.private_key,
+            known_hosts=access.known_hosts,
+            is_connected=True,
+            message=request.message,
+            author=f"{PLATFORM_AUTHOR} <{_AUTHOR_ADDRESS}>",
+        )
+        async with self._files.local(request.archive_key) as path:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                answer = await self._sandbox.run(
+                    request.deployment_id, asked, "", flow, timeout_s=request.timeout_s, archive=descriptor
+                )
+            finally:
+                os.close(descriptor)
+        commit = str(answer.get("commit", ""))
+        if not _COMMIT_HASH.match(commit):
+            raise PlatformFault("The fetch program ended well but told no commit.")
+        return commit
 
     async def _starter(self, request: FetchRequest, flow: LogFlow) -> Fetched:
         folder = request.source.root_directory

@@ -5,6 +5,7 @@ Nothing is fetched here: the deployment notes where its source is, and its build
 
 import urllib.parse
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -74,8 +75,10 @@ class GitDeployments:
     ) -> Deployment:
         """Deploy a folder of a template's repository; `reference` may be a range of tags.
 
-        Raises `general_argument_invalid`, `function_not_found`; for a connected function also `installation_not_found`
-        and `provider_repository_not_found`, and `general_provider_failure`: nothing is committed to repositories.
+        A connected function gets it into its repository: as a commit on the production branch, below its root
+        directory, which is then built (contract: functions-api 9.2). Raises `general_argument_invalid`,
+        `function_not_found`; for a connected function also `installation_not_found`, `provider_repository_not_found`
+        and `general_provider_failure`.
         """
         reference_kind = ReferenceKind(kind)
         for name, value in (("repository", repository), ("owner", owner)):
@@ -93,6 +96,11 @@ class GitDeployments:
             reference,
             folder,
         )
+        function, connected = await self._connection(project_id, function_id)
+        if connected is not None:
+            onto = replace(self.source_of(function, ReferenceKind.BRANCH, function.provider_branch), template=source)
+            shown = vcs_fields(connected, function.provider_branch, None, onto)
+            return await self._create(project_id, function_id, shown, onto, activate)
         page = "" if is_starter else self._page(owner, repository)
         fields = {
             "provider_repository_name": repository,
@@ -101,21 +109,28 @@ class GitDeployments:
             "provider_branch": source.reference,
             "provider_branch_url": branch_page(page, source.reference),
         }
-        await self._check_connection(project_id, function_id)
         return await self._create(project_id, function_id, fields, source, activate)
 
-    async def _check_connection(self, project_id: str, function_id: str) -> None:
-        """Of a connected function, its installation and repository must be there (contract: functions-api 5.9)."""
+    async def _connection(self, project_id: str, function_id: str) -> tuple[Function, ProviderRepository | None]:
+        """A function, and the repository it is connected to, which must be there (contract: functions-api 5.9)."""
         async with self._store.view(project_id) as unit:
             function = await require_function(unit, function_id)
             if not function.installation_id:
-                return
+                return function, None
             installation = await require_installation(unit, function.installation_id)
         if not function.provider_repository_id:
             raise Refusal("provider_repository_not_found")
+        if problem := reference_problem(ReferenceKind.BRANCH, function.provider_branch):
+            raise invalid_param("providerBranch", f"{problem}. Update the function first")
+        if installation.base_url.startswith("file://"):
+            raise Refusal(
+                "general_provider_failure",
+                "The function is connected to a repository in a folder of this machine, where nothing is ever written. "
+                "Put the template's code there yourself, and it is deployed.",
+            )
         with refusing():
             host = host_of(self._hosts, installation.provider)
-            await host.repository(installation, function.provider_repository_id)
+            return function, await host.repository(installation, function.provider_repository_id)
 
     async def create_vcs(
         self, project_id: str, function_id: str, *, kind: str, reference: str, activate: bool
@@ -208,7 +223,7 @@ class GitDeployments:
             if function.installation_id != source.installation_id:
                 raise Refusal(
                     "general_provider_failure",
-                    "The function is connected to a repository: put the template's code there, and it is deployed.",
+                    "The function was connected to a repository or disconnected meanwhile. Deploy again.",
                 )
             deployment = await unit.deployments.insert(self.new_deployment(function, source, fields, activate=activate))
             await self._starter.queue(unit, function, deployment)

@@ -207,7 +207,7 @@ class Pushes:
             changed = None
             if function.provider_paths and known:
                 changed = await _changed(host, installation, repository_id, known, commit.hash)
-            judged.append((function, reason_to_skip(function, branch, commit.message, changed)))
+            judged.append((function, reason_to_skip(function, branch, commit.message, commit.author, changed)))
         repository = await host.repository(installation, repository_id)
         await self._build(_Push(installation, repository, branch, commit, tuple(judged)))
 

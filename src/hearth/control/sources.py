@@ -16,6 +16,7 @@ from hearth.model.sources import (
     Fetched,
     FetchRequest,
     GitSource,
+    PublishRequest,
     ReferenceKind,
     shortened,
 )
@@ -42,6 +43,8 @@ class Sources:
 
         Raises SourceUnavailable with what the user can do, PlatformFault. If cancelled, a fetch is ended first.
         """
+        if deployment.git_source is not None and deployment.git_source.template is not None:
+            deployment = await self._publish(deployment, deployment.git_source, deployment.git_source.template, on_log)
         source = deployment.git_source
         if source is None or deployment.source_key:
             return deployment
@@ -49,14 +52,7 @@ class Sources:
         if source.installation_id:
             clone = await self._clone(deployment.project_id, source)
             source, access = replace(source, url=clone.url), clone.access
-        request = FetchRequest(
-            deployment_id=deployment.id,
-            source=source,
-            key=upload_key(deployment.project_id, deployment.id),
-            timeout_s=min(FETCH_TIMEOUT_S, float(self._limits.build_timeout_s)),
-            limit_bytes=self._limits.source_size_bytes,
-            access=access,
-        )
+        request = self._request(deployment, source, upload_key(deployment.project_id, deployment.id), access)
         fetched = await self._fetcher.fetch(request, on_log)
         async with self._store.begin(deployment.project_id) as unit:
             changes = {"source_key": request.key, **_facts(deployment, fetched)}
@@ -64,6 +60,56 @@ class Sources:
         if stored is None:
             await self._files.delete(request.key)
             raise SourceUnavailable("The deployment was deleted while its source was fetched.")
+        return stored
+
+    def _request(self, deployment: Deployment, source: GitSource, key: str, access: CloneAccess | None) -> FetchRequest:
+        return FetchRequest(
+            deployment_id=deployment.id,
+            source=source,
+            key=key,
+            timeout_s=self._timeout_s,
+            limit_bytes=self._limits.source_size_bytes,
+            access=access,
+        )
+
+    @property
+    def _timeout_s(self) -> float:
+        return min(FETCH_TIMEOUT_S, float(self._limits.build_timeout_s))
+
+    async def _publish(
+        self, deployment: Deployment, source: GitSource, template: GitSource, on_log: Callable[[str], None]
+    ) -> Deployment:
+        """Put a template into the connected repository; the deployment, whose source is now the commit made there.
+
+        The commit is noted as acted on: the push that the host tells of is this one (contract: functions-api 9.2).
+        """
+        key = _template_key(deployment.project_id, deployment.id)
+        try:
+            await self._fetcher.fetch(self._request(deployment, template, key, None), on_log)
+            async with self._store.view(deployment.project_id) as unit:
+                function = await unit.functions.get(deployment.function_id)
+            clone = await self._clone(deployment.project_id, source)
+            name = function.name if function is not None else deployment.function_id
+            asked = PublishRequest(
+                deployment_id=deployment.id,
+                clone=clone,
+                branch=source.reference,
+                root_directory=source.root_directory,
+                archive_key=key,
+                message=f"Create '{name}' function",
+                timeout_s=self._timeout_s,
+            )
+            commit = await self._fetcher.publish(asked, on_log)
+        finally:
+            await self._files.delete(key)
+        made = replace(source, kind=ReferenceKind.COMMIT, reference=commit, template=None)
+        async with self._store.begin(deployment.project_id) as unit:
+            links = unit.repository_links
+            if await links.heads(source.installation_id, source.repository_id):
+                await links.set_head(source.installation_id, source.repository_id, source.reference, commit)
+            stored = await unit.deployments.update(deployment.id, git_source=made, provider_commit_hash=commit)
+        if stored is None:
+            raise SourceUnavailable("The deployment was deleted while its template was put into the repository.")
         return stored
 
     async def _clone(self, project_id: str, source: GitSource) -> CloneSource:
@@ -81,6 +127,11 @@ class Sources:
             kept = await unit.deployments.get(function_id, deployment_id)
         if kept is None:
             await self._files.delete(upload_key(project_id, deployment_id))
+
+
+def _template_key(project_id: str, deployment_id: str) -> str:
+    """Where a template waits to be put into a repository."""
+    return f"{upload_key(project_id, deployment_id)}.template"
 
 
 def branch_page(repository_page: str, reference: str) -> str:

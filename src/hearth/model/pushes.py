@@ -10,16 +10,20 @@ from hearth.model.resources import Function
 
 #: In a commit's message: do not build it.
 SKIP_MARK = "[skip ci]"
+#: Whose name commits of the platform have (templates that are put into a repository): they are not built as pushes.
+PLATFORM_AUTHOR = "Hearth"
 _SLUG_CHARS = 16
 _DIGEST_CHARS = 7
 
 
-def reason_to_skip(function: Function, branch: str, message: str, changed: Sequence[str] | None) -> str:
+def reason_to_skip(function: Function, branch: str, message: str, author: str, changed: Sequence[str] | None) -> str:
     """Why a push to `branch` is not built for a function, `""` if it is.
 
-    `message` is that of the newest commit; `changed` are the paths that changed since what was built last, None where
-    nobody can tell (then no path is a reason to skip).
+    `message` and `author` are those of the newest commit; `changed` are the paths that changed since what was built
+    last, None where nobody can tell (then no path is a reason to skip).
     """
+    if author == PLATFORM_AUTHOR:
+        return "the commit was made by this platform"
     if SKIP_MARK in message.lower():
         return f"the commit message holds {SKIP_MARK}"
     if not matches(function.provider_branches, branch):

@@ -35,7 +35,8 @@ class GitSource:
     `STARTERS_URL`; it never holds a password. `reference` is a full commit hash, a branch, a tag or, for tags, a
     range such as `0.3.*`. `root_directory` is relative with `/` between names, `""` for the whole repository.
     `installation_id` and `repository_id` say by whose credentials a connected function's repository is fetched;
-    its `url` may be `ssh://` too.
+    its `url` may be `ssh://` too. A `template` is put into that repository, on the branch `reference` below
+    `root_directory`, before anything is fetched from it; then the source becomes the commit that was made.
     """
 
     url: str
@@ -44,6 +45,7 @@ class GitSource:
     root_directory: str = ""
     installation_id: str = ""
     repository_id: str = ""
+    template: "GitSource | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,22 @@ class FetchRequest:
     timeout_s: float
     limit_bytes: int
     access: CloneAccess | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PublishRequest:
+    """A template's archive, stored as `archive_key`, is to become a commit on `branch` of a connected repository.
+
+    `message` is that of the commit; its files go below `root_directory`. Within `timeout_s`.
+    """
+
+    deployment_id: str
+    clone: CloneSource
+    branch: str
+    root_directory: str
+    archive_key: str
+    message: str
+    timeout_s: float
 
 
 def name_problem(name: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from hearth.model.running import BuildRequest, BuildResult, InstanceKey, InstanceTemplate, Invocation, Result
-from hearth.model.sources import Fetched, FetchRequest
+from hearth.model.sources import Fetched, FetchRequest, PublishRequest
 from hearth.model.streaming import HearLog, LogLines
 
 
@@ -32,6 +32,12 @@ class Fetcher(Protocol):
 
         Raises SourceUnavailable; PlatformFault means ours failed. Repeating a fetch replaces what it stored. If
         cancelled, everything of the fetch is ended before the cancellation goes on.
+        """
+
+    async def publish(self, request: PublishRequest, on_log: Callable[[str], None]) -> str:
+        """Push a template's files to a branch as one commit by the platform; returns the branch's newest commit then.
+
+        Where the branch holds them already nothing is pushed, so repeating it is fine. Raises and cancels as `fetch`.
         """
 
 

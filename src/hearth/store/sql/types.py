@@ -119,8 +119,18 @@ class Origin(TypeDecorator[GitSource]):
         """To a git source."""
         if value is None:
             return None
-        fields = _decode(value)
-        return GitSource(**{**fields, "kind": ReferenceKind(fields["kind"])})
+        return _git_source(_decode(value))
+
+
+def _git_source(fields: dict[str, Any]) -> GitSource:
+    template = fields.get("template")
+    return GitSource(
+        **{
+            **fields,
+            "kind": ReferenceKind(fields["kind"]),
+            "template": None if template is None else _git_source(template),
+        }
+    )
 
 
 def encode_list(value: tuple[Any, ...]) -> str:

@@ -96,13 +96,18 @@ class Git:
         self.run("init", "--quiet", "--bare", "--template=")
         self.run("config", "remote.origin.url", address)
 
-    def run(self, *arguments: str, send: bytes = b"", output_bytes: int = OUTPUT_BYTES) -> bytes:
-        """Run a command to its end and return what it printed. Raises GitFailed, OutputTooLong."""
+    def run(
+        self, *arguments: str, send: bytes = b"", stdin: int | None = None, output_bytes: int = OUTPUT_BYTES
+    ) -> bytes:
+        """Run a command to its end and return what it printed; it reads `send`, or the file `stdin`.
+
+        Raises GitFailed, OutputTooLong.
+        """
         with tempfile.TemporaryFile(dir=self._environment["TMPDIR"]) as said:
             with tempfile.TemporaryFile(dir=os.path.dirname(self._environment["GIT_DIR"])) as asked:
                 asked.write(send)
                 asked.seek(0)
-                process = self._start(arguments, asked.fileno(), said.fileno())
+                process = self._start(arguments, asked.fileno() if stdin is None else stdin, said.fileno())
             assert process.stdout is not None
             with process.stdout as stdout:
                 output = stdout.read(output_bytes + 1)

@@ -42,7 +42,8 @@ class Request:
 
     `username` and `password` go to the host of `url` only; so do `private_key` and, a line `type key` each,
     `known_hosts`, for an ssh address. `is_connected` says that credentials are an installation's, for messages.
-    `operation` is `fetch`, or a question of `looking` about `path` or the commit `before`. `content_bytes` and
+    `operation` is `fetch`, `publish` (see `publishing`; `author` is `name <address>`), or a question of `looking` about
+    `path` or the commit `before`. `content_bytes` and
     `entries` bound what is packed, `archive_bytes` the packed archive (0 = no limit), `disk_bytes` everything on
     disk meanwhile.
     """
@@ -64,6 +65,8 @@ class Request:
     private_key: str = ""
     known_hosts: str = ""
     is_connected: bool = False
+    message: str = ""
+    author: str = ""
 
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> Request:

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..build import lines
 from ..build.disk import TooMuch, Watcher, measure
-from . import looking
+from . import looking, publishing
 from .archive import Packed, pack
 from .channel import answer, receive
 from .facts import commit_facts
@@ -41,9 +41,10 @@ def main() -> int:
     told: dict[str, Any]
     try:
         request = Request.read(receive(channel))
-        if request.operation == "fetch":
+        if request.operation in ("fetch", "publish"):
             os.set_inheritable(ARCHIVE, False)
-            told, code = {"ok": True, **fetch(request, Layout(), ARCHIVE)}, DONE
+            work = fetch if request.operation == "fetch" else publish
+            told, code = {"ok": True, **work(request, Layout(), ARCHIVE)}, DONE
         else:
             told, code = {"ok": True, **look(request, Layout())}, DONE
     except FetchFailed as failed:
@@ -61,6 +62,19 @@ def fetch(request: Request, layout: Layout, descriptor: int) -> dict[str, Any]:
     Raises FetchFailed with what the user can do.
     """
     return _bounded(request, layout, lambda address: _fetch(request, layout, descriptor, address))
+
+
+def publish(request: Request, layout: Layout, descriptor: int) -> dict[str, Any]:
+    """Push the archive in `descriptor` to a branch (see `publishing`); returns `commit`. Raises FetchFailed."""
+
+    def published(address: str) -> dict[str, Any]:
+        _say(f"Putting the template on the branch {_one_line(request.reference)} of the repository {request.place}.")
+        tree = Tree(request, layout, write_config(layout, request, address))
+        told = publishing.publish(request, layout, tree, tree.open(address), descriptor)
+        _say(f"Pushed as commit {told['commit'][:12]}." if told["is_new"] else "The branch holds it already.")
+        return told
+
+    return _bounded(request, layout, published)
 
 
 def look(request: Request, layout: Layout) -> dict[str, Any]:
