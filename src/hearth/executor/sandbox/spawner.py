@@ -9,13 +9,10 @@ import fcntl
 import gc
 import os
 import resource
-import select
 import signal
 import socket
 import sys
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -37,6 +34,7 @@ from hearth.executor.sandbox.config import SpawnerConfig, spawner_config
 from hearth.executor.sandbox.disks import Disks
 from hearth.executor.sandbox.errands import Errands
 from hearth.executor.sandbox.later import Later, attach
+from hearth.executor.sandbox.loop import Loop
 from hearth.executor.sandbox.messages import BadMessage
 from hearth.executor.sandbox.oci import LAUNCH_PIDS, Oci, start_guard
 from hearth.executor.sandbox.spares import Spares
@@ -48,8 +46,6 @@ END_WAIT_S = 10.0
 DELETIONS_AT_ONCE = 4
 VISITS_AT_ONCE = 32
 """Child processes at work in running sandboxes; each takes a millisecond or two."""
-OUTGOING_MAX = 20_000
-"""Messages the API process may leave unread before it counts as gone."""
 RETRY_S = 0.005
 
 
@@ -61,7 +57,7 @@ class Spawner:
 
         Raises OSError or CgroupError with the reason when that is not possible.
         """
-        self.control = control
+        self.loop = Loop(control, self._on_message)
         self.config = config
         self.boxes: dict[str, Box] = {}
         self.uids = boxes.UidPool(config.uid_first, config.uid_count)
@@ -77,23 +73,19 @@ class Spawner:
         self.landlock_abi = syscalls.landlock_abi()
         self.null_fd = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         self.pipe_device = _pipe_device()
-        self.poll = select.epoll()
-        self.handlers: dict[int, Callable[[], None]] = {}
-        self.outgoing: deque[tuple[bytes, Sequence[int]]] = deque()
-        self.deletions = Errands(control.fileno(), self._watch, self._unwatch, DELETIONS_AT_ONCE)
+        watch, unwatch = self.loop.watch, self.loop.unwatch
+        self.deletions = Errands(control.fileno(), watch, unwatch, DELETIONS_AT_ONCE)
         self.disks = Disks(config.data_folder, self.deletions)
         self.bases.disks = self.disks
-        self.visits = Errands(control.fileno(), self._watch, self._unwatch, VISITS_AT_ONCE)
-        self.spares = Spares(self._watch, self._unwatch, attach)
+        self.visits = Errands(control.fileno(), watch, unwatch, VISITS_AT_ONCE)
+        self.spares = Spares(watch, unwatch, attach)
         self.later = Later(self.boxes, config, self.bases, self.cgroups, self.visits, self.spares, self._answer)
-        self.open = True
-        self._watch(control.fileno(), self._on_control)
 
     # ------------------------------------------------------------------------------------------ loop
 
     def run(self) -> None:
         """Serve until the API process is gone, then end every sandbox."""
-        while self.open:
+        while self.loop.open:
             self._turn(self._timeout())
         deadline = time.monotonic() + END_WAIT_S
         for box in list(self.boxes.values()):
@@ -110,10 +102,7 @@ class Spawner:
             self.oci.close()
 
     def _turn(self, timeout_s: float) -> None:
-        for fd, _ in self.poll.poll(timeout_s):
-            handler = self.handlers.get(fd)
-            if handler is not None:
-                handler()
+        self.loop.turn(timeout_s)
         now = time.monotonic()
         for box in list(self.boxes.values()):
             if box.status is not None:
@@ -129,60 +118,7 @@ class Spawner:
             return RETRY_S
         return 1.0 if self.deletions.busy or any(box.starting for box in self.boxes.values()) else -1.0
 
-    def _watch(self, fd: int, handler: Callable[[], None]) -> None:
-        self.handlers[fd] = handler
-        self.poll.register(fd, select.EPOLLIN)
-
-    def _unwatch(self, fd: int) -> None:
-        """Stop watching a descriptor and close it."""
-        if self.handlers.pop(fd, None) is not None:
-            with contextlib.suppress(OSError):
-                self.poll.unregister(fd)
-        with contextlib.suppress(OSError):
-            os.close(fd)
-
     # ------------------------------------------------------------------------------------------ API process
-
-    def send(self, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
-        """Queue a message; the descriptors are closed once it is sent."""
-        self.outgoing.append((messages.encode(message), descriptors))
-        if len(self.outgoing) > OUTGOING_MAX:
-            self.open = False
-        self._flush()
-
-    def _flush(self) -> None:
-        try:
-            while self.outgoing:
-                data, descriptors = self.outgoing[0]
-                socket.send_fds(self.control, [data], list(descriptors), socket.MSG_NOSIGNAL)
-                self.outgoing.popleft()
-                for fd in descriptors:
-                    os.close(fd)
-            self.poll.modify(self.control.fileno(), select.EPOLLIN)
-        except BlockingIOError:
-            self.poll.modify(self.control.fileno(), select.EPOLLIN | select.EPOLLOUT)
-        except OSError:
-            self.open = False
-
-    def _on_control(self) -> None:
-        self._flush()
-        for _ in range(64):
-            try:
-                data, descriptors, flags, _ = socket.recv_fds(
-                    self.control, messages.MESSAGE_BYTES, messages.DESCRIPTORS_MAX, socket.MSG_CMSG_CLOEXEC
-                )
-            except BlockingIOError:
-                return
-            except OSError:
-                data, descriptors, flags = b"", [], 0
-            if not data:
-                self.open = False
-                return
-            try:
-                self._on_message(data, descriptors, flags)
-            finally:
-                for fd in descriptors:
-                    os.close(fd)
 
     def _on_message(self, data: bytes, descriptors: list[int], flags: int) -> None:
         sequence: Any = None
@@ -198,10 +134,10 @@ class Spawner:
                     box = self.boxes.get(messages.sandbox_id(message.get("id")))
                     if box is not None:
                         self._end(box)
-                    self.send({"seq": sequence})
+                    self.loop.send({"seq": sequence})
                 case "freeze":
                     self._freeze(message)
-                    self.send({"seq": sequence})
+                    self.loop.send({"seq": sequence})
                 case "make_disk":
                     self._make_disk(sequence, *messages.disk_request(message, self.config))
                 case "remove_tree":
@@ -214,18 +150,18 @@ class Spawner:
                     self.later.retune(sequence, message)
                 case "facilities":
                     found = facilities.probe_facilities(self.config)
-                    self.send({"seq": sequence, "facilities": [facilities.to_list(one) for one in found]})
+                    self.loop.send({"seq": sequence, "facilities": [facilities.to_list(one) for one in found]})
                 case other:
                     raise BadMessage(f"unknown operation {str(other)[:40]!r}")
         except (BadMessage, OSError, cgroups.CgroupError) as problem:
-            self.send({"seq": sequence, "error": str(problem)[:800]})
+            self.loop.send({"seq": sequence, "error": str(problem)[:800]})
 
     def _answer(self, sequence: int, problem: str) -> None:
-        self.send({"seq": sequence, "error": problem[:800]} if problem else {"seq": sequence})
+        self.loop.send({"seq": sequence, "error": problem[:800]} if problem else {"seq": sequence})
 
     def _make_disk(self, sequence: int, path: str, size_bytes: int) -> None:
         def answer(problem: str) -> None:
-            self.send({"seq": sequence, "made": not problem, "why": problem[:800]})
+            self.loop.send({"seq": sequence, "made": not problem, "why": problem[:800]})
 
         if not self.config.use_disks:
             answer("no disks on this machine")
@@ -291,10 +227,10 @@ class Spawner:
         box = Box(spec.id, message["seq"], uid, pid, pidfd, ours, group, spec.limits, spec.mount_point, deadline)
         box.launching = self.oci is not None
         self.boxes[spec.id] = box
-        self._watch(pidfd, lambda: self._on_exit(box))
-        self._watch(ours.fileno(), lambda: self._on_report(box))
+        self.loop.watch(pidfd, lambda: self._on_exit(box))
+        self.loop.watch(ours.fileno(), lambda: self._on_report(box))
         if group is not None and group.oom_event_fd >= 0:
-            self._watch(group.oom_event_fd, lambda: self._on_out_of_memory(box))
+            self.loop.watch(group.oom_event_fd, lambda: self._on_out_of_memory(box))
         try:
             if group is not None and self.cgroups is not None:
                 self.cgroups.attach(group, pid)  # meanwhile the new process makes its mounts
@@ -336,7 +272,7 @@ class Spawner:
             elif data.startswith(inside.FAILED):
                 box.problem = box.problem or data[1:].decode(errors="replace")
             elif not data:
-                self._unwatch(box.report.detach())
+                self.loop.unwatch(box.report.detach())
                 box.report = None
                 if not box.launching:  # else this was only the start of runc
                     self._on_started(box)
@@ -346,7 +282,9 @@ class Spawner:
         if box.entered and not box.problem:
             gate_fds, box.gate_fds = box.gate_fds, []
             box.announced = True
-            self.send({"seq": box.sequence, "uid": userns.host_uid(self.config, box.uid), "pid": box.pid}, gate_fds)
+            self.loop.send(
+                {"seq": box.sequence, "uid": userns.host_uid(self.config, box.uid), "pid": box.pid}, gate_fds
+            )
             if box.mount_point:
                 self.spares.prepare()
         else:
@@ -366,8 +304,8 @@ class Spawner:
             box.group = cgroups.with_inner(box.group, oci_config.group_name(box.id), box.pid if adopted else 0)
         if not adopted:
             return False
-        self._unwatch(launcher)
-        self._watch(box.pidfd, lambda: self._on_exit(box))
+        self.loop.unwatch(launcher)
+        self.loop.watch(box.pidfd, lambda: self._on_exit(box))
         if box.group is not None and self.cgroups is not None:
             wide = replace(box.limits, pids=box.limits.pids + LAUNCH_PIDS)
             try:
@@ -401,7 +339,7 @@ class Spawner:
             return
         box.status = status
         self._on_report(box)
-        self._unwatch(box.pidfd)
+        self.loop.unwatch(box.pidfd)
         if box.group is not None and self.cgroups is not None:
             self._close_event(box.group)
             box.usage = self.cgroups.usage(box.group)
@@ -414,7 +352,7 @@ class Spawner:
 
     def _close_event(self, group: cgroups.Group) -> None:
         if group.oom_event_fd >= 0:
-            self._unwatch(group.oom_event_fd)
+            self.loop.unwatch(group.oom_event_fd)
 
     def _finish(self, box: Box) -> None:
         """Delete the groups of an ended sandbox, free its uid and say how it ended; again until the kernel lets go."""
@@ -427,9 +365,9 @@ class Spawner:
         del self.boxes[box.id]
         self.uids.give_back(box.uid)
         if box.announced:
-            self.send(box.exit_message())
+            self.loop.send(box.exit_message())
         else:
-            self.send({"seq": box.sequence, "error": box.problem or "ended"})
+            self.loop.send({"seq": box.sequence, "error": box.problem or "ended"})
 
     # ------------------------------------------------------------------------------------------ others
 
@@ -500,7 +438,7 @@ def main() -> int:
     gc.collect()
     gc.disable()  # a short-lived copy per sandbox must not touch every page
     gc.freeze()
-    spawner.send({"event": "ready"})
+    spawner.loop.send({"event": "ready"})
     spawner.run()
     os.close(lock)
     return 0
