@@ -72,7 +72,7 @@ LANGUAGES = {
     ),
     "python": Language(
         {"main.py": "def main(context):\n    return context.res.json({'hello': 'world'})\n"},
-        ("-c", "0"), r"python/shim\.py", 8.0, True,
+        ("-c", "0"), r"python/start\.py", 8.0, True,
     ),
     "php": Language(
         {"index.php": "<?php\nreturn fn ($context) => $context->res->json(['hello' => 'world']);\n"},

@@ -125,7 +125,7 @@ def test_a_python_on_the_path_serves_the_runtime_of_its_major_and_minor(tmp_path
         "/opt/runtimes/python-3.12/bin/python3.12",
         "-I",
         "-S",
-        "/usr/local/server/shims/python/shim.py",
+        "/usr/local/server/shims/python/start.py",
     )
     assert found.environment == {"LD_LIBRARY_PATH": "/opt/runtimes/python-3.12/lib"}
     assert [target for _, target in found.mounts] == [

@@ -42,7 +42,7 @@ FAMILIES: Mapping[str, Family] = {
     "node": Family("node/shim.cjs", series_parts=1, memory_flag="--max-old-space-size={mb}", is_concurrent=True),
     # Isolated from the environment and without the machine's own site-packages: a function sees the standard library
     # and what its build installed, not what happens to be installed here. Also 5 ms faster to start.
-    "python": Family("python/shim.py", ("-I", "-S")),
+    "python": Family("python/start.py", ("-I", "-S")),
     # Nothing is installed while a function runs.
     "bun": Family("node/shim.cjs", ("--no-install",), is_concurrent=True),
     # The sandbox is the boundary: Deno's own permissions would ask a question that nobody answers.

@@ -1,27 +1,28 @@
 """The framed protocol over descriptor 3 (docs/protocol.md), blocking. Standard library only, Python >= 3.9.
 
 Writes block until the host has taken them: nothing queues up in this process, and what was written before a crash
-has left it. No import beyond `os` and `json`: an instance should be up in a few milliseconds.
+has left it. No import beyond `os` and the C half of `json`: an instance should be up in a few milliseconds.
 """
 
 from __future__ import annotations
 
 import _thread
-import json
 import os
 
 TYPE_CHECKING = False  # `typing` costs milliseconds at start-up
 if TYPE_CHECKING:
     from typing import Any
 
+    from hearth.runtimes.shims.python.hearth_json import decode, encode
+
     Header = dict[str, Any]
+else:
+    from hearth_json import decode, encode
 
 CHANNEL = 3
 FRAME_MAX_BYTES = 2 * 1024 * 1024 + 4
 BODY_PIECE_BYTES = 512 * 1024
 READ_BYTES = 64 * 1024
-
-_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class HostGone(Exception):
@@ -30,7 +31,7 @@ class HostGone(Exception):
 
 def frame(header: Header, body: bytes = b"") -> bytes:
     """One frame: length of the rest, length of the header, header (JSON), body."""
-    head = _encode(header).encode()
+    head = encode(header).encode()
     return b"".join(((4 + len(head) + len(body)).to_bytes(4, "big"), len(head).to_bytes(4, "big"), head, body))
 
 
@@ -91,7 +92,7 @@ class Reader:
         if have < 4 + size:
             return None
         head_end = 8 + int.from_bytes(buffer[4:8], "big")
-        header = json.loads(buffer[8:head_end])
+        header = decode(buffer[8:head_end].decode())
         body = buffer[head_end : 4 + size]
         self._buffer = buffer[4 + size :]
         return header, body

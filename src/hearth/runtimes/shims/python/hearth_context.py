@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json as _json
-
 TYPE_CHECKING = False  # `typing` costs milliseconds at start-up
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -12,9 +10,11 @@ if TYPE_CHECKING:
     Output = dict[str, Any]
     Headers = dict[str, str | list[str]]
 
-INTERNAL = "x-open-runtimes-"
+    from hearth.runtimes.shims.python.hearth_json import decode, encode
+else:
+    from hearth_json import decode, encode
 
-_compact = _json.JSONEncoder(separators=(",", ":")).encode
+INTERNAL = "x-open-runtimes-"
 
 
 class Request:
@@ -33,7 +33,7 @@ class Request:
 
     @property
     def body_json(self) -> Any:
-        return _json.loads(self.body_text)
+        return decode(self.body_text)
 
     @property
     def body_raw(self) -> str:
@@ -125,7 +125,7 @@ class Response:
 
     def json(self, obj: Any, statusCode: int = 200, headers: Mapping[str, Any] | None = None) -> Output:
         typed = {**(headers or {}), "content-type": "application/json"}
-        return {"body": _compact(obj).encode(), "statusCode": statusCode, "headers": typed}
+        return {"body": encode(obj).encode(), "statusCode": statusCode, "headers": typed}
 
     def stream(self, source: Any, statusCode: int = 200, headers: Mapping[str, Any] | None = None) -> Output:
         return {"stream": source, "statusCode": statusCode, "headers": headers or {}}

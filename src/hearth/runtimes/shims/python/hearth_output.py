@@ -6,7 +6,6 @@ Contract: runtime-contract 4. Python >= 3.9.
 from __future__ import annotations
 
 import io
-import json
 import os
 import sys
 
@@ -17,11 +16,15 @@ if TYPE_CHECKING:
 
     Sink = Callable[[bytes], None]
 
+    from hearth.runtimes.shims.python.hearth_json import encoder
+else:
+    from hearth_json import encoder
+
 MESSAGE_MAX_CHARS = 8000
 TRUNCATED = f"... Log truncated due to size limit ({MESSAGE_MAX_CHARS} characters)"
 
 _FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
-_compact = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=str).encode
+_compact = encoder(ensure_ascii=False, default=str)
 
 
 def line(values: tuple[Any, ...]) -> str:
