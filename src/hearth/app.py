@@ -41,6 +41,7 @@ from hearth.control.jobs import JobKind
 from hearth.control.kept import KeptInstances
 from hearth.control.logs import LogsControl
 from hearth.control.people import people_control
+from hearth.control.pull_requests import PullRequests
 from hearth.control.pushes import Pushes
 from hearth.control.queued import QueuedExecutions
 from hearth.control.repairs import Repairs
@@ -327,7 +328,11 @@ class Application:
         )
         node = os.uname().nodename
         self._idempotency = Idempotency(store=store, clock=clock, owner=f"{node}/{uuid.uuid4().hex}")
+        pull_requests = PullRequests(
+            store=store, hosts=hosts, rule_book=rule_book, functions_domain=domains.functions, endpoint=public_endpoint
+        )
         pushes = Pushes(
+            pull_requests=pull_requests,
             store=store,
             clock=clock,
             events=events,
@@ -338,7 +343,9 @@ class Application:
             rule_book=rule_book,
             functions_domain=domains.functions,
         )
-        self._reports = reports = Reports(store=store, clock=clock, hosts=hosts, console_url=public_endpoint)
+        self._reports = reports = Reports(
+            store=store, clock=clock, hosts=hosts, pull_requests=pull_requests, console_url=public_endpoint
+        )
         events.subscribe(reports.heard)
         self._polling = Polling(pushes=pushes, interval_s=settings.git_poll_interval)
         control = Control(

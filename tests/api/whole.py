@@ -35,6 +35,7 @@ from hearth.control.idempotency import Idempotency
 from hearth.control.installations import InstallationsControl
 from hearth.control.logs import LogsControl
 from hearth.control.people import people_control
+from hearth.control.pull_requests import PullRequests
 from hearth.control.pushes import Pushes
 from hearth.control.queued import QueuedExecutions
 from hearth.control.rules import Domains, RuleBook
@@ -267,6 +268,13 @@ class Whole:
             ),
             connections=connections,
             pushes=Pushes(
+                pull_requests=PullRequests(
+                    store=store,
+                    hosts=self.hosts,
+                    rule_book=rule_book,
+                    functions_domain=domains.functions,
+                    endpoint="http://api/v1",
+                ),
                 hosts=self.hosts,
                 git_deployments=git_deployments,
                 deployments=deployments,

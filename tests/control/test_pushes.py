@@ -11,14 +11,18 @@ from hearth.control.connections import Connections
 from hearth.control.deployments import DeploymentsControl
 from hearth.control.git_deployments import GitDeployments
 from hearth.control.jobs import JobKind
+from hearth.control.pull_requests import PullRequests
 from hearth.control.pushes import Pushes
+from hearth.control.reports import Reports
 from hearth.control.rules import Domains, RuleBook
 from hearth.control.sources import Sources
 from hearth.control.starting import DeploymentStarter
+from hearth.model.events import Occurrence
 from hearth.model.refusals import Refusal
 from hearth.model.sources import CloneAccess, CloneSource, GitSource, ReferenceKind
 from hearth.model.vcs import (
     Branch,
+    CommitState,
     HostedCommit,
     HostEvent,
     Installation,
@@ -54,6 +58,7 @@ class MadeUpHost:
         self.compared: list[tuple[str, str]] = []
         self.pull: PullRequest | None = None
         self.comments: list[str] = []
+        self.statuses: list[tuple[str, str, CommitState]] = []
 
     async def branches(self, installation: Installation, repository: str) -> tuple[Branch, ...]:
         return tuple(Branch(name, commit) for name, commit in self.heads.items())
@@ -84,7 +89,13 @@ class MadeUpHost:
     async def comment(
         self, installation: Installation, repository: str, pull_request: str, marker: str, text: str
     ) -> None:
+        assert marker in text
         self.comments.append(text)
+
+    async def set_status(
+        self, installation: Installation, repository: str, commit: str, state: CommitState, **more: Any
+    ) -> None:
+        self.statuses.append((repository, commit, state))
 
     async def register_webhook(self, installation: Installation, repository: str, url: str, secret: str) -> str:
         return "hook-1"
@@ -95,7 +106,7 @@ class MadeUpHost:
         told = json.loads(body)
         if "pull" in told:
             assert self.pull is not None
-            return PullRequestEvent(self.pull)
+            return PullRequestEvent(self.pull, is_closed="closed" in told)
         if "uninstalled" in told:
             return InstallationEvent("1", is_deleted=True)
         return PushEvent("r", told["branch"], "", "")
@@ -121,7 +132,18 @@ class Side:
             connections=self.connections,
             limits=world.limits,
         )
+        pull_requests = PullRequests(
+            store=world.store,
+            hosts=hosts,
+            rule_book=self.book,
+            functions_domain="functions.test",
+            endpoint="https://api.test:8443/v1",
+        )
+        self.reports = Reports(
+            store=world.store, clock=world.clock, hosts=hosts, pull_requests=pull_requests, console_url="http://c"
+        )
         self.pushes = Pushes(
+            pull_requests=pull_requests,
             hosts=hosts,
             git_deployments=self.git_deployments,
             deployments=DeploymentsControl(
@@ -321,3 +343,50 @@ async def test_a_template_is_not_put_into_a_folder_of_the_machine_or_on_an_impos
         async with side.world.store.begin("p") as unit:
             await unit.functions.update("f", provider_branch="main")
             await unit.installations.update("i", base_url="file:///srv/git")
+
+
+async def test_the_comment_of_a_pull_request_follows_its_branch_until_it_is_closed(side: Side) -> None:
+    await side.connect(provider_silent_mode=False)
+    async with side.world.store.begin("p") as unit:
+        await unit.functions.update("f", name="sh|op` @all")
+    side.host.pull = PullRequest("7", "r", "feature/x", commit_hash("one"), "main", is_external=False)
+    await side.pushes.pull_request("p", "i", "r", "7")
+    assert side.host.comments == [], "nothing is deployed"
+    await side.push("feature/x", "one")
+    (domain,) = side.book._rules
+    async with side.world.store.view("p") as unit:
+        (made,) = await unit.deployments.all_of("f")
+    await side.reports.report("p", "f", made.id)
+    row = f"| `shop @all` | building | {commit_hash('one')[:12]} | https://{domain}:8443 |"
+    assert side.host.comments[-1].splitlines()[-1] == row
+    await side.world.builds.fail("p", "f", made.id, "for this test")
+    await side.reports.report("p", "f", made.id)
+    assert side.host.comments[-1].splitlines()[-1] == row.replace("building", "failed")
+    assert side.host.statuses[-1] == ("r", commit_hash("one"), CommitState.FAILURE)
+
+    assert (await side.receive({"pull": 7, "closed": True})).startswith("ignored")
+    told = len(side.host.comments)
+    await side.reports.report("p", "f", made.id)
+    assert len(side.host.comments) == told
+    await side.pushes.pull_request("p", "i", "r", "7")
+    async with side.world.store.begin("p") as unit:
+        await unit.functions.update("f", provider_silent_mode=True)
+    await side.reports.report("p", "f", made.id)
+    assert len(side.host.comments) == told + 1, "opened again, and then silent"
+
+
+async def test_a_public_fork_is_shown_at_its_pull_request_though_it_is_fetched_without_credentials(side: Side) -> None:
+    await side.connect(provider_silent_mode=False)
+    there = GitSource("https://git.test/eve/r.git", ReferenceKind.COMMIT, commit_hash("fork"))
+    side.host.pull = PullRequest("7", "r", "main", commit_hash("fork"), "main", is_external=True, source=there)
+    await side.pushes.pull_request("p", "i", "r", "7")
+    await side.pushes.authorize("p", "i", link_id="f", pull_request="7")
+    async with side.world.store.view("p") as unit:
+        (made,) = await unit.deployments.all_of("f")
+    assert made.git_source is not None
+    assert made.git_source.installation_id == ""
+    side.reports.heard(Occurrence("p", "functions.f.deployments.d.create", made))
+    assert side.reports._waiting.qsize() == 1
+    await side.reports.report("p", "f", made.id)
+    assert side.host.statuses == [("r", commit_hash("fork"), CommitState.PENDING)]
+    assert "| building |" in side.host.comments[-1]

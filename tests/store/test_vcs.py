@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from hearth.model.queries import ListQuery
 from hearth.model.vcs import Installation, Provider, RepositoryLink
-from hearth.ports import Conflict
+from hearth.ports import PULL_REQUESTS_MAX, Conflict
 from hearth.store import SqlStore
 from tests.store.samples import NOW, project
 
@@ -111,3 +111,23 @@ async def test_heads_are_set_moved_and_forgotten_by_branch(store: SqlStore, proj
         await links.forget_heads("i", "a.git")
         assert await links.heads("i", "a.git") == {}
         assert await links.heads("i", "b.git") == {"main": "9"}
+
+
+async def test_open_pull_requests_are_found_by_branch_newest_first_and_forgotten(
+    store: SqlStore, projects: None
+) -> None:
+    async with store.begin("p") as unit:
+        links = unit.repository_links
+        for id in range(1, PULL_REQUESTS_MAX + 3):
+            await links.note_pull_request("i", "a.git", str(id), "feature")
+        await links.note_pull_request("i", "b.git", "1", "feature")
+        await links.note_pull_request("i", "a.git", "2", "other")
+        await links.note_pull_request("i", "a.git", "3", "feature")
+        found = await links.pull_requests_of("i", "a.git", "feature")
+        assert (found[0], len(found)) == ("3", PULL_REQUESTS_MAX)
+        await links.note_pull_request("i", "a.git", "3", "")
+        assert "3" not in await links.pull_requests_of("i", "a.git", "feature")
+        assert await links.pull_requests_of("i", "a.git", "other") == ("2",)
+        await links.forget_heads("i", "a.git")
+        assert await links.pull_requests_of("i", "a.git", "feature") == ()
+        assert await links.pull_requests_of("i", "b.git", "feature") == ("1",)

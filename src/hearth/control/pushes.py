@@ -14,6 +14,7 @@ from hearth.control.deployments import DeploymentsControl
 from hearth.control.git_deployments import GitDeployments, vcs_fields
 from hearth.control.git_hosts import GitHosts, host_of, refusing, require_installation
 from hearth.control.jobs import push_job
+from hearth.control.pull_requests import PullRequests, fork_branch
 from hearth.control.rules import DEPLOYMENT, FUNCTION, VERIFIED, RuleBook
 from hearth.control.starting import DeploymentStarter
 from hearth.model.ids import unique_id
@@ -66,6 +67,7 @@ class Pushes:
         deployments: DeploymentsControl,
         starter: DeploymentStarter,
         rule_book: RuleBook,
+        pull_requests: PullRequests,
         functions_domain: str,
     ) -> None:
         self._store = store
@@ -76,6 +78,7 @@ class Pushes:
         self._deployments = deployments
         self._starter = starter
         self._rule_book = rule_book
+        self._pull_requests = pull_requests
         self._functions_domain = functions_domain
 
     # -------------------------------------------------------------------------------------- what arrives
@@ -127,6 +130,9 @@ class Pushes:
             return False
         if isinstance(event, PullRequestEvent):
             if event.is_closed:
+                closed = event.pull_request
+                async with self._store.begin(installation.project_id) as unit:
+                    await unit.repository_links.note_pull_request(installation.id, closed.repository_id, closed.id, "")
                 return False
             about = {"repositoryId": event.pull_request.repository_id, "pullRequest": event.pull_request.id}
             payloads = [about]
@@ -321,7 +327,10 @@ class Pushes:
     # -------------------------------------------------------------------------------------- pull requests
 
     async def pull_request(self, project_id: str, installation_id: str, repository_id: str, id: str) -> None:
-        """A pull request from a fork is built where it was approved; others are pushes of their branch anyway."""
+        """A pull request from a fork is built where it was approved; others are pushes of their branch anyway.
+
+        All have a comment that says how their deployments stand (`PullRequests`).
+        """
         async with self._store.view(project_id) as unit:
             installation = await unit.installations.get(installation_id)
             links = await unit.repository_links.of_repository(installation_id, repository_id)
@@ -329,15 +338,12 @@ class Pushes:
             return
         host = host_of(self._hosts, installation.provider)
         pull_request = await host.pull_request(installation, repository_id, id)
-        if not pull_request.is_external:
-            return
-        for link in links:
+        for link in links if pull_request.is_external else ():
             if id in link.pull_requests:
                 await self._build_external(installation, link, id)
-        waiting = [link for link in links if id not in link.pull_requests]
-        if waiting:
-            log.info("pull request of a fork waits for approval", repository_id=repository_id, pull_request=id)
-            await self._ask_approval(installation, waiting, id)
+            else:
+                log.info("pull request of a fork waits for approval", function_id=link.function_id, pull_request=id)
+        await self._pull_requests.seen(installation, pull_request)
 
     async def authorize(self, project_id: str, installation_id: str, *, link_id: str, pull_request: str) -> None:
         """Let a pull request of a fork be built for one function: now, and at each later push to it.
@@ -365,7 +371,7 @@ class Pushes:
         repository = await host.repository(installation, link.provider_repository_id)
         pull_request = await host.pull_request(installation, link.provider_repository_id, id)
         commit = HostedCommit(pull_request.commit, pull_request.title, "", "", pull_request.url)
-        shown = f"pull/{id}"  # never the name of a branch of ours: what a fork calls its branch must lead nowhere
+        shown = fork_branch(id)
         async with self._store.begin(installation.project_id) as unit:
             function = await unit.functions.get(link.function_id)
             if function is None:
@@ -379,23 +385,6 @@ class Pushes:
             push = _Push(installation, repository, shown, commit, ())
             made = await self._deploy(unit, function, push, source, activate=False, shown_branch=shown)
         self._tell([made])
-
-    async def _ask_approval(self, installation: Installation, links: Sequence[RepositoryLink], id: str) -> None:
-        """Say at the pull request that it waits, unless every function of it is silent."""
-        async with self._store.view(installation.project_id) as unit:
-            functions = [it for link in links if (it := await unit.functions.get(link.function_id)) is not None]
-        if all(function.provider_silent_mode for function in functions):
-            return
-        marker = f"<!-- hearth-approval {installation.project_id} -->"
-        text = (
-            f"{marker}\nThis pull request comes from a fork. It is deployed as a preview once somebody of the project "
-            "approves it."
-        )
-        host = host_of(self._hosts, installation.provider)
-        try:
-            await host.comment(installation, links[0].provider_repository_id, id, marker, text)
-        except (GitHostFailed, NoSuchRepository) as problem:
-            log.warning("comment not written", installation_id=installation.id, reason=str(problem))
 
 
 async def _changed(

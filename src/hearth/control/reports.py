@@ -1,4 +1,4 @@
-"""How deployments of pushes stand, shown at the git host: commit statuses, unless a function is silent.
+"""How deployments of pushes stand, shown at the git host: commit statuses and comments, unless a function is silent.
 
 Listens to events on the same tick; what is to be said becomes a durable job, because hosts are slow and may be away.
 """
@@ -9,6 +9,7 @@ import structlog
 
 from hearth.control.git_hosts import GitHosts, host_of
 from hearth.control.jobs import report_job
+from hearth.control.pull_requests import PullRequests, is_fork_branch
 from hearth.model.events import Occurrence
 from hearth.model.resources import Deployment
 from hearth.model.statuses import DeploymentStatus
@@ -32,10 +33,13 @@ _PENDING = (CommitState.PENDING, "The deployment is being built.")
 class Reports:
     """Listener of the event bus and handler of report jobs. `console_url` is where people look at deployments."""
 
-    def __init__(self, *, store: Store, clock: Clock, hosts: GitHosts, console_url: str) -> None:
+    def __init__(
+        self, *, store: Store, clock: Clock, hosts: GitHosts, pull_requests: PullRequests, console_url: str
+    ) -> None:
         self._store = store
         self._clock = clock
         self._hosts = hosts
+        self._pull_requests = pull_requests
         self._console_url = console_url
         self._waiting: asyncio.Queue[Deployment] = asyncio.Queue(WAITING_MAX)
         self._loop: asyncio.Task[None] | None = None
@@ -45,7 +49,9 @@ class Reports:
         deployment = occurrence.subject
         if not isinstance(deployment, Deployment) or deployment.git_source is None:
             return
-        if not deployment.git_source.installation_id or not deployment.provider_commit_hash:
+        # What comes from a public fork is fetched without an installation, and still shown at its pull request.
+        is_fork = is_fork_branch(deployment.provider_branch)
+        if not (deployment.git_source.installation_id or is_fork) or not deployment.provider_commit_hash:
             return
         try:
             self._waiting.put_nowait(deployment)
@@ -68,8 +74,10 @@ class Reports:
             try:
                 async with self._store.begin(deployment.project_id) as unit:
                     function = await unit.functions.get(deployment.function_id)
-                    source = deployment.git_source
-                    installation = await unit.installations.get(source.installation_id) if source else None
+                    installation = None
+                    if function is not None and deployment.git_source is not None:
+                        installation_id = deployment.git_source.installation_id or function.installation_id
+                        installation = await unit.installations.get(installation_id)
                     is_wanted = function is not None and not function.provider_silent_mode
                     # A plain git server has nowhere to show it.
                     if is_wanted and installation is not None and installation.provider is not Provider.GIT:
@@ -84,13 +92,17 @@ class Reports:
             deployment = await unit.deployments.get(function_id, deployment_id)
             if function is None or deployment is None or deployment.git_source is None:
                 return
-            installation = await unit.installations.get(deployment.git_source.installation_id)
-        if installation is None:
+            source = deployment.git_source
+            installation = await unit.installations.get(source.installation_id or function.installation_id)
+        repository_id = source.repository_id or function.provider_repository_id
+        if installation is None or not repository_id:
             return
+        branch = deployment.provider_branch
+        await self._pull_requests.follow(installation, repository_id, branch)
         state, description = _STATES.get(deployment.status, _PENDING)
         await host_of(self._hosts, installation.provider).set_status(
             installation,
-            deployment.git_source.repository_id,
+            repository_id,
             deployment.provider_commit_hash,
             state,
             target_url=self._console_url,

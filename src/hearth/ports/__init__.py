@@ -26,6 +26,7 @@ from hearth.ports.people import Sessions as Sessions
 from hearth.ports.people import Teams as Teams
 from hearth.ports.people import Tokens as Tokens
 from hearth.ports.people import Users as Users
+from hearth.ports.rows import PULL_REQUESTS_MAX as PULL_REQUESTS_MAX
 from hearth.ports.rows import Conflict as Conflict
 from hearth.ports.rows import CursorNotFound as CursorNotFound
 from hearth.ports.rows import Deployments as Deployments

@@ -13,6 +13,9 @@ from hearth.model.vcs import Installation, RepositoryLink
 
 T = TypeVar("T")
 
+#: Open pull requests of one branch that are told of its deployments.
+PULL_REQUESTS_MAX = 10
+
 
 class Conflict(Exception):
     """A unique rule of the store was broken: `field` is `id`, or what else must be unique (`key`, `email`, ...)."""
@@ -84,8 +87,8 @@ class Deployments(Protocol):
     async def insert(self, deployment: Deployment) -> Deployment: ...
     async def get(self, function_id: str, id: str) -> Deployment | None: ...
     async def list(self, function_id: str, query: ListQuery) -> Page[Deployment]: ...
-    async def newest(self, function_id: str) -> Deployment | None:
-        """The last one created."""
+    async def newest(self, function_id: str, branch: str = "") -> Deployment | None:
+        """The last one created, of `branch` if it is given."""
 
     async def update(self, id: str, /, **changes: Any) -> Deployment | None: ...
     async def move(self, id: str, to: DeploymentStatus, /, **changes: Any) -> Deployment | None:
@@ -222,4 +225,11 @@ class RepositoryLinks(Protocol):
     async def set_head(self, installation_id: str, repository_id: str, branch: str, commit: str) -> None:
         """Note the commit of a branch; `""` forgets the branch."""
 
-    async def forget_heads(self, installation_id: str, repository_id: str) -> None: ...
+    async def forget_heads(self, installation_id: str, repository_id: str) -> None:
+        """Forget all that is known of the branches and pull requests of a repository."""
+
+    async def note_pull_request(self, installation_id: str, repository_id: str, id: str, branch: str) -> None:
+        """Note that a pull request is open, and whose branch it is; `""` forgets it."""
+
+    async def pull_requests_of(self, installation_id: str, repository_id: str, branch: str) -> tuple[str, ...]:
+        """The ids of up to `PULL_REQUESTS_MAX` open pull requests of a branch, newest first."""

@@ -49,11 +49,12 @@ class SqlDeployments:
         """Raises CursorNotFound."""
         return await page_of(self._session, collections.DEPLOYMENTS, self._of(function_id), query, _deployment)
 
-    async def newest(self, function_id: str) -> Deployment | None:
-        """The last one created."""
-        row = await self._session.one(
-            select(deployments).where(self._of(function_id)).order_by(deployments.c.sequence.desc()).limit(1)
-        )
+    async def newest(self, function_id: str, branch: str = "") -> Deployment | None:
+        """See the port."""
+        found = select(deployments).where(self._of(function_id))
+        if branch:
+            found = found.where(deployments.c.provider_branch == branch)
+        row = await self._session.one(found.order_by(deployments.c.sequence.desc()).limit(1))
         return None if row is None else _deployment(row)
 
     async def update(self, id: str, /, **changes: Any) -> Deployment | None:

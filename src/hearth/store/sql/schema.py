@@ -377,6 +377,26 @@ repository_heads = Table(
     sqlite_autoincrement=True,
 )
 
+#: Open pull requests of linked repositories; `branch` as their deployments show it.
+pull_requests = Table(
+    "pull_requests",
+    metadata,
+    _sequence(),
+    _text("project_id"),
+    _text("installation_id"),
+    _text("provider_repository_id"),
+    _text("pull_request"),
+    _text("branch"),
+    UniqueConstraint(
+        "project_id",
+        "installation_id",
+        "provider_repository_id",
+        "pull_request",
+        name="uq_pull_requests_of_a_repository",
+    ),
+    sqlite_autoincrement=True,
+)
+
 #: What this database says about itself: `key_check` (see `keycheck`) and, on SQLite, `checkpoint` (see `sqlite`).
 facts = Table(
     "facts",

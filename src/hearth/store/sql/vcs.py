@@ -5,16 +5,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, delete, select, update
+from sqlalchemy import ColumnElement, Row, Table, and_, delete, select, update
 
 from hearth.model.queries import ListQuery
 from hearth.model.refusals import PlatformFault
 from hearth.model.vcs import Installation, RepositoryLink
-from hearth.ports import Conflict, Page
+from hearth.ports import PULL_REQUESTS_MAX, Conflict, Page
 from hearth.store.sql import collections
 from hearth.store.sql.pages import page_of
 from hearth.store.sql.rows import checked, reader, values_of
-from hearth.store.sql.schema import installations, repository_heads, repository_links
+from hearth.store.sql.schema import installations, pull_requests, repository_heads, repository_links
 from hearth.store.sql.search import searchable
 from hearth.store.sql.session import Cipher, Session
 
@@ -170,10 +170,39 @@ class SqlRepositoryLinks:
 
     async def forget_heads(self, installation_id: str, repository_id: str) -> None:
         """See the port."""
-        await self._session.execute(delete(repository_heads).where(self._heads_of(installation_id, repository_id)))
+        for table in (repository_heads, pull_requests):
+            await self._session.execute(delete(table).where(self._of(table, installation_id, repository_id)))
+
+    async def note_pull_request(self, installation_id: str, repository_id: str, id: str, branch: str) -> None:
+        """See the port. A new row each time, so that the newest ones are those that were heard of last."""
+        here = self._of(pull_requests, installation_id, repository_id)
+        await self._session.execute(delete(pull_requests).where(here, pull_requests.c.pull_request == id))
+        if branch:
+            values = {
+                "project_id": self._session.project_id,
+                "installation_id": installation_id,
+                "provider_repository_id": repository_id,
+                "pull_request": id,
+                "branch": branch,
+            }
+            await self._session.insert(pull_requests, values)
+
+    async def pull_requests_of(self, installation_id: str, repository_id: str, branch: str) -> tuple[str, ...]:
+        """See the port."""
+        here = self._of(pull_requests, installation_id, repository_id)
+        rows = await self._session.all(
+            select(pull_requests.c.pull_request)
+            .where(here, pull_requests.c.branch == branch)
+            .order_by(pull_requests.c.sequence.desc())
+            .limit(PULL_REQUESTS_MAX)
+        )
+        return tuple(row.pull_request for row in rows)
 
     def _heads_of(self, installation_id: str, repository_id: str) -> ColumnElement[bool]:
-        columns = repository_heads.c
+        return self._of(repository_heads, installation_id, repository_id)
+
+    def _of(self, table: Table, installation_id: str, repository_id: str) -> ColumnElement[bool]:
+        columns = table.c
         return and_(
             columns.project_id == self._session.project_id,
             columns.installation_id == installation_id,
