@@ -15,12 +15,28 @@ async def test_it_tells_in_the_step_that_completes_it() -> None:
     told: list[Any] = []
     future.on_done(lambda done: told.append(("first", done.result())))
     follow(future, lambda done: told.append(("second", done.result())))
-    future.add_done_callback(lambda done: told.append(("later", done.result())))
     future.set_result(1)
     assert told == [("first", 1), ("second", 1)]
     assert await future == 1
-    await asyncio.sleep(0)
-    assert told[-1] == ("later", 1)
+
+
+async def test_whoever_awaits_gets_the_exception() -> None:
+    future: PromptFuture[int] = PromptFuture()
+    asyncio.get_running_loop().call_soon(future.set_exception, KeyError("x"))
+    with pytest.raises(KeyError):
+        await future
+
+
+async def test_it_is_done_once() -> None:
+    future: PromptFuture[int] = PromptFuture()
+    for ask in (future.result, future.exception):
+        with pytest.raises(asyncio.InvalidStateError):
+            ask()
+    future.set_result(1)
+    for end in (lambda: future.set_result(2), lambda: future.set_exception(KeyError())):
+        with pytest.raises(asyncio.InvalidStateError):
+            end()
+    assert (future.cancel(), future.result(), future.exception()) == (False, 1, None)
 
 
 async def test_who_asks_late_is_told_too() -> None:

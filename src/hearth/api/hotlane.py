@@ -5,7 +5,6 @@ None before anything has happened, and the request goes the ordinary way (`pipel
 and odd case. Both ways end in the same use case and the same wire form; a test holds their answers against each other.
 """
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -23,7 +22,7 @@ from hearth.api.resources.executions import PATH_LIMITS, WRITE_SCOPES, not_text
 from hearth.api.validators import Invalid, Text
 from hearth.control.views import ExecutionView
 from hearth.model.actor import Actor
-from hearth.model.prompt import follow
+from hearth.model.prompt import PromptFuture
 from hearth.model.refusals import Refusal
 
 ROUTE = "executions.create"
@@ -84,10 +83,10 @@ class HotLane:
         if running is None:
             return False
 
-        def answered(ended: "asyncio.Future[ExecutionView]") -> None:
+        def answered(ended: PromptFuture[ExecutionView]) -> None:
             done(*self._answer(ended, actor, head.version, project_id, 202 if fields.is_async else 201))
 
-        follow(running, answered)
+        running.on_done(answered)
         return True
 
     def common_headers(self, headers: Sequence[RawHeader]) -> bytes:
@@ -100,7 +99,7 @@ class HotLane:
 
     def _answer(
         self,
-        ended: "asyncio.Future[ExecutionView]",
+        ended: PromptFuture[ExecutionView],
         actor: Actor,
         version: Version | None,
         project_id: str,

@@ -35,7 +35,7 @@ from hearth.control.streams import LEFT, ResponseStream
 from hearth.control.views import KEY_GRACE_S, SYNC_WAIT_S, ExecutionView, Figures
 from hearth.model.actor import Actor, ActorKind
 from hearth.model.ids import unique_id
-from hearth.model.prompt import PromptFuture, follow
+from hearth.model.prompt import Pending, PromptFuture, follow
 from hearth.model.queries import ListQuery
 from hearth.model.refusals import PlatformFault, Refusal
 from hearth.model.resources import Execution
@@ -73,8 +73,11 @@ class ExecutionsControl:
         self._mint_user_jwt = mint_user_jwt
         self._queued = queued
         self._gates = gates
-        self._runs: set[_SyncRun] = set()
+        self._runs: dict[_SyncRun, None] = {}
+        """What runs now, the oldest first."""
         self._idle = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._late = LateRecords(self._log, lambda execution: self.emit(execution, "create"))
 
     async def create(
@@ -137,7 +140,7 @@ class ExecutionsControl:
         headers: Mapping[str, str],
         client_ip: str,
         is_async: bool = False,
-    ) -> "asyncio.Future[ExecutionView] | None":
+    ) -> PromptFuture[ExecutionView] | None:
         """`create` for a key, at once, where everything is in memory and nothing is to be refused; None otherwise.
 
         The future gets what `create` returns or raises.
@@ -229,6 +232,9 @@ class ExecutionsControl:
         while self._runs:
             self._idle.clear()
             await self._idle.wait()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         await self._late.close()
 
     def _run_now(
@@ -239,7 +245,7 @@ class ExecutionsControl:
         id: str = "",
         *,
         streams: bool = False,
-    ) -> "asyncio.Future[ExecutionView]":
+    ) -> PromptFuture[ExecutionView]:
         """Run once. The run belongs to us, not to whoever asked: if he leaves, it ends and is recorded all the same.
 
         Raises `general_rate_limit_exceeded` if a limit of the function forbids it now.
@@ -256,17 +262,36 @@ class ExecutionsControl:
             if closed is not None:
                 raise _refused(closed)
         self._log.begin(execution)
-        run = _SyncRun(self, execution, stream, logging=runnable.function.logging)
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
+        due = loop.time() + SYNC_WAIT_S
+        run = _SyncRun(self, execution, stream, due, logging=runnable.function.logging)
         run.gate = key
-        self._runs.add(run)
+        self._runs[run] = None
+        if self._timer is None:
+            self._timer = loop.call_later(SYNC_WAIT_S, self._on_timer)
         run.start(self._executor.submit(invocation))
         return run.answer
+
+    def _on_timer(self) -> None:
+        """Give up what has run for too long; the same time holds for all, so one timer serves them, in their order."""
+        self._timer = None
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for run in list(self._runs):
+            if run.due > now:
+                if run.due < math.inf:
+                    self._timer = loop.call_later(run.due - now, self._on_timer)
+                    return
+            else:
+                run.give_up()
 
     def now(self) -> datetime:
         """The time, for a run."""
         return self._clock.now()
 
-    def record(self, execution: Execution) -> "asyncio.Future[Execution]":
+    def record(self, execution: Execution) -> Pending[Execution]:
         """Store the end of a run."""
         return self._log.submit(execution)
 
@@ -276,7 +301,7 @@ class ExecutionsControl:
 
     def ended(self, run: "_SyncRun") -> None:
         """A synchronous run has been recorded (or could not be). Called by the run."""
-        self._runs.discard(run)
+        self._runs.pop(run, None)
         if run.gate is not None:
             self._gates.leave(run.gate)
         if not self._runs:
@@ -295,21 +320,27 @@ class _SyncRun:
         "_failure",
         "_final",
         "_is_logging",
-        "_loop",
         "_result",
         "_running",
         "_stream",
-        "_timer",
         "answer",
+        "due",
         "execution",
         "gate",
     )
 
     def __init__(
-        self, control: ExecutionsControl, execution: Execution, stream: ResponseStream | None, *, logging: bool
+        self,
+        control: ExecutionsControl,
+        execution: Execution,
+        stream: ResponseStream | None,
+        due: float,
+        *,
+        logging: bool,
     ) -> None:
-        self._loop = asyncio.get_running_loop()
         self._control = control
+        self.due = due
+        """Seconds of the event loop's clock: when it is given up; infinite from the moment its response streams."""
         self.execution = execution
         self.gate: Key | None = None
         """Where its end is to be counted."""
@@ -317,22 +348,20 @@ class _SyncRun:
         self._result: Result | None = None
         self._failure: Exception | None = None
         self._final: Execution | None = None
-        self._running: asyncio.Future[Result] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._running: Pending[Result] | None = None
         self.answer: PromptFuture[ExecutionView] = PromptFuture()
         """Done once the execution is recorded or its response begins to stream; the caller may cancel it and leave."""
         self._stream = stream
         if stream is not None:
             stream.begun = self._on_stream
 
-    def start(self, running: "asyncio.Future[Result]") -> None:
+    def start(self, running: Pending[Result]) -> None:
         """Follow a run that has begun."""
         self._running = running
-        self._timer = self._loop.call_later(SYNC_WAIT_S, self._on_late)
         follow(running, self._on_result)
 
-    def _on_late(self) -> None:
-        self._timer = None
+    def give_up(self) -> None:
+        """Its time is over."""
         if self._running is not None:
             self._running.cancel()
 
@@ -340,19 +369,15 @@ class _SyncRun:
         """The function streams its response: the caller gets it now, and the function's own timeout holds from here."""
         stream = self._stream
         assert stream is not None  # noqa: S101 - it called this
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self.due = math.inf
         if self.answer.done():
             stream.abort(LEFT)
             return
         shown = shown_response_headers(self.execution.id, stream.headers, None)
         self.answer.set_result(ExecutionView(self.execution, b"", shown, stream))
 
-    def _on_result(self, running: "asyncio.Future[Result]") -> None:
+    def _on_result(self, running: Pending[Result]) -> None:
         now = self._control.now()
-        if self._timer is not None:
-            self._timer.cancel()
         if running.cancelled():
             self._failure = Refusal("function_synchronous_timeout")
             final = fail(self.execution, _SYNC_TIMEOUT_REASON, now, duration_s=SYNC_WAIT_S)
@@ -366,7 +391,7 @@ class _SyncRun:
         self._final = final
         follow(self._control.record(final), self._on_recorded)
 
-    def _on_recorded(self, recording: "asyncio.Future[Execution]") -> None:
+    def _on_recorded(self, recording: Pending[Execution]) -> None:
         unstored = recording.exception()
         if isinstance(unstored, PlatformFault) and self._final is not None:
             self._control.record_late(self._final, unstored)

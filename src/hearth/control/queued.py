@@ -43,6 +43,7 @@ from hearth.control.views import KEY_GRACE_S, ExecutionView
 from hearth.model.durability import DeadReason
 from hearth.model.function_settings import DEFAULT_SETTINGS
 from hearth.model.ids import unique_id
+from hearth.model.prompt import Pending, PromptFuture, follow
 from hearth.model.refusals import Busy, PlatformFault, Refusal, Unavailable
 from hearth.model.resources import Execution, Header, Job
 from hearth.model.statuses import EXECUTION_FINAL, ExecutionStatus, JobStatus, Trigger
@@ -130,7 +131,7 @@ class QueuedExecutions:
 
     def accept(
         self, runnable: Runnable, request: RunRequest, scheduled_at: datetime | None = None, *, id: str = ""
-    ) -> "asyncio.Future[ExecutionView]":
+    ) -> PromptFuture[ExecutionView]:
         """Store the record and its job with one commit; the future is done after it, whether or not anybody waits.
 
         The future gets Conflict(`id`) if an execution of that `id` exists, PlatformFault if the database fails.
@@ -139,16 +140,16 @@ class QueuedExecutions:
 
     def accept_run(
         self, run: QueuedRun, request: RunRequest, scheduled_at: datetime | None = None, *, id: str = ""
-    ) -> "asyncio.Future[ExecutionView]":
+    ) -> PromptFuture[ExecutionView]:
         """`accept` for a caller who knows the function by these few facts only. One whose time has come begins now."""
         execution, job = opened(run, request, scheduled_at, id or unique_id(), self._clock.now())
         dispatch = self._dispatch
         is_due = execution.status is not ExecutionStatus.SCHEDULED
         taken = dispatch.reserve(job) if dispatch is not None and is_due else None
         stored = execution if taken is None else msgspec.structs.replace(execution, status=ExecutionStatus.PROCESSING)
-        answer: asyncio.Future[ExecutionView] = asyncio.get_running_loop().create_future()
+        answer: PromptFuture[ExecutionView] = PromptFuture()
 
-        def committed(writing: "asyncio.Future[Execution]") -> None:
+        def committed(writing: Pending[Execution]) -> None:
             error = writing.exception()
             if error is None:
                 self.emit(execution, "create")
@@ -164,7 +165,7 @@ class QueuedExecutions:
             else:
                 answer.set_result(ExecutionView(execution))
 
-        self._queue.accept(stored, taken or job).add_done_callback(committed)
+        follow(self._queue.accept(stored, taken or job), committed)
         return answer
 
     async def run(self, claimed: Claimed) -> None:

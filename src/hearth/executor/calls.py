@@ -1,13 +1,14 @@
 """One request in an instance: what the shim has said about it so far, and the result made of that."""
 
-import asyncio
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from hearth.executor.actions import Member, Waiter
 from hearth.executor.logs import NATIVE_NOTICE, LogTail
 from hearth.executor.sandbox.spec import SandboxExit
+from hearth.model.prompt import Pending, PromptFuture
 from hearth.model.resources import Header
 from hearth.model.running import Invocation, Outcome, Result
 from hearth.model.streaming import StreamReceiver
@@ -36,11 +37,27 @@ class Ticket(Waiter):
     """A request on its way: waits in the pool, then runs as a Call. `future` gets the Result or an exception."""
 
     invocation: Invocation = field(kw_only=True)
-    future: "asyncio.Future[Result]" = field(kw_only=True)
+    future: Pending[Result] = field(kw_only=True)
     submitted: float = field(kw_only=True)
     """Monotonic seconds."""
     member: Member | None = None
     call_id: int = 0
+
+
+class PendingResult(PromptFuture[Result]):
+    """The result of a request to come. Cancelled, it takes the request back, wherever that is."""
+
+    __slots__ = ("ticket", "withdraw")
+
+    ticket: Ticket
+    withdraw: Callable[[Ticket], None]
+
+    def cancel(self) -> bool:
+        """Nobody waits for it any more; False if it was done already."""
+        was_open = super().cancel()
+        if was_open:
+            self.withdraw(self.ticket)
+        return was_open
 
 
 class Followed(Protocol):

@@ -4,14 +4,13 @@ import asyncio
 import os
 from collections.abc import Sequence
 
-from hearth.executor.calls import Ticket
+from hearth.executor.calls import PendingResult, Ticket
 from hearth.executor.code_cache import CodeCache
 from hearth.executor.instance import Surroundings
 from hearth.executor.instances import Instances
 from hearth.executor.limits import ExecutorLimits
 from hearth.executor.sandbox.spec import Driver, SandboxFailed
 from hearth.executor.stem_keeper import StemKeeper
-from hearth.model.prompt import PromptFuture
 from hearth.model.refusals import PlatformFault, Unavailable
 from hearth.model.running import InstanceKey, InstanceTemplate, Invocation, Outcome, Result
 from hearth.model.streaming import HearLog, LogLines
@@ -35,6 +34,7 @@ class LocalExecutor:
         self._packs = packs
         self._limits = limits
         self._monotonic = clock.monotonic
+        self._slots: dict[str, int] = {}
         self._cache = CodeCache(driver, files, data_dir, limits)
         self._stems = StemKeeper(driver, packs, limits, clock.monotonic, data_dir)
         self._instances = Instances(Surroundings(driver, packs, self._cache, self._stems, limits, clock.monotonic))
@@ -47,10 +47,10 @@ class LocalExecutor:
         await self._cache.open()
         self._stems.open()
 
-    def submit(self, invocation: Invocation) -> "asyncio.Future[Result]":
+    def submit(self, invocation: Invocation) -> PendingResult:
         """Begin to run one request (see `ports.Executor.submit`)."""
         template = invocation.template
-        future: PromptFuture[Result] = PromptFuture()
+        future = PendingResult()
         if len(invocation.body) > self._limits.max_request_bytes:
             errors = f"The request body is larger than the limit of {self._limits.max_request_bytes} bytes.\n"
             future.set_result(Result(Outcome.COMPLETED, 413, errors=errors))
@@ -59,14 +59,14 @@ class LocalExecutor:
         ticket = Ticket(
             template,
             now + invocation.wait_s,
-            self._expected_slots(template),
+            self._slots.get(template.runtime) or self._expected_slots(template.runtime),
             invocation=invocation,
             future=future,
             submitted=now,
         )
+        future.ticket = ticket
+        future.withdraw = self._instances.withdraw
         self._instances.submit(ticket)
-        if not future.done():
-            future.on_done(lambda ended: self._instances.withdraw(ticket) if ended.cancelled() else None)
         return future
 
     async def invoke(self, invocation: Invocation) -> Result:
@@ -117,7 +117,10 @@ class LocalExecutor:
         await self._instances.close(grace_s)
         await self._cache.close()
 
-    def _expected_slots(self, template: InstanceTemplate) -> int:
-        pack = self._packs.get(template.runtime)
-        is_concurrent = pack is not None and family_of(pack.family).is_concurrent
-        return self._limits.concurrency if is_concurrent else 1
+    def _expected_slots(self, runtime: str) -> int:
+        """A guess at what an instance runs at once; of a language, so it is looked up once for each runtime."""
+        pack = self._packs.get(runtime)
+        if pack is None:
+            return 1
+        slots = self._slots[runtime] = self._limits.concurrency if family_of(pack.family).is_concurrent else 1
+        return slots

@@ -1,62 +1,135 @@
 """Futures that tell whoever asks for it at once, in the step of the event loop that completes them.
 
 A future's own callbacks run in a later step. An execution has three on its way; each would cost it a round of the loop
-and what one tick brings would no longer be written together.
+and what one tick brings would no longer be written together. They are no `asyncio.Future`, whose making alone costs a
+system call in Python 3.11 (which loop runs in which process?), but are awaited like one.
 """
 
 import asyncio
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Generator
+from typing import Any, Generic, TypeVar, Union
 
 T = TypeVar("T")
 
+_OPEN, _DONE, _FAILED, _CANCELLED = range(4)
 
-class PromptFuture(asyncio.Future[T]):
-    """A future with callbacks that run at once. Awaiting it, and its other callbacks, are as with any future."""
 
-    __slots__ = ("_prompt",)
+class PromptFuture(Generic[T]):
+    """A future with callbacks that run at once. Used in one event loop; an exception nobody asks for is not logged."""
+
+    __slots__ = ("_callbacks", "_state", "_value")
 
     def __init__(self) -> None:
-        super().__init__(loop=asyncio.get_running_loop())
-        self._prompt: list[Callable[[Any], object]] = []
+        self._state = _OPEN
+        self._value: Any = None
+        self._callbacks: Any = None
+        """None, the one callback (as nearly always), or a list of them."""
 
-    def on_done(self, callback: Callable[["asyncio.Future[T]"], object]) -> None:
+    def __await__(self) -> Generator[Any, None, T]:
+        """Wait; a wait that is cancelled cancels this, as with any future."""
+        if self._state == _OPEN:
+            waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+            def wake(_: object) -> None:
+                if not waiting.done():
+                    waiting.set_result(None)
+
+            self.on_done(wake)
+            try:
+                yield from waiting
+            except asyncio.CancelledError:
+                self.cancel()
+                raise
+        return self.result()
+
+    def done(self) -> bool:
+        """Whether there is a result, an exception, or a cancellation."""
+        return self._state != _OPEN
+
+    def cancelled(self) -> bool:
+        """Whether it was cancelled."""
+        return self._state == _CANCELLED
+
+    def result(self) -> T:
+        """The result. Raises the exception, CancelledError, or InvalidStateError where it is not done."""
+        if self._state == _DONE:
+            value: T = self._value
+            return value
+        if self._state == _FAILED:
+            raise self._value
+        raise asyncio.CancelledError if self._state == _CANCELLED else asyncio.InvalidStateError("not done")
+
+    def exception(self) -> BaseException | None:
+        """The exception, None with a result. Raises CancelledError, or InvalidStateError where it is not done."""
+        if self._state == _DONE:
+            return None
+        if self._state == _FAILED:
+            failure: BaseException = self._value
+            return failure
+        raise asyncio.CancelledError if self._state == _CANCELLED else asyncio.InvalidStateError("not done")
+
+    def on_done(self, callback: "Callable[[PromptFuture[T]], object]") -> None:
         """Call `callback` with this future as soon as it is done: now, if it is. What it raises is logged."""
-        if self.done():
+        if self._state != _OPEN:
             self._tell(callback)
+        elif self._callbacks is None:
+            self._callbacks = callback
+        elif type(self._callbacks) is list:
+            self._callbacks.append(callback)
         else:
-            self._prompt.append(callback)
+            self._callbacks = [self._callbacks, callback]
 
     def set_result(self, result: T, /) -> None:
-        super().set_result(result)
-        self._tell_all()
-
-    def set_exception(self, exception: type | BaseException, /) -> None:
-        super().set_exception(exception)
-        self._tell_all()
-
-    def cancel(self, msg: Any | None = None) -> bool:
-        was_open = super().cancel(msg)
-        if was_open:
-            self._tell_all()
-        return was_open
-
-    def _tell_all(self) -> None:
-        callbacks, self._prompt = self._prompt, []
-        for callback in callbacks:
+        """It is done. Raises InvalidStateError if it was already."""
+        if self._state != _OPEN:
+            raise asyncio.InvalidStateError("done already")
+        self._state = _DONE
+        self._value = result
+        callback = self._callbacks
+        if callback is not None:
+            self._callbacks = None
             self._tell(callback)
 
-    def _tell(self, callback: Callable[[Any], object]) -> None:
+    def set_exception(self, exception: BaseException, /) -> None:
+        """It is done, with a failure. Raises InvalidStateError if it was already."""
+        if self._state != _OPEN:
+            raise asyncio.InvalidStateError("done already")
+        self._state = _FAILED
+        self._value = exception
+        self._tell_all()
+
+    def cancel(self) -> bool:
+        """Whoever waited does not any more; False if it was done already."""
+        if self._state != _OPEN:
+            return False
+        self._state = _CANCELLED
+        self._tell_all()
+        return True
+
+    def _tell_all(self) -> None:
+        callbacks, self._callbacks = self._callbacks, None
+        if callbacks is not None:
+            self._tell(callbacks)
+
+    def _tell(self, callbacks: Any) -> None:
+        if type(callbacks) is list:
+            for callback in callbacks:
+                self._tell(callback)
+            return
         try:
-            callback(self)
+            callbacks(self)
         except Exception as problem:  # noqa: BLE001 - as with other callbacks, whoever completes it does not suffer
-            context = {"message": f"Exception in {callback!r}", "exception": problem, "future": self}
-            self.get_loop().call_exception_handler(context)
+            context = {"message": f"Exception in {callbacks!r}", "exception": problem, "future": self}
+            asyncio.get_running_loop().call_exception_handler(context)
 
 
-def follow(future: "asyncio.Future[T]", callback: Callable[["asyncio.Future[T]"], object]) -> None:
+Pending = Union[PromptFuture[T], "asyncio.Future[T]"]
+"""Something that will be done; it can be awaited, asked and cancelled."""
+
+
+def follow(future: Pending[T], callback: Callable[[Any], object]) -> None:
     """Call `callback` with `future` once it is done; at once, if it can tell at once."""
-    if isinstance(future, PromptFuture):
+    if type(future) is PromptFuture or isinstance(future, PromptFuture):
         future.on_done(callback)
     else:
         future.add_done_callback(callback)

@@ -1,9 +1,9 @@
 """Build and run: builder, fetcher, executor, the catalogue of runtimes."""
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from hearth.model.prompt import Pending
 from hearth.model.running import BuildRequest, BuildResult, InstanceKey, InstanceTemplate, Invocation, Result
 from hearth.model.sources import Fetched, FetchRequest, PublishRequest
 from hearth.model.streaming import HearLog, LogLines
@@ -46,7 +46,7 @@ class Executor(Protocol):
 
     async def start(self) -> None: ...
 
-    def submit(self, invocation: Invocation) -> "asyncio.Future[Result]":
+    def submit(self, invocation: Invocation) -> "Pending[Result]":
         """Begin to run one request; the future gets what `invoke` returns or raises. Cancelling it is as there."""
 
     async def invoke(self, invocation: Invocation) -> Result:

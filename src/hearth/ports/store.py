@@ -1,6 +1,5 @@
 """The database as a whole: transactions, and what exists outside of projects."""
 
-import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Any, Protocol
 
 from hearth.model.durability import Attempt, DeadLetter
 from hearth.model.function_settings import FunctionSettings
+from hearth.model.prompt import Pending
 from hearth.model.queries import ListQuery
 from hearth.model.resources import ApiKey, Execution, Job, Platform, Project, Rule, Webhook
 from hearth.model.vcs import Installation
@@ -98,7 +98,7 @@ class ExecutionLog(Protocol):
     def begin(self, execution: Execution) -> None:
         """Note, cheaply and without waiting, that this execution starts now (an intent that survives a kill)."""
 
-    def submit(self, execution: Execution) -> "asyncio.Future[Execution]":
+    def submit(self, execution: Execution) -> "Pending[Execution]":
         """Store a finished execution; the future is done once it is committed (a read after that finds it).
 
         Its result is the execution as given. A future that is cancelled changes nothing: it is stored all the same.
@@ -152,10 +152,10 @@ class Claimed:
 class ExecutionQueue(Protocol):
     """Asynchronous executions and their jobs: two rows, one commit, grouped as the execution log groups its own."""
 
-    def accept(self, execution: Execution, job: Job) -> "asyncio.Future[Execution]":
+    def accept(self, execution: Execution, job: Job) -> "Pending[Execution]":
         """Store both; the future is done once they are committed. Conflict(`id`) if one of them is there already."""
 
-    def end(self, ended: AttemptEnded) -> "asyncio.Future[bool]":
+    def end(self, ended: AttemptEnded) -> "Pending[bool]":
         """Store the end of an attempt; False (and nothing stored) when somebody else has taken the job away."""
 
     async def claim(self, owner: str, kinds: Iterable[str], limit: int, lease_s: float) -> tuple[Claimed, ...]:

@@ -19,7 +19,7 @@ _BATCH = 200
 T = TypeVar("T")
 
 #: An entry, what its future is to say if it takes effect, and the future.
-_Waiting = tuple[Entry, Any, "asyncio.Future[Any]"]
+_Waiting = tuple[Entry, Any, PromptFuture[Any]]
 
 
 class Groups:
@@ -32,7 +32,7 @@ class Groups:
         self._waiting: list[_Waiting] = []
         self._task: asyncio.Task[None] | None = None
 
-    def submit(self, entry: Entry, result: T) -> "asyncio.Future[T | None]":
+    def submit(self, entry: Entry, result: T) -> PromptFuture[T | None]:
         """Write an entry; once committed the future gets `result`, or None if the entry took no effect.
 
         The future gets PlatformFault if the database could not take it, Conflict(`id`) if it is stored already.
@@ -40,7 +40,7 @@ class Groups:
         """
         future: PromptFuture[T | None] = PromptFuture()
         if not self._waiting and self._task is None:
-            future.get_loop().call_soon(self._flush)
+            asyncio.get_running_loop().call_soon(self._flush)
         self._waiting.append((entry, result, future))
         return future
 

@@ -1,8 +1,8 @@
 """The execution log: finished executions, committed in groups and known after a kill."""
 
-import asyncio
 from typing import cast
 
+from hearth.model.prompt import Pending
 from hearth.model.resources import Execution
 from hearth.store.intents import IntentFile
 from hearth.store.sql import writes
@@ -46,9 +46,9 @@ class SqlExecutionLog:
         """See `hearth.ports.ExecutionLog`."""
         self._intents.add(execution)
 
-    def submit(self, execution: Execution) -> "asyncio.Future[Execution]":
+    def submit(self, execution: Execution) -> "Pending[Execution]":
         """See `hearth.ports.ExecutionLog`. Errors as of `Groups.submit`."""
-        return cast("asyncio.Future[Execution]", self._groups.submit(execution, execution))
+        return cast("Pending[Execution]", self._groups.submit(execution, execution))
 
     async def record(self, execution: Execution) -> Execution:
         """Wait for `submit`."""

@@ -1,6 +1,5 @@
 """Asynchronous executions and their jobs. Accepting and ending are grouped; claiming is a transaction of its own."""
 
-import asyncio
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import cast
@@ -8,6 +7,7 @@ from typing import cast
 from msgspec.structs import replace
 from sqlalchemy import select, update
 
+from hearth.model.prompt import Pending
 from hearth.model.resources import Execution, Job
 from hearth.model.statuses import EXECUTION_FINAL, ExecutionStatus, JobStatus
 from hearth.ports import Accepted, AttemptEnded, Claimed
@@ -30,13 +30,13 @@ class SqlExecutionQueue:
         self._groups = groups
         self._transactions = transactions
 
-    def accept(self, execution: Execution, job: Job) -> "asyncio.Future[Execution]":
+    def accept(self, execution: Execution, job: Job) -> "Pending[Execution]":
         """See the port. Errors as of `Groups.submit`."""
-        return cast("asyncio.Future[Execution]", self._groups.submit(Accepted(execution, job), execution))
+        return cast("Pending[Execution]", self._groups.submit(Accepted(execution, job), execution))
 
-    def end(self, ended: AttemptEnded) -> "asyncio.Future[bool]":
+    def end(self, ended: AttemptEnded) -> "Pending[bool]":
         """See the port. Errors as of `Groups.submit`."""
-        return cast("asyncio.Future[bool]", self._groups.submit(ended, True))
+        return cast("Pending[bool]", self._groups.submit(ended, True))
 
     async def claim(self, owner: str, kinds: Iterable[str], limit: int, lease_s: float) -> tuple[Claimed, ...]:
         """See the port."""
