@@ -7,6 +7,7 @@ import subprocess
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from email.message import Message
 from pathlib import Path
 
 GIT = "/usr/bin/git"
@@ -68,12 +69,15 @@ class Repository:
         lines += [("160000", commit, name) for name, commit in (modules or {}).items()]
         return self.commit_entries(lines, message, branch=branch)
 
-    def commit_entries(self, entries: Sequence[tuple[str, str, str]], message: str, *, branch: str = "main") -> str:
+    def commit_entries(
+        self, entries: Sequence[tuple[str, str, str]], message: str, *, branch: str = "main", parent: str = ""
+    ) -> str:
         """Commit (mode, object, name) entries through the index."""
         self.git("read-tree", "--empty")
         listed = "".join(f"{mode} {blob}\t{name}\n" for mode, blob, name in entries)
         self.git("update-index", "--add", "--index-info", send=listed.encode())
-        commit = self.git("commit-tree", self.git("write-tree"), send=message.encode())
+        before = ["-p", parent] if parent else []
+        commit = self.git("commit-tree", self.git("write-tree"), *before, send=message.encode())
         self.git("update-ref", f"refs/heads/{branch}", commit)
         return commit
 
@@ -118,6 +122,42 @@ class GitServer(http.server.ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.port}"
 
 
+def sent_body(handler: http.server.BaseHTTPRequestHandler) -> bytes:
+    """The body of a request, however it is framed."""
+    if handler.headers.get("transfer-encoding", "").lower() != "chunked":
+        return handler.rfile.read(int(handler.headers.get("content-length") or 0))
+    body = b""
+    while size := int(handler.rfile.readline().strip(), 16):
+        body += handler.rfile.read(size)
+        handler.rfile.readline()
+    handler.rfile.readline()
+    return body
+
+
+def http_backend(
+    root: Path, method: str, target: str, headers: Message, body: bytes
+) -> tuple[int, dict[str, str], bytes]:
+    """What git's own server answers to a request: status, headers, content."""
+    path, _, query = target.partition("?")
+    environment = {
+        **_ENVIRONMENT,
+        "GIT_PROJECT_ROOT": str(root),
+        "GIT_HTTP_EXPORT_ALL": "1",
+        "REQUEST_METHOD": method,
+        "PATH_INFO": path,
+        "QUERY_STRING": query,
+        "CONTENT_TYPE": headers.get("content-type", ""),
+        "CONTENT_LENGTH": str(len(body)),
+        "HTTP_CONTENT_ENCODING": headers.get("content-encoding", ""),
+        "HTTP_GIT_PROTOCOL": headers.get("git-protocol", ""),
+        "REMOTE_ADDR": "127.0.0.1",
+    }
+    done = subprocess.run([GIT, "http-backend"], input=body, capture_output=True, check=False, env=environment)
+    head, _, content = done.stdout.partition(b"\r\n\r\n")
+    told = dict(line.split(": ", 1) for line in head.decode().splitlines() if ": " in line)
+    return int(told.pop("Status", "200").split()[0]), told, content
+
+
 class _Backend(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: GitServer
@@ -126,15 +166,7 @@ class _Backend(http.server.BaseHTTPRequestHandler):
         self._serve(b"")
 
     def do_POST(self) -> None:
-        if self.headers.get("transfer-encoding", "").lower() == "chunked":
-            body = b""
-            while size := int(self.rfile.readline().strip(), 16):
-                body += self.rfile.read(size)
-                self.rfile.readline()
-            self.rfile.readline()
-        else:
-            body = self.rfile.read(int(self.headers.get("content-length", "0")))
-        self._serve(body)
+        self._serve(sent_body(self))
 
     def log_message(self, format: str, *arguments: object) -> None:
         """Quiet: what came in is in `requests`."""
@@ -150,25 +182,7 @@ class _Backend(http.server.BaseHTTPRequestHandler):
         if server.credentials and authorization != expected:
             self._answer(401, {"www-authenticate": 'Basic realm="git"'}, b"")
             return
-        path, _, query = self.path.partition("?")
-        environment = {
-            **_ENVIRONMENT,
-            "GIT_PROJECT_ROOT": str(server.root),
-            "GIT_HTTP_EXPORT_ALL": "1",
-            "REQUEST_METHOD": self.command,
-            "PATH_INFO": path,
-            "QUERY_STRING": query,
-            "CONTENT_TYPE": self.headers.get("content-type", ""),
-            "CONTENT_LENGTH": str(len(body)),
-            "HTTP_CONTENT_ENCODING": self.headers.get("content-encoding", ""),
-            "HTTP_GIT_PROTOCOL": self.headers.get("git-protocol", ""),
-            "REMOTE_ADDR": "127.0.0.1",
-        }
-        done = subprocess.run([GIT, "http-backend"], input=body, capture_output=True, check=False, env=environment)
-        head, _, content = done.stdout.partition(b"\r\n\r\n")
-        headers = dict(line.split(": ", 1) for line in head.decode().splitlines() if ": " in line)
-        status = int(headers.pop("Status", "200").split()[0])
-        self._answer(status, headers, content)
+        self._answer(*http_backend(server.root, self.command, self.path, self.headers, body))
 
     def _answer(self, status: int, headers: Mapping[str, str], content: bytes) -> None:
         self.server.sent += len(content)

@@ -1,8 +1,10 @@
 """Installations, and what clients ask of the repositories behind them (contract: side-services 12)."""
 
+import asyncio
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import msgspec
 import structlog
@@ -12,9 +14,9 @@ from hearth.control.git_hosts import GitHosts, host_of, refusing, require_instal
 from hearth.model.detection import Detected, detect
 from hearth.model.ids import custom_id, unique_id
 from hearth.model.queries import ListQuery
-from hearth.model.refusals import Refusal, invalid_param
+from hearth.model.refusals import PlatformFault, Refusal, invalid_param
 from hearth.model.vcs import Branch, Content, Installation, Provider, ProviderRepository, RepositoryPage
-from hearth.ports import Clock, Conflict, Page, Runtimes, Store
+from hearth.ports import Clock, Conflict, GitHost, GitHostFailed, NoSuchRepository, Page, Runtimes, Store
 
 log = structlog.get_logger(__name__)
 
@@ -24,6 +26,12 @@ SECRET_BYTES = 32
 AUTHORIZE_S = 3_600
 #: Folders below the root that a detection looks into.
 _FOLDERS_LOOKED = 2
+#: Repositories of a page whose runtime is detected, how many at a time, and seconds that may take in all.
+RUNTIMES_MAX = 25
+RUNTIMES_AT_ONCE = 8
+RUNTIMES_S = 5.0
+#: Detected runtimes that are remembered.
+RUNTIMES_TOLD_MAX = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +64,7 @@ class InstallationsControl:
         self._runtimes = runtimes
         self._seal = seal
         self._unseal = unseal
+        self._told: dict[tuple[str, str, str, datetime | None], str] = {}
 
     async def create(
         self,
@@ -185,6 +194,45 @@ class InstallationsControl:
         with refusing():
             return await host_of(self._hosts, installation.provider).repositories(installation, search, offset, limit)
 
+    async def runtimes_of(
+        self, project_id: str, installation_id: str, repositories: Sequence[ProviderRepository]
+    ) -> Mapping[str, str]:
+        """The runtime each repository of a page is for, by its id; those that cannot be told in time are left out.
+
+        At most `RUNTIMES_MAX` are looked into, for `RUNTIMES_S` seconds; what was told before is not asked again
+        until somebody pushes. Raises `installation_not_found`.
+        """
+        installation = await self.get(project_id, installation_id)
+        host = host_of(self._hosts, installation.provider)
+        at_once = asyncio.Semaphore(RUNTIMES_AT_ONCE)
+        told: dict[str, str] = {}
+
+        async def look(repository: ProviderRepository) -> None:
+            key = (project_id, installation_id, repository.id, repository.pushed_at)
+            found = self._told.get(key) if repository.pushed_at is not None else None
+            if found is None:
+                async with at_once:
+                    try:
+                        detected = detect(await self._file_names(host, installation, repository.id, ""))
+                    except (GitHostFailed, NoSuchRepository, PlatformFault):
+                        return
+                found = self._newest(detected) if detected else ""
+                self._told[key] = found
+                while len(self._told) > RUNTIMES_TOLD_MAX:
+                    del self._told[next(iter(self._told))]
+            if found:
+                told[repository.id] = found
+
+        looks = [asyncio.create_task(look(repository)) for repository in repositories[:RUNTIMES_MAX]]
+        if looks:
+            try:
+                await asyncio.wait(looks, timeout=RUNTIMES_S)
+            finally:
+                for task in looks:
+                    task.cancel()
+                await asyncio.wait(looks)
+        return told
+
     async def repository(
         self, project_id: str, installation_id: str, *, repository_id: str
     ) -> tuple[Installation, ProviderRepository]:
@@ -223,17 +271,23 @@ class InstallationsControl:
         installation = await self.get(project_id, installation_id)
         host = host_of(self._hosts, installation.provider)
         with refusing():
-            entries = await host.contents(installation, repository_id, path, "")
-            names = [entry.name for entry in entries if not entry.is_directory]
-            folders = [entry.name for entry in entries if entry.is_directory and entry.name in ("src", "lib")]
-            for folder in folders[:_FOLDERS_LOOKED]:
-                below = await host.contents(installation, repository_id, f"{path.strip('/')}/{folder}".strip("/"), "")
-                names += [f"{folder}/{entry.name}" for entry in below if not entry.is_directory]
-        found = detect(frozenset(names))
+            found = detect(await self._file_names(host, installation, repository_id, path))
         runtime = self._newest(found) if found else ""
         if found is None or not runtime:
             raise Refusal("function_runtime_not_detected")
         return Detection(runtime, found.entrypoint, found.commands)
+
+    async def _file_names(
+        self, host: GitHost, installation: Installation, repository_id: str, path: str
+    ) -> frozenset[str]:
+        """The files of a folder of the default branch and of `src` and `lib` in it. Raises as the host."""
+        entries = await host.contents(installation, repository_id, path, "")
+        names = [entry.name for entry in entries if not entry.is_directory]
+        folders = [entry.name for entry in entries if entry.is_directory and entry.name in ("src", "lib")]
+        for folder in folders[:_FOLDERS_LOOKED]:
+            below = await host.contents(installation, repository_id, f"{path.strip('/')}/{folder}".strip("/"), "")
+            names += [f"{folder}/{entry.name}" for entry in below if not entry.is_directory]
+        return frozenset(names)
 
     def _newest(self, found: Detected) -> str:
         """The newest runtime of a key, of those that can run here if any can."""

@@ -30,6 +30,10 @@ class BitbucketStandIn(StandIn):
         basic = "Basic " + base64.b64encode(f"{self.email}:{TOKEN}".encode()).decode()
         return request.headers.get("authorization") == (basic if self.email else f"Bearer {TOKEN}")
 
+    def opens(self, username: str, password: str) -> bool:
+        expected = "x-bitbucket-api-token-auth" if self.email else "x-token-auth"
+        return (username, password) == (expected, TOKEN)
+
     def _repository(self, request: Request) -> Repository | None:
         name = request.parts["repo"]
         found = self.world.with_uuid(name) or self.world.named(f"{request.parts['workspace']}/{name}")

@@ -22,6 +22,9 @@ class GiteaStandIn(StandIn):
     def authorized(self, request: Request) -> bool:
         return request.headers.get("authorization") == f"token {TOKEN}"
 
+    def opens(self, username: str, password: str) -> bool:
+        return bool(username) and password == TOKEN
+
     def _repository(self, request: Request) -> Repository | None:
         return self.world.named(f"{request.parts['owner']}/{request.parts['name']}")
 

@@ -65,6 +65,9 @@ class GitHubStandIn(StandIn):
             return False
         return given.removeprefix("Bearer ") in self.minted
 
+    def opens(self, username: str, password: str) -> bool:
+        return username == "x-access-token" and password in (*self.minted, PERSONAL_TOKEN)
+
     @staticmethod
     def _is_app(token: str) -> bool:
         try:

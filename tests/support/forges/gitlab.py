@@ -33,6 +33,9 @@ class GitLabStandIn(StandIn):
     def authorized(self, request: Request) -> bool:
         return request.headers.get("private-token") == TOKEN
 
+    def opens(self, username: str, password: str) -> bool:
+        return bool(username) and password == TOKEN
+
     def _project(self, request: Request) -> Repository | None:
         return self.world.repositories.get(int(request.parts["id"]))
 

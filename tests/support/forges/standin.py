@@ -4,6 +4,7 @@ Not the real thing: it was written from each host's published documentation, and
 (method, path, headers, names and types of parameters and fields). What was not as documented is in `violations`.
 """
 
+import base64
 import http.server
 import json
 import re
@@ -13,9 +14,12 @@ import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.message import Message
 from typing import Any, ClassVar, TypeVar
 
+from tests.support.forges.backing import Backing
 from tests.support.forges.world import World
+from tests.support.git import http_backend, sent_body
 
 Answer = tuple[int, Any, Mapping[str, str]]
 Handler = Callable[[Any, "Request"], Any]
@@ -91,6 +95,7 @@ class StandIn(http.server.ThreadingHTTPServer):
         self.violations: list[str] = []
         self.faults: list[Fault] = []
         self.lock = threading.Lock()
+        self.backing: Backing | None = None
         self.routes: list[Route] = []
         for name in dir(type(self)):
             for method, pattern, query, required, optional in getattr(getattr(type(self), name), "routes", []):
@@ -109,6 +114,27 @@ class StandIn(http.server.ThreadingHTTPServer):
     def authorized(self, request: Request) -> bool:
         """Whether a request shows the credentials as documented."""
         raise NotImplementedError
+
+    def opens(self, username: str, password: str) -> bool:
+        """Whether a user name and password, as documented for git over https, open every repository."""
+        raise NotImplementedError
+
+    def git(self, method: str, target: str, headers: Message, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
+        """What git is answered: public repositories are read by everybody."""
+        assert self.backing is not None
+        path = target.partition(".git/")[0].strip("/")
+        with self.lock:
+            found = self.world.named(path)
+            pair = headers.get("authorization", "").removeprefix("Basic ")
+            username, _, password = base64.b64decode(pair).decode().partition(":")
+            is_open = found is not None and not found.private and "git-receive-pack" not in target
+            if not is_open and not self.opens(username, password):
+                return 401, {"www-authenticate": 'Basic realm="git"'}, b""
+        answer = http_backend(self.backing.folder, method, target, headers, body)
+        if found is not None and target.endswith("/git-receive-pack"):
+            with self.lock:
+                self.backing.read(found)
+        return answer
 
     def answer(self, request: Request) -> Answer:
         """The answer to a request, its form checked."""
@@ -167,8 +193,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     server: StandIn
 
     def _serve(self) -> None:
-        length = int(self.headers.get("content-length") or 0)
-        sent = self.rfile.read(length) if length else b""
+        sent = sent_body(self)
+        if self.server.backing is not None and ".git/" in self.path:
+            self._send(*self.server.git(self.command, self.path, self.headers, sent))
+            return
         target = urllib.parse.urlsplit(self.path)
         headers = {name.lower(): value for name, value in self.headers.items()}
         request = Request(
@@ -181,6 +209,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         )
         status, content, more = self.server.answer(request)
         body = content if isinstance(content, bytes) else b"" if content is None else json.dumps(content).encode()
+        self._send(status, more, body)
+
+    def _send(self, status: int, more: Mapping[str, str], body: bytes) -> None:
         self.send_response(status)
         for name, value in more.items():
             self.send_header(name, value)

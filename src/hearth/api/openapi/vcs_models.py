@@ -30,7 +30,7 @@ REPOSITORY = record(
         "authorized": flag("Whether it can be connected; always true."),
         "pushedAt": maybe_date("When it was last pushed to, as far as the host says."),
         "variables": many({}, "Always empty."),
-        "runtime": text("In lists for runtimes: always empty."),
+        "runtime": text("In lists for runtimes: the one it seems to be for, empty if that cannot be told in time."),
         "framework": text("In lists for frameworks: always empty."),
     },
     optional=("runtime", "framework"),

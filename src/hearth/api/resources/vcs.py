@@ -1,5 +1,6 @@
 """Git hosts: installations, repositories, webhooks (contract: side-services 12)."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from hearth.api import wire, wire_vcs
@@ -54,7 +55,10 @@ async def list_repositories(call: Call) -> Any:
     page = await call.control.installations.repositories(
         call.project_id, **arguments, offset=query.offset, limit=query.limit
     )
-    items = [wire_vcs.repository(installation, it) | {kind: ""} for it in page.items]
+    runtimes: Mapping[str, str] = {}
+    if kind == "runtime":
+        runtimes = await call.control.installations.runtimes_of(call.project_id, installation.id, page.items)
+    items = [wire_vcs.repository(installation, it) | {kind: runtimes.get(it.id, "")} for it in page.items]
     return wire.listing(f"{kind}ProviderRepositories", page.total, items)
 
 
