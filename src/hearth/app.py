@@ -4,11 +4,13 @@ import hmac
 import os
 import time
 import uuid
+from collections.abc import Mapping
 from datetime import datetime
 
 import structlog
 
 from hearth.api.app import create_app
+from hearth.api.metrics import Scrapes
 from hearth.api.payloads import owner_payload
 from hearth.api.settings import ApiSettings
 from hearth.auth.identify import Identify
@@ -48,8 +50,9 @@ from hearth.control.repairs import Repairs
 from hearth.control.reports import Reports
 from hearth.control.retention import Retention
 from hearth.control.rules import Domains, RuleBook
+from hearth.control.run_figures import RunFigures
 from hearth.control.runnables import Runnables
-from hearth.control.sources import Sources
+from hearth.control.sources import Sources as CodeSources
 from hearth.control.specifications import Specifications
 from hearth.control.starting import DeploymentStarter
 from hearth.control.uploads import Uploads
@@ -67,18 +70,19 @@ from hearth.jobs.maintenance import Maintenance
 from hearth.jobs.polling import Polling
 from hearth.jobs.reaper import Reaper
 from hearth.jobs.worker import Worker
+from hearth.metrics import Metrics, Sources
 from hearth.model import times
 from hearth.model.vcs import Provider
 from hearth.outbound.addresses import resolve
 from hearth.outbound.caller import Caller
 from hearth.outbound.poster import Poster
-from hearth.ports import GitHost, Store
+from hearth.ports import GitHost
 from hearth.runtimes.catalogue import Catalogue
 from hearth.runtimes.packs import Packs
 from hearth.runtimes.registries import Registries
 from hearth.settings import Settings
 from hearth.store.files.local import LocalFiles
-from hearth.store.sql.store import open_store
+from hearth.store.sql.store import SqlStore, open_store
 from hearth.triggers.alarm import Alarm
 from hearth.triggers.events import EventTriggers
 from hearth.triggers.scheduler import Scheduler
@@ -123,6 +127,8 @@ class Application:
         github_app: AppKeys | None,
         variables_key: bytes,
         tokens_key: bytes,
+        metrics_token: str,
+        egress_refused: Mapping[str, int],
         function_endpoint: str,
     ) -> None:
         self._settings = settings
@@ -134,6 +140,8 @@ class Application:
         # Of its own, so that nothing said under the one key is ever said under the other.
         self._build_cache_key = hmac.new(variables_key, b"hearth build cache", "sha256").digest()
         self._tokens = Tokens(tokens_key)
+        self._metrics_token = metrics_token
+        self._egress_refused = egress_refused
         self._passwords = Passwords()
         self._function_endpoint = function_endpoint
         self._clock = SystemClock()
@@ -171,6 +179,10 @@ class Application:
         """From now on the API answers 503."""
         self.asgi.refuse_new_work()
 
+    async def render_metrics(self) -> bytes:
+        """The figures of this server, as Prometheus reads them."""
+        return await self._metrics.render()
+
     async def stop(self) -> None:
         """Let what runs end within the grace period, end the rest, and close everything."""
         await self._polling.close()
@@ -194,7 +206,7 @@ class Application:
         await self._files.close()
         await self._store.close()
 
-    def _compose(self, store: Store, public_endpoint: str) -> None:
+    def _compose(self, store: SqlStore, public_endpoint: str) -> None:
         settings, clock, tokens = self._settings, self._clock, self._tokens
         limits = control_limits(settings)
         events = EventBus()
@@ -238,7 +250,7 @@ class Application:
             store=store,
             clock=clock,
             events=events,
-            sources=Sources(store=store, files=files, fetcher=fetcher, connections=connections, limits=limits),
+            sources=CodeSources(store=store, files=files, fetcher=fetcher, connections=connections, limits=limits),
             builder=builder,
             executor=executor,
             environment=environment,
@@ -285,6 +297,7 @@ class Application:
             mint_key=tokens.mint,
             mint_user_jwt=tokens.mint_user_jwt,
             gates=gates,
+            figures=RunFigures(settings.metrics_functions),
         )
         self._executions = executions = ExecutionsControl(
             store=store,
@@ -458,7 +471,22 @@ class Application:
             is_held=lambda job_id: dispatcher.holds(job_id) or worker.holds(job_id),
         )
         self._maintenance = Maintenance(repairs=self._repairs, retention=retention)
-        self.asgi = app = create_app(control, identify, settings=api_settings(settings), clock=clock)
+        scrapes = Scrapes(self.render_metrics, self._metrics_token)
+        self.asgi = app = create_app(control, identify, settings=api_settings(settings), clock=clock, scrapes=scrapes)
+        self._metrics = Metrics(
+            Sources(
+                runs=queued.figures,
+                builds=builds.figures,
+                executor=executor.figures,
+                store=store,
+                schedules=lambda: len(scheduler),
+                lateness=scheduler.lateness,
+                answered=app.answered,
+                realtime=lambda: len(app.hub),
+                egress_refused=self._egress_refused,
+                data_dir=settings.data_dir,
+            )
+        )
         events.watch(app.hub.heard, app.hub.is_watched)
 
 

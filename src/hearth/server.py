@@ -7,6 +7,7 @@ every privilege for good, and only then open the database and listen.
 import asyncio
 import contextlib
 import gc
+import hmac
 import os
 import pwd
 import signal
@@ -14,6 +15,7 @@ import socket
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import structlog
 import uvicorn
@@ -22,6 +24,7 @@ import uvloop
 import hearth
 from hearth import telemetry
 from hearth.api.http import hot_protocol
+from hearth.api.metrics import listen_app
 from hearth.app import Application, local_repositories
 from hearth.auth.secrets import KeyFileRefused, load_or_create_key
 from hearth.build.fetcher import TemplatesHost
@@ -59,6 +62,10 @@ EXIT_NOT_ALLOWED = 78
 FALLBACK_UID = 61_100
 #: Seconds the HTTP server waits for open connections after everything that runs has ended.
 CONNECTION_GRACE_S = 5
+#: Where in the folder `keys` the token for /metrics is.
+METRICS_TOKEN_FILE = "metrics.token"  # noqa: S105 - a name
+#: Connections at once on the listener of the figures, the rest are answered 503.
+METRICS_READERS = 16
 #: Bytes of one message of a realtime client; the API's own limit is in characters.
 REALTIME_FRAME_BYTES = 256 * 1024
 
@@ -178,11 +185,14 @@ def _serve(settings: Settings) -> int:
     github_app = github_app_of(settings)
     config = spawner_config(settings, uid, gid, packs)
     with contextlib.closing(_listen(settings)) as listener, contextlib.ExitStack() as helpers:
+        figures = _listen_for_figures(settings)
+        if figures is not None:
+            helpers.callback(figures.close)
         spawner, gate = _start_helpers(settings, config, registries, listener, helpers)
         drop_privileges(uid, gid, kept_paths(settings))
         os.environ["HOME"] = home_of(uid, settings)
         _say(settings, registries)
-        return uvloop.run(_run(settings, spawner, gate, packs, registries, github_app, listener))
+        return uvloop.run(_run(settings, spawner, gate, packs, registries, github_app, listener, figures))
 
 
 def github_app_of(settings: Settings) -> AppKeys | None:
@@ -237,29 +247,52 @@ def _start_helpers(
     return spawner, gate
 
 
-async def _keys(settings: Settings) -> dict[str, bytes]:
-    """The installation's two secrets. Raises NotAllowed rather than making a new key for old data."""
+async def _keys(settings: Settings) -> dict[str, Any]:
+    """The installation's secrets. Raises NotAllowed rather than making a new key for old data."""
     folder = settings.data_dir / "keys"
     folder.mkdir(mode=0o700, exist_ok=True)
     used = await holds_data(settings.database_url, data_dir=settings.data_dir)
+    # Signs keys that live for minutes only: a new one costs nothing but the runs of this moment.
+    tokens_key = load_or_create_key(folder / "tokens.key", may_create=True)
     return {
         "variables_key": load_or_create_key(folder / "variables.key", may_create=not used),
-        # Signs keys that live for minutes only: a new one costs nothing but the runs of this moment.
-        "tokens_key": load_or_create_key(folder / "tokens.key", may_create=True),
+        "tokens_key": tokens_key,
+        "metrics_token": _metrics_token(folder / METRICS_TOKEN_FILE, tokens_key),
     }
 
 
+def _metrics_token(path: Path, key: bytes) -> str:
+    """Who bears it may read the figures. It follows from the key; the file is for the one who is to have it."""
+    token = hmac.new(key, b"hearth metrics", "sha256").hexdigest()
+    try:
+        path.unlink(missing_ok=True)
+        with open(path, "x", encoding="ascii", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            file.write(token)
+    except OSError as error:
+        # The disk may be full, which is no reason not to start: the figures are wanted then.
+        log.warning("the token for /metrics could not be written", path=str(path), reason=error.strerror)
+    return token
+
+
 def _listen(settings: Settings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    return _listener(settings.host, settings.port, "--host or --port")
+
+
+def _listen_for_figures(settings: Settings) -> socket.socket | None:
+    address = settings.metrics_address
+    return None if address is None else _listener(*address, "--metrics-listen")
+
+
+def _listener(host: str, port: int, flags: str) -> socket.socket:
+    """A listening socket. Raises NotAllowed, naming the flags by which another one is chosen."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((settings.host, settings.port))
+        listener.bind((host, port))
         listener.listen(2048)
     except OSError as error:
         listener.close()
-        where = f"{settings.host} port {settings.port}"
-        raise NotAllowed([f"Cannot listen on {where}: {error.strerror}. Choose another --host or --port."]) from error
+        raise NotAllowed([f"Cannot listen on {host} port {port}: {error.strerror}. Choose another {flags}."]) from error
     return listener
 
 
@@ -283,6 +316,7 @@ async def _run(
     registries: Registries,
     github_app: AppKeys | None,
     listener: socket.socket,
+    figures: socket.socket | None,
 ) -> int:
     """The event loop's whole life: open, serve, and close in order when told to or when a part is lost."""
     stop = asyncio.Event()
@@ -297,9 +331,11 @@ async def _run(
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     try:
+        driver = NsDriver(spawner, gate, on_lost)
         app = Application(
             settings,
-            driver=NsDriver(spawner, gate, on_lost),
+            driver=driver,
+            egress_refused=driver.egress_refused,
             packs=packs,
             registries=registries,
             github_app=github_app,
@@ -312,7 +348,7 @@ async def _run(
     except PlatformFault as error:
         log.error("the server could not be started", reason=str(error), exc_info=True)
         return EXIT_FAILED
-    await _serve_until(app, listener, stop)
+    await _serve_until(app, listener, figures, stop)
     return EXIT_FAILED if lost.is_set() else 0
 
 
@@ -322,7 +358,9 @@ def _endpoint(listener: socket.socket) -> str:
     return f"http://{f'[{shown}]' if ':' in shown else shown}:{port}/v1"
 
 
-async def _serve_until(app: Application, listener: socket.socket, stop: asyncio.Event) -> None:
+async def _serve_until(
+    app: Application, listener: socket.socket, figures: socket.socket | None, stop: asyncio.Event
+) -> None:
     """Answer requests until `stop`, then refuse new ones, let running ones end, and close everything."""
     http = _Http(
         uvicorn.Config(
@@ -343,6 +381,9 @@ async def _serve_until(app: Application, listener: socket.socket, stop: asyncio.
     )
     _calm_collector()
     serving = asyncio.create_task(http.serve([listener]))
+    metrics, showing = _figures_server(app), None
+    if figures is not None:
+        showing = asyncio.create_task(metrics.serve([figures]))
     log.info("listening", endpoint=_endpoint(listener), pid=os.getpid())
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -352,7 +393,28 @@ async def _serve_until(app: Application, listener: socket.socket, stop: asyncio.
     await app.stop()
     http.should_exit = True
     await serving
+    if showing is not None:
+        metrics.should_exit = True
+        await showing
     log.info("stopped")
+
+
+def _figures_server(app: Application) -> "_Http":
+    """Shows /metrics on a listener of its own, to the end of a stop."""
+    return _Http(
+        uvicorn.Config(
+            listen_app(app.render_metrics),
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            log_level="warning",
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=1,
+            limit_concurrency=METRICS_READERS,
+        )
+    )
 
 
 def _calm_collector() -> None:

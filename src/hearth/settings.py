@@ -95,6 +95,10 @@ class Settings:
     region: str = _setting("default", "name of this place, shown to functions")
     log_level: str = _setting("info", "least severe message logged", choices=("debug", "info", "warning", "error"))
     log_format: str = _setting("auto", "`auto` = text on a terminal, JSON otherwise", choices=("auto", "text", "json"))
+    metrics_listen: str = _setting("", "host:port that shows /metrics to whoever connects; empty = only by token")
+    metrics_functions: int = _setting(
+        0, "functions whose executions are counted by name in /metrics, 0 = none", least=0, most=10_000
+    )
     compute_cpus: float = _setting(_machine_cpus, "largest specification offered, cores; 0 = no limit", least=0)
     compute_memory: int = _setting(_machine_memory_mb, "largest specification offered, MB; 0 = no limit", least=0)
     functions_timeout: int = _setting(900, "longest timeout a function may have, s", least=1, most=86_400)
@@ -147,6 +151,12 @@ class Settings:
     def weakened(self) -> frozenset[str]:
         """The facilities named by `weaken`."""
         return frozenset(_words(self.weaken))
+
+    @property
+    def metrics_address(self) -> tuple[str, int] | None:
+        """Host and port of `metrics_listen`, None where it is empty."""
+        host, _, port = self.metrics_listen.rpartition(":")
+        return (host.strip("[]"), int(port)) if self.metrics_listen else None
 
     @property
     def origins(self) -> frozenset[str]:
@@ -268,6 +278,9 @@ def _check(settings: Settings, problems: list[str]) -> None:
     url = settings.database_url
     if url and not url.startswith(("postgresql://", "sqlite:///")):
         problems.append(f"database_url: must be postgresql://... or sqlite:///path, not {url!r}")
+    host, _, port = settings.metrics_listen.rpartition(":")
+    if settings.metrics_listen and not (host and port.isascii() and port.isdecimal() and int(port) <= 65_535):
+        problems.append(f"metrics_listen: must be host:port, such as 127.0.0.1:9464, not {settings.metrics_listen!r}")
     _check_templates_url(settings.templates_url, problems)
     _check_github_app(settings, problems)
     for folder in filter(None, map(str.strip, settings.git_local_paths.split(","))):

@@ -14,6 +14,7 @@ from typing import Any, cast
 import httpx
 
 from hearth.api.app import Api, create_app
+from hearth.api.metrics import Scrapes
 from hearth.api.settings import ApiSettings
 from hearth.auth.identify import GUEST, Credentials
 from hearth.control.control import Control
@@ -146,7 +147,7 @@ async def _project(project_id: str) -> Project | None:
 class World:
     """One application over scripted control."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, *, scrapes: Scrapes | None = None, **settings: Any) -> None:
         self.clock = FixedClock()
         self.identify = FakeIdentify()
         self.functions = Scripted(create=FUNCTION_VIEW, get=FUNCTION_VIEW, update=FUNCTION_VIEW, delete=None)
@@ -169,7 +170,11 @@ class World:
             health=self.health,
         )
         self.app: Api = create_app(
-            cast(Control, control), self.identify, settings=ApiSettings(**settings), clock=self.clock
+            cast(Control, control),
+            self.identify,
+            settings=ApiSettings(**settings),
+            clock=self.clock,
+            scrapes=scrapes,
         )
 
     def client(self, headers: Mapping[str, str] | None = None, **options: Any) -> httpx.AsyncClient:

@@ -13,7 +13,7 @@ import pytest
 from tests.support.api import create_function, deploy, execute, ok
 from tests.support.leftovers import footprint
 from tests.support.runtimes import runtime_of
-from tests.support.server import running_server, wait_for
+from tests.support.server import Server, free_port, running_server, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.sandbox]
 
@@ -85,7 +85,8 @@ def test_strace_would_have_seen_a_file_that_a_function_opens(tmp_path: Path) -> 
 
 def test_whoever_reads_right_after_the_answer_finds_the_execution() -> None:
     entrypoint, source = SOURCES["python"]
-    with running_server() as server, server.client() as client:
+    figures = f"127.0.0.1:{free_port()}"
+    with running_server({"HEARTH_METRICS_LISTEN": figures}) as server, server.client() as client:
         create_function(client, "warm", runtime_of("python"), entrypoint=entrypoint)
         deploy(client, "warm", {entrypoint: source})
 
@@ -101,6 +102,26 @@ def test_whoever_reads_right_after_the_answer_finds_the_execution() -> None:
         with ThreadPoolExecutor(8) as threads:
             list(threads.map(work, range(8)))
         assert ok(client.get("/functions/warm/executions"))["total"] == 160
+        _assert_counted(server, figures)
+
+
+def _assert_counted(server: Server, figures: str) -> None:
+    """The metrics tell of the 160 executions, without a token on their own listener and with it beside the API."""
+    shown = httpx.get(f"http://{figures}/metrics", trust_env=False).text.splitlines()
+    assert 'hearth_executions_total{runtime="python",status="completed",trigger="http"} 160.0' in shown
+    assert 'hearth_execution_duration_seconds_count{runtime="python",trigger="http"} 160.0' in shown
+    assert 'hearth_http_requests_total{route="executions.create",status="201"} 160.0' in shown
+    assert 'hearth_builds_total{status="ready"} 1.0' in shown
+    assert "hearth_database_up 1.0" in shown
+    starts = [float(line.rpartition(" ")[2]) for line in shown if line.startswith("hearth_execution_starts_total{")]
+    assert sum(starts) == 160
+    assert sum(float(line.rpartition(" ")[2]) for line in shown if line.startswith("hearth_instances{")) >= 1
+    beside = f"http://127.0.0.1:{server.port}/metrics"
+    assert httpx.get(beside, headers=server.headers, trust_env=False).status_code == 401
+    token_file = server.data_dir / "keys" / "metrics.token"
+    assert token_file.stat().st_mode & 0o777 == 0o600
+    bearer = {"authorization": f"Bearer {token_file.read_text()}"}
+    assert 'route="executions.get"' in httpx.get(beside, headers=bearer, trust_env=False).text
 
 
 def _is_traced(pid: int) -> bool:

@@ -7,7 +7,7 @@ import pytest
 
 from hearth.executor.sandbox.ns import NsDriver
 from hearth.executor.sandbox.spec import Network, SandboxFailed
-from tests.sandbox.harness import Internet, read_some, run, spec
+from tests.sandbox.harness import Internet, read_some, run, spec, until
 
 pytestmark = pytest.mark.anyio
 
@@ -50,6 +50,9 @@ async def test_N5_none_reaches_nothing_and_asks_nothing(driver: NsDriver, quiet:
     names = {"names": ["public.test", "secret-in-a-name.public.test"]}
     assert set((await run(driver, "resolves", names, network=Network.GATE, egress=())).answer.values()) == {"gaierror"}
     assert quiet.seen() == {"tcp": [], "udp": [], "questions": 0}
+    await until(
+        lambda: driver.egress_refused["not in the function's list"] >= 6, 10, "the gate to tell what it refused"
+    )
 
 
 async def test_N5_a_list_opens_its_names_and_networks_with_their_ports(driver: NsDriver, quiet: Internet) -> None:

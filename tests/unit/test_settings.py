@@ -34,6 +34,14 @@ def test_every_problem_is_said_at_once_with_its_origin(tmp_path: Path) -> None:
     assert "grace (--grace): must be from 0 to 3600" in text
 
 
+def test_the_listener_of_the_metrics_has_a_host_and_a_port() -> None:
+    for said, address in (("", None), ("0.0.0.0:9464", ("0.0.0.0", 9464)), ("[::1]:9", ("::1", 9))):
+        assert load({}, {"HEARTH_METRICS_LISTEN": said}, None).settings.metrics_address == address
+    for said in ("9464", "localhost", ":9464", "localhost:x", "localhost:70000"):
+        with pytest.raises(SettingsInvalid, match="metrics_listen: must be host:port"):
+            load({}, {"HEARTH_METRICS_LISTEN": said}, None)
+
+
 def test_a_config_file_that_is_not_toml_is_named(tmp_path: Path) -> None:
     config = tmp_path / "broken.toml"
     config.write_text("= nothing")

@@ -1,6 +1,7 @@
 """The ASGI application: one callable that uvicorn runs. What happens to a request is in `pipeline`."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 
 from hearth.api import formats, origins
@@ -11,6 +12,7 @@ from hearth.api.gateway import Gateway
 from hearth.api.hotlane import HotLane
 from hearth.api.limits import RateLimits
 from hearth.api.messages import Answer, ClientGone, Receive, Request, Scope, Send, empty_answer
+from hearth.api.metrics import METRICS_PATH, Scrapes
 from hearth.api.pipeline import Pipeline
 from hearth.api.realtime.conversation import Conversation
 from hearth.api.realtime.hub import Hub
@@ -44,14 +46,17 @@ _CLOSE = (b"connection", b"close")
 class Api:
     """The application. `refuse_new_work` is called once, when the server is told to stop."""
 
-    def __init__(self, services: Services, facts: Facts) -> None:
+    def __init__(self, services: Services, facts: Facts, scrapes: Scrapes | None = None) -> None:
         self._services = services
         self._settings = services.settings
         self.hub = Hub(services.clock, services.control.projects.team_of)
         self._pipeline = Pipeline(all_routes(facts), services)
         self._origins = services.control.origin_book
         self._gateway = Gateway(services)
-        self.hot_lane = HotLane(services, self._gateway)
+        self._scrapes = scrapes
+        self.answered: Counter[tuple[str, int]] = Counter()
+        """(route, status) -> how many requests were answered so; `""` where no route was meant."""
+        self.hot_lane = HotLane(services, self._gateway, self.answered)
         """For the HTTP server below us."""
         self._stopping = False
 
@@ -85,6 +90,7 @@ class Api:
         answer: Answer | None = None
         try:
             answer = await self._answer(request)
+            self.answered[request.route, answer.status] += 1
             if answer.stream is None:
                 watch.stop()
             await self._send(request, answer, send)
@@ -112,6 +118,9 @@ class Api:
             return answer
         if request.method == "OPTIONS":
             return empty_answer()
+        if self._scrapes is not None and request.scope["path"] == METRICS_PATH:
+            request.route = "metrics"
+            return await self._scrapes.answer(request)
         return await self._pipeline.answer(request)
 
     async def _send(self, request: Request, answer: Answer, send: Send) -> None:
@@ -243,7 +252,9 @@ class _Watch:
             self._owner.cancel()
 
 
-def create_app(control: Control, identify: Identify, *, settings: ApiSettings, clock: Clock) -> Api:
+def create_app(
+    control: Control, identify: Identify, *, settings: ApiSettings, clock: Clock, scrapes: Scrapes | None = None
+) -> Api:
     """The API over `control` as an ASGI callable. Raises ValueError when the table of routes contradicts itself."""
     services = Services(
         control=control,
@@ -262,7 +273,7 @@ def create_app(control: Control, identify: Identify, *, settings: ApiSettings, c
         function_timeout_max_s=settings.function_timeout_max_s,
         execution_request_max_bytes=settings.execution_request_max_bytes,
     )
-    return Api(services, facts)
+    return Api(services, facts, scrapes)
 
 
 __all__ = ["Api", "ApiSettings", "create_app"]

@@ -15,6 +15,8 @@ from hearth.control.rules import API, REDIRECT
 from hearth.model.refusals import Refusal
 from hearth.model.resources import Header, Rule
 
+#: What stands for a route where a function's domain is visited.
+VISIT = "visit"
 #: Bytes of a visitor's body (contract: functions-api 4, execution `body`).
 BODY_MAX_BYTES = 10_485_760
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD"})
@@ -69,10 +71,12 @@ class Gateway:
         rule = self._rules.find(name)
         if (rule is None and not below) or request.segments[:2] == _ACME_PATH:
             return None
+        request.route = VISIT
         try:
             if rule is None:
                 raise self._unknown(name)
             if rule.type == API:
+                request.route = ""
                 return None
             return _redirect(rule, request) if rule.type == REDIRECT else await self._visit(rule, request)
         except ClientGone:

@@ -5,6 +5,7 @@ None before anything has happened, and the request goes the ordinary way (`pipel
 and odd case. Both ways end in the same use case and the same wire form; a test holds their answers against each other.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -46,8 +47,10 @@ _path = Text(*PATH_LIMITS)
 class HotLane:
     """Begins executions for the HTTP server. `open` is False once the server is stopping."""
 
-    def __init__(self, services: Services, gateway: Gateway) -> None:
+    def __init__(self, services: Services, gateway: Gateway, answered: Counter[tuple[str, int]]) -> None:
+        """`answered` counts routes and statuses."""
         self.open = True
+        self._answered = answered
         self._services = services
         self._gateway = gateway
         self.heads = Heads()
@@ -120,6 +123,7 @@ class HotLane:
             answer = _refused(error, project_id)
         head = b"".join([b"%b: %b\r\n" % header for header in answer.headers])
         length = b"content-length: %d\r\n\r\n" % len(answer.body)
+        self._answered[ROUTE, answer.status] += 1
         return answer.status, b"".join((self._head(version), head, length, answer.body))
 
     def _head(self, version: Version | None) -> bytes:

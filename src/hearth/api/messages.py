@@ -77,7 +77,17 @@ def too_large(limit: int) -> Refusal:
 class Request:
     """One request. Header names are lower-case bytes; a header sent several times is joined into one."""
 
-    __slots__ = ("body_done", "expects_body", "headers", "method", "query_string", "receive", "scope", "segments")
+    __slots__ = (
+        "body_done",
+        "expects_body",
+        "headers",
+        "method",
+        "query_string",
+        "receive",
+        "route",
+        "scope",
+        "segments",
+    )
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.scope = scope
@@ -88,6 +98,8 @@ class Request:
         if len(self.headers) != len(raw):
             self.headers = _joined(raw)
         self.query_string: bytes = scope["query_string"]
+        self.route = ""
+        """The name of the route it is for, once it is found; `visit` for a function's domain."""
         # The raw path: ids are decoded after routing, so that `a%2Fb` stays one segment (contract: clients 1.1).
         path = (scope.get("raw_path") or scope["path"].encode()).partition(b"?")[0].decode("latin-1")
         self.segments: list[str] = path.strip("/").split("/")

@@ -50,7 +50,7 @@ class Pipeline:
         if found is None:
             raise Refusal("general_route_not_found")
         route, path = found
-        about["route"] = route.name
+        about["route"] = request.route = route.name
         request.expects_body = route.body is not Body.IGNORED
         services = self._services
         self._check_origin(request)

@@ -21,6 +21,7 @@ from hearth.control.sources import Sources
 from hearth.control.specifications import Specifications
 from hearth.control.starting import DeploymentStarter
 from hearth.control.views import BUILD_MEMORY_MIN_MB, LOG_LIMIT_CHARS, VARIABLES_MAX, ControlLimits
+from hearth.model.figures import BuildFigures
 from hearth.model.resources import Deployment, Function, Rule, Variable
 from hearth.model.running import BuildRequest, BuildResult
 from hearth.model.statuses import DEPLOYMENT_FINAL, DeploymentStatus
@@ -67,6 +68,7 @@ class Builds:
         self._rule_book = rule_book
         self._limits = limits
         self._running: dict[str, asyncio.Task[object]] = {}
+        self.figures = BuildFigures()
 
     def stop(self, deployment_id: str) -> None:
         """End the running build of a deployment that was canceled or deleted, if it runs in this process."""
@@ -107,6 +109,7 @@ class Builds:
             await asyncio.wait([build])
             if ours:
                 raise  # this call was cancelled, not the build
+            self.figures.ended[DeploymentStatus.CANCELED] += 1
             await self._sources.forget_if_gone(project_id, function_id, deployment_id)
             return
         finally:
@@ -133,6 +136,7 @@ class Builds:
             build_duration_s=_duration(deployment.build_started_at, now),
         )
         await self._starter.note_latest(unit, function_id)
+        self.figures.ended[DeploymentStatus.FAILED] += 1
 
     async def note_retry(self, unit: Unit, deployment_id: str, reason: str) -> None:
         """Put a lost build back to waiting, saying so in its log, in the caller's transaction."""
@@ -206,7 +210,10 @@ class Builds:
             await self._ready(function, deployment, result, started, variables)
         async with self._store.view(function.project_id) as unit:
             final = await unit.deployments.get(function.id, deployment.id)
+        self.figures.seconds.add((self._clock.now() - started).total_seconds())
         if final is not None:
+            if final.status is DeploymentStatus.READY:
+                self.figures.ended[final.status] += 1
             name = f"functions.{function.id}.deployments.{deployment.id}.update"
             self._events.emit(function.project_id, name, final)
 

@@ -30,6 +30,7 @@ from hearth.control.jobs import JobKind
 from hearth.control.late_records import LateRecords
 from hearth.control.queued import QueuedExecutions
 from hearth.control.requiring import require_function
+from hearth.control.run_figures import UNKNOWN
 from hearth.control.runnables import Runnable, Runnables
 from hearth.control.streams import LEFT, ResponseStream
 from hearth.control.views import KEY_GRACE_S, SYNC_WAIT_S, ExecutionView, Figures
@@ -72,6 +73,7 @@ class ExecutionsControl:
         self._mint_key = mint_key
         self._mint_user_jwt = mint_user_jwt
         self._queued = queued
+        self.figures = queued.figures
         self._gates = gates
         self._runs: dict[_SyncRun, None] = {}
         """What runs now, the oldest first."""
@@ -225,7 +227,8 @@ class ExecutionsControl:
 
     async def interrupted(self, execution: Execution, reason: str) -> None:
         """Record a run that a killed server had begun as failed, with the reason. Called at start."""
-        await self._log.record(fail(execution, reason, self._clock.now()))
+        failed = await self._log.record(fail(execution, reason, self._clock.now()))
+        self.figures.ended(failed, UNKNOWN)
 
     async def drain(self) -> None:
         """Wait until every synchronous run has been recorded. Called while stopping, after the executor closed."""
@@ -260,13 +263,14 @@ class ExecutionsControl:
             key = runnable.function.project_id, runnable.function.id
             closed = self._gates.enter(key, runnable.settings, self._clock.monotonic())
             if closed is not None:
+                self.figures.refused[closed.limit] += 1
                 raise _refused(closed)
         self._log.begin(execution)
         loop = self._loop
         if loop is None:
             loop = self._loop = asyncio.get_running_loop()
         due = loop.time() + SYNC_WAIT_S
-        run = _SyncRun(self, execution, stream, due, logging=runnable.function.logging)
+        run = _SyncRun(self, execution, stream, template.runtime, due, logging=runnable.function.logging)
         run.gate = key
         self._runs[run] = None
         if self._timer is None:
@@ -322,6 +326,7 @@ class _SyncRun:
         "_is_logging",
         "_result",
         "_running",
+        "_runtime",
         "_stream",
         "answer",
         "due",
@@ -334,6 +339,7 @@ class _SyncRun:
         control: ExecutionsControl,
         execution: Execution,
         stream: ResponseStream | None,
+        runtime: str,
         due: float,
         *,
         logging: bool,
@@ -351,6 +357,7 @@ class _SyncRun:
         self._running: Pending[Result] | None = None
         self.answer: PromptFuture[ExecutionView] = PromptFuture()
         """Done once the execution is recorded or its response begins to stream; the caller may cancel it and leave."""
+        self._runtime = runtime
         self._stream = stream
         if stream is not None:
             stream.begun = self._on_stream
@@ -383,12 +390,14 @@ class _SyncRun:
             final = fail(self.execution, _SYNC_TIMEOUT_REASON, now, duration_s=SYNC_WAIT_S)
         elif (error := running.exception()) is None:
             self._result = result = running.result()
+            self._control.figures.ran(self.execution.trigger, self._runtime, result)
             final = finish(self.execution, result, logging=self._is_logging, now=now)
         else:
             # Whatever went wrong is ours; the record must end all the same.
             self._failure = error if isinstance(error, Exception) else PlatformFault(str(error))
             final = fail(self.execution, str(error) if isinstance(error, PlatformFault) else _INTERNAL_REASON, now)
         self._final = final
+        self._control.figures.ended(final, self._runtime)
         follow(self._control.record(final), self._on_recorded)
 
     def _on_recorded(self, recording: Pending[Execution]) -> None:

@@ -37,6 +37,7 @@ from hearth.control.retries import (
     letter_of,
     next_attempt,
 )
+from hearth.control.run_figures import UNKNOWN, RunFigures
 from hearth.control.runnables import Runnable, Runnables
 from hearth.control.stored_runs import QueuedRun, opened, replayed_request, run_of
 from hearth.control.views import KEY_GRACE_S, ExecutionView
@@ -108,7 +109,9 @@ class QueuedExecutions:
         mint_key: MintKey,
         mint_user_jwt: MintUserJwt,
         gates: Gates,
+        figures: RunFigures | None = None,
     ) -> None:
+        self.figures = figures or RunFigures()
         self._store = store
         self._gates = gates
         gates.on_left = self._unpark
@@ -180,9 +183,10 @@ class QueuedExecutions:
             return
         self._events.progress(execution.project_id, _event(execution, "update"), execution)
         outcome = Outcome(fail(execution, _STOPPED, self._clock.now()), Cause.LOST)
-        settings = DEFAULT_SETTINGS
+        settings, runtime = DEFAULT_SETTINGS, UNKNOWN
         try:
             runnable = await self._runnable(job, execution)
+            runtime = UNKNOWN if runnable is None else runnable.function.runtime
             settings = DEFAULT_SETTINGS if runnable is None else runnable.settings
             execution = _numbered(execution, attempt_headers(settings, job.attempts))
             outcome = Outcome(fail(execution, _STOPPED, self._clock.now()), Cause.LOST)
@@ -195,9 +199,9 @@ class QueuedExecutions:
             await self._postpone(claimed, execution, refused.closed)
             return
         except BaseException:
-            await self._end(decide(outcome, settings, job, self._clock.now(), self._spread()))
+            await self._end(decide(outcome, settings, job, self._clock.now(), self._spread()), runtime)
             raise
-        await self._end(decide(outcome, settings, job, self._clock.now(), self._spread()))
+        await self._end(decide(outcome, settings, job, self._clock.now(), self._spread()), runtime)
 
     def again(self, runnable: Runnable, payload: Mapping[str, Any]) -> tuple[Execution, Job]:
         """A new execution of a stored request, and its job; the caller stores both."""
@@ -279,11 +283,17 @@ class QueuedExecutions:
         )
         if final is not None:
             why = DeadReason.ATTEMPTS_USED if job.attempts > 1 else DeadReason.LOST
-            now = self._clock.now()
-            await unit.dead_letters.add(letter_of(final, job, DeadReason.TOO_OLD if is_late else why, now))
+            letter = letter_of(final, job, DeadReason.TOO_OLD if is_late else why, self._clock.now())
+            await unit.dead_letters.add(letter)
+            self.figures.dead_letters[letter.reason] += 1
             if job.attempts > 1:
-                await unit.attempts.add(attempt_of(final, job.attempts, now))
+                await unit.attempts.add(attempt_of(final, job.attempts, self._clock.now()))
         return final
+
+    def announce_lost(self, final: Execution) -> None:
+        """Say that an execution whose job was lost has ended; after the commit of `fail_in`."""
+        self.figures.ended(final, UNKNOWN)
+        self.emit(final, "update")
 
     async def wait_again_in(self, unit: Unit, job: Job, reason: str) -> None:
         """An execution whose job was lost is tried again, in the reaper's transaction."""
@@ -323,6 +333,7 @@ class QueuedExecutions:
             request = msgspec.structs.replace(request, user_jwt=user_jwt)
         headers = compose_headers(execution.id, runnable, request, self._mint_key)
         headers |= attempt_headers(runnable.settings, job.attempts)
+        waited_s = max(0.0, (self._clock.now() - job.due_at).total_seconds())
         invocation = compose(execution.id, runnable, template, request, headers, is_async=True)
         try:
             result = await self._executor.invoke(invocation)
@@ -333,10 +344,11 @@ class QueuedExecutions:
                 raise _NotStarted from fault
             log.exception("execution failed for a reason of ours", execution_id=execution.id)
             return Outcome(fail(execution, str(fault), self._clock.now()), Cause.NOT_STARTED)
+        self.figures.ran(execution.trigger, template.runtime, result, waited_s)
         final = finish(execution, result, logging=runnable.function.logging, now=self._clock.now())
         return Outcome(final, Cause.RAN)
 
-    async def _end(self, ended: AttemptEnded) -> None:
+    async def _end(self, ended: AttemptEnded, runtime: str = UNKNOWN) -> None:
         """Store the end of an attempt, as often as it takes: what has happened must not be forgotten.
 
         Cancelling this leaves the job to the reaper, which ends it when the lease is over.
@@ -351,6 +363,9 @@ class QueuedExecutions:
                 pause_s = min(pause_s * 2, _END_RETRY_MAX_S)
                 continue
             if stored and ended.execution.status in EXECUTION_FINAL:
+                self.figures.ended(ended.execution, runtime)
+                if ended.dead_letter is not None:
+                    self.figures.dead_letters[ended.dead_letter.reason] += 1
                 self.emit(ended.execution, "update")
             elif not stored:
                 log.warning("an execution's end came too late: its job was taken away", job_id=ended.job_id)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import Counter
 
 import structlog
 
@@ -30,6 +31,10 @@ class Instances:
         self._lives: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
+        self.started = 0
+        """How many instances were started."""
+        self.rejected: Counter[str] = Counter()
+        """Limit -> how many requests it has turned away."""
         self._changed = asyncio.Event()
         """Set whenever an instance is up or gone."""
         surroundings.stems.load = self.load
@@ -135,6 +140,7 @@ class Instances:
             elif isinstance(action, Start):
                 instance = Instance(action.member, self._around, self)
                 self._by_id[action.member.id] = instance
+                self.started += 1
                 task = asyncio.create_task(instance.live(), name=f"instance {action.member.id}")
                 self._lives.add(task)
                 task.add_done_callback(self._lives.discard)
@@ -155,6 +161,7 @@ class Instances:
         if isinstance(reason, Ended):
             ticket.future.set_result(failed_before_running(reason, ticket, self._monotonic()))
         elif isinstance(reason, Full):
+            self.rejected[reason.limit] += 1
             message = f"No instance came free in time (limit: {reason.limit})."
             ticket.future.set_exception(Busy(message, limit=reason.limit, retry_after_s=reason.retry_after_s))
         elif isinstance(reason, Closed):

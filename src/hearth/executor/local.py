@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import Sequence
 
 from hearth.executor.calls import PendingResult, Ticket
@@ -11,6 +12,7 @@ from hearth.executor.instances import Instances
 from hearth.executor.limits import ExecutorLimits
 from hearth.executor.sandbox.spec import Driver, SandboxFailed
 from hearth.executor.stem_keeper import StemKeeper
+from hearth.model.figures import ExecutorFigures
 from hearth.model.refusals import PlatformFault, Unavailable
 from hearth.model.running import InstanceKey, InstanceTemplate, Invocation, Outcome, Result
 from hearth.model.streaming import HearLog, LogLines
@@ -110,6 +112,20 @@ class LocalExecutor:
     async def remove(self, deployment_id: str) -> None:
         """End the instances of a deployment that is no more (see `ports.Executor.remove`)."""
         self._instances.remove(deployment_id)
+
+    def figures(self) -> ExecutorFigures:
+        """How instances and stems stand now."""
+        pool = self._instances.pool
+        members = pool.members
+        return ExecutorFigures(
+            instances=dict(Counter(member.state.value for member in members)),
+            memory_mb=pool.memory_mb,
+            waiting=pool.waiting,
+            started=self._instances.started,
+            rejected=dict(self._instances.rejected),
+            stems=dict(Counter((stem.kind.runtime, stem.state.value) for stem in self._stems.plan.stems)),
+            stems_taken=self._stems.taken,
+        )
 
     async def close(self, grace_s: float) -> None:
         """Refuse new work, let running invocations end for up to `grace_s` seconds, then stop everything."""

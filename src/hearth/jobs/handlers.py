@@ -140,7 +140,7 @@ class Handlers:
     def announce(self, ended: Execution | None) -> None:
         """Say that an execution has ended."""
         if ended is not None:
-            self._queued.emit(ended, "update")
+            self._queued.announce_lost(ended)
 
     async def note_retry(self, unit: Unit, job: Job, reason: str) -> None:
         """A lost job is tried again: its resource says so."""

@@ -17,11 +17,12 @@ from hearth.control.queued import QueuedExecutions
 from hearth.control.stored_runs import QueuedRun
 from hearth.model.cron import read_zone
 from hearth.model.events import Occurrence
+from hearth.model.figures import LATENESS_BOUNDS_S, Distribution
 from hearth.model.function_settings import MissedRuns
 from hearth.model.resources import Deployment, Function
 from hearth.model.statuses import Trigger
 from hearth.ports import Clock, Conflict, Scheduled, Store
-from hearth.triggers.planner import LATE_S, Fire, Plan, Planner, occasion_id
+from hearth.triggers.planner import LATE_S, Fire, Plan, Planner, jitter_ms, occasion_id
 
 log = structlog.get_logger(__name__)
 
@@ -64,6 +65,8 @@ class Scheduler:
         self._loop: asyncio.Task[None] | None = None
         self._firing: set[asyncio.Task[None]] = set()
         self._is_loaded = asyncio.Event()
+        self.lateness = Distribution(LATENESS_BOUNDS_S)
+        """Seconds from each planned time, with its jitter, until its execution was stored."""
 
     def __len__(self) -> int:
         """How many schedules are active."""
@@ -213,12 +216,18 @@ class Scheduler:
         for fire, storing in waiting:
             try:
                 await storing
+                self._note_lateness(fire)
             except Conflict:
                 continue  # another server was first
             except Exception as error:  # noqa: BLE001 - whatever it is, the planned time must not be lost
                 log.warning("a schedule could not be fired yet", function_id=fire.plan.function_id, error=str(error))
                 left.append(fire)
         return left
+
+    def _note_lateness(self, fire: Fire) -> None:
+        plan = fire.plan
+        jitter_s = jitter_ms(plan.function_id, plan.jitter_s) / 1_000 if plan.jitter_s else 0.0
+        self.lateness.add(max(0.0, (self._clock.now() - fire.planned_at).total_seconds() - jitter_s))
 
 
 def plan_of(scheduled: Scheduled) -> Plan | None:

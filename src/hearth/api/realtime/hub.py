@@ -52,6 +52,10 @@ class Hub:
         self._watchers: set[Watcher] = set()
         self._index: dict[tuple[str, str], set[Watcher]] = {}
 
+    def __len__(self) -> int:
+        """How many connections there are."""
+        return len(self._watchers)
+
     def add(self, watcher: Watcher) -> None:
         """A connection was opened."""
         self._watchers.add(watcher)

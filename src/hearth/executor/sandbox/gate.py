@@ -13,6 +13,7 @@ import signal
 import socket
 import struct
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,6 +40,10 @@ ACCEPTS_PER_WAKE = 64
 DATAGRAMS_PER_WAKE = 64
 ACCEPT_PAUSE_S = 0.1
 LOOKUP_TIMEOUT_S = 5.0
+#: How long refusals are collected before the server is told of them.
+REPORT_AFTER_S = 1.0
+#: Why a connection or question is refused, as it is counted.
+NOT_LISTED, TOO_MANY, UNKNOWN = "not in the function's list", "too many at once", "destination unknown"
 
 
 class Names:
@@ -130,8 +135,9 @@ class Client:
             try:
                 target = self._target(connection)
             except OSError:
-                target = None
-            if target is None:
+                target = UNKNOWN
+            if isinstance(target, str):
+                self._gate.refused(target)
                 reset(connection)
                 continue
             connection.setblocking(False)
@@ -144,22 +150,23 @@ class Client:
         self._paused = None
         self._gate.loop.add_reader(self._listener.fileno(), self._on_connection)
 
-    def _target(self, connection: socket.socket) -> tuple[str, int] | None:
-        """Where a connection goes, by the address it was really made to; None when it may not."""
+    def _target(self, connection: socket.socket) -> tuple[str, int] | str:
+        """Where a connection goes, by the address it was really made to; or why it may not."""
         packed = connection.getsockopt(socket.SOL_IP, SO_ORIGINAL_DST, 16)
         (port,) = struct.unpack_from(">H", packed, 2)
         address = ipaddress.IPv4Address(packed[4:8])
         if len(self._relays) >= self._gate.config.connections_per_sandbox:
-            return None
+            return TOO_MANY
         limit = self._limit
         if (str(address), port) == (API_PSEUDO_ADDRESS, API_PSEUDO_PORT):
-            return self._gate.config.api if limit is None or limit.allows_api() else None
+            is_open = limit is None or limit.allows_api()
+            return (is_open and self._gate.config.api) or NOT_LISTED
         if str(address) == HOST_PSEUDO_ADDRESS:
             address = LOOPBACK
-        if egress_policy.refusal(address, port, self._gate.names.rules):
-            return None
+        if reason := egress_policy.refusal(address, port, self._gate.names.rules):
+            return reason.partition(" (")[0]  # without the network it is in: few reasons to count by
         if limit is not None and not limit.allows(address, port):
-            return None
+            return NOT_LISTED
         return str(address), port
 
     def _on_datagram(self) -> None:
@@ -174,6 +181,7 @@ class Client:
                 continue
             waiting = len(self._questions) < self._gate.config.dns_waiting_per_sandbox
             if not self._budget.take(self._gate.loop.time()) or not waiting:
+                self._gate.refused(TOO_MANY)
                 self._reply(gate_dns.make_answer(question, gate_dns.REFUSED), source)
                 continue
             task = self._gate.loop.create_task(self._answer(question, source))
@@ -183,6 +191,7 @@ class Client:
     async def _answer(self, question: gate_dns.Question, source: Any) -> None:
         names, limit, name = self._gate.names, self._limit, question.name
         if limit is not None and not limit.may_ask(name):
+            self._gate.refused(NOT_LISTED)
             self._reply(gate_dns.make_answer(question, gate_dns.NAME_ERROR), source)
             return
 
@@ -220,6 +229,7 @@ class Gate:
         self._to_server = Outbox(control)
         self._clients: dict[str, Client] = {}
         self._opened: list[str] = []
+        self._refused: Counter[str] = Counter()
         self._over = asyncio.Event()
 
     async def run(self) -> None:
@@ -232,6 +242,17 @@ class Gate:
         self.loop.remove_reader(self._control.fileno())
         for client in self._clients.values():
             client.close()
+
+    def refused(self, reason: str) -> None:
+        """Count what is not let through; the server is told of it at most once a second."""
+        if not self._refused:
+            self.loop.call_later(REPORT_AFTER_S, self._report)
+        self._refused[reason] += 1
+
+    def _report(self) -> None:
+        with contextlib.suppress(OSError):  # the server is gone: its reader meets that
+            self._to_server.send(messages.encode({"event": "refused", "refused": dict(self._refused)}))
+        self._refused.clear()
 
     async def _refresh(self, event: str) -> None:
         given = [egress_policy.parse_allow_list([server]).networks[0] for server in self.config.nameservers]

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import socket
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -89,6 +90,8 @@ class NsDriver:
         self._sandboxes: dict[str, NsSandbox] = {}
         self._closing = False
         self._opened: Sequence[str] = gate.ready.get("opened", ()) if gate is not None else ()
+        self.egress_refused: Counter[str] = Counter()
+        """Reason -> how many connections and questions of sandboxes the gate did not let through."""
         self.alive = True
         self._loop.add_reader(spawner.socket.fileno(), self._read)
         if gate is not None:
@@ -326,6 +329,7 @@ class NsDriver:
         if data:
             message = messages.decode(data)
             self._opened = message.get("opened", self._opened)
+            self.egress_refused.update(message.get("refused", {}))
             answer = self._limits.pop(message.get("seq", 0), None)
             if answer is not None and not answer.done():
                 answer.set_result(message["done"])

@@ -6,8 +6,10 @@ event loop, what comes meanwhile collects for the next.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from time import perf_counter
 from typing import Any, TypeVar
 
+from hearth.model.figures import CommitFigures
 from hearth.model.prompt import PromptFuture
 from hearth.model.refusals import PlatformFault
 from hearth.store.sql.backend import RecordWriter
@@ -31,6 +33,11 @@ class Groups:
         self._on_written = on_written
         self._waiting: list[_Waiting] = []
         self._task: asyncio.Task[None] | None = None
+        self.figures = CommitFigures()
+
+    def __len__(self) -> int:
+        """How many entries wait for their commit."""
+        return len(self._waiting)
 
     def submit(self, entry: Entry, result: T) -> PromptFuture[T | None]:
         """Write an entry; once committed the future gets `result`, or None if the entry took no effect.
@@ -57,9 +64,11 @@ class Groups:
         if self._task is not None or not self._waiting:
             return
         batch = self._waiting[:_BATCH]
+        began = perf_counter()
         try:
             applied = self._writer.write_now([entry for entry, _, _ in batch])
         except PlatformFault as fault:
+            self.figures.failed += 1
             _fail(batch, fault)
         except Exception:  # noqa: BLE001 - one of the batch is to blame; the task finds out which
             self._task = asyncio.create_task(self._drain(), name="group commit")
@@ -68,6 +77,7 @@ class Groups:
             if applied is None:
                 self._task = asyncio.create_task(self._drain(), name="group commit")
                 return
+            self.figures.done(perf_counter() - began, len(batch))
             self._settle(batch, applied)
         del self._waiting[: len(batch)]
         if self._waiting:
@@ -83,15 +93,18 @@ class Groups:
             self._task = None
 
     async def _write(self, batch: list[_Waiting]) -> None:
+        began = perf_counter()
         try:
             applied = await self._writer.write([entry for entry, _, _ in batch])
         except Exception as error:  # noqa: BLE001 - whatever it is, the waiting callers must hear of it
+            self.figures.failed += isinstance(error, PlatformFault)
             if isinstance(error, PlatformFault) or len(batch) == 1:
                 _fail(batch, error)
                 return
             for one in batch:  # one of them is to blame: the others are not to suffer
                 await self._write([one])
         else:
+            self.figures.done(perf_counter() - began, len(batch))
             self._settle(batch, applied)
 
     def _settle(self, batch: list[_Waiting], applied: Sequence[bool]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sqlalchemy import text
 
+from hearth.model.figures import CommitFigures, QueueFigures
 from hearth.model.resources import Execution
 from hearth.ports import (
     Attempts,
@@ -45,6 +46,7 @@ from hearth.store.sql.backend import Backend
 from hearth.store.sql.dead_letters import SqlAttempts, SqlDeadLetters
 from hearth.store.sql.deployments import SqlDeployments
 from hearth.store.sql.executions import SqlExecutions
+from hearth.store.sql.figures import queue_figures
 from hearth.store.sql.function_settings import SqlFunctionSettings, kept_functions
 from hearth.store.sql.functions import SqlFunctions, SqlKeys
 from hearth.store.sql.groups import Groups
@@ -162,6 +164,21 @@ class SqlStore:
         """Raises PlatformFault if the database does not answer."""
         async with self._transactions.view() as session:
             await session.execute(text("SELECT 1"))
+
+    @property
+    def commits(self) -> CommitFigures:
+        """The group commits since the start."""
+        return self._groups.figures
+
+    @property
+    def uncommitted(self) -> int:
+        """How many records, accepted executions and ended attempts wait for their commit now."""
+        return len(self._groups)
+
+    async def queue_figures(self) -> QueueFigures:
+        """How the queue stands, counted now: costs as much as there are open jobs. Raises PlatformFault."""
+        async with self._transactions.view() as session:
+            return await queue_figures(session)
 
     async def close(self) -> None:
         """Commit what the log holds and disconnect. No unit may be open any more."""
