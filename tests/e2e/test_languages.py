@@ -117,6 +117,48 @@ def test_a_go_handler_that_does_not_compile_fails_its_build(client: httpx.Client
     assert "There is no go.mod that names a module" in deployment["buildLogs"]
 
 
+def test_a_java_function_with_classes_of_its_own_and_a_jar(client: httpx.Client) -> None:
+    """A jar that the build commands make, a resource of the source, and initialization that reads a variable."""
+    files: dict[str, str | bytes] = {
+        "Index.java": (
+            "package io.openruntimes.java;\n\nimport io.openruntimes.java.shop.Basket;\n\npublic class Index {\n"
+            '  private static final String NAME = System.getenv("APPWRITE_FUNCTION_NAME");\n\n'
+            "  public RuntimeOutput main(RuntimeContext context) throws Exception {\n"
+            '    java.io.InputStream currency = Index.class.getResourceAsStream("/texts/currency.txt");\n'
+            "    String unit = new java.util.Scanner(currency).next();\n"
+            '    return context.getRes().text(greeting.Greeting.to(NAME) + " " + new Basket().total() + unit);\n'
+            "  }\n}\n"
+        ),
+        "shop/Basket.java": (
+            "package io.openruntimes.java.shop;\n\nimport java.util.List;\n\npublic class Basket {\n"
+            "  private record Item(String name, int cents) {}\n\n"
+            "  public int total() {\n"
+            '    return List.of(new Item("cup", 250), new Item("pot", 1000)).stream().mapToInt(Item::cents).sum();\n'
+            "  }\n}\n"
+        ),
+        "texts/currency.txt": "ct\n",
+        "greeting.txt": (
+            "package greeting;\n\npublic class Greeting {\n"
+            '  public static String to(String name) { return "Hello " + name; }\n}\n'
+        ),
+        "build.gradle": "dependencies {}\n",
+    }
+    commands = (
+        "mkdir -p made/src lib && cp greeting.txt made/src/Greeting.java && javac -d made/classes made/src/*.java && "
+        "jar cf lib/greeting.jar -C made/classes . && rm -r made"
+    )
+    assert answer(client, "java", files, "Index.java", commands=commands) == "Hello java-Index-java 1250ct"
+    logs = client.get("/functions/java-Index-java/deployments").json()["deployments"][0]["buildLogs"]
+    assert "build.gradle is not used" in logs
+
+
+def test_a_java_handler_that_does_not_compile_fails_its_build(client: httpx.Client) -> None:
+    create_function(client, "java-broken", pack_of("java").id, entrypoint="Index.java")
+    deployment = deploy(client, "java-broken", {"Index.java": "public class Index {\n  int main() { return 5 }\n}\n"})
+    assert deployment["status"] == "failed"
+    assert "Index.java:2: error: ';' expected" in deployment["buildLogs"]
+
+
 def test_a_deno_function_with_an_import_map_and_its_cache(client: httpx.Client) -> None:
     files: dict[str, str | bytes] = {
         "deno.json": '{"imports": {"greet": "./lib/greet.ts"}}',

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from hearth.model.running import InstanceTemplate, Result
-from hearth.runtimes.families import BINARY
+from hearth.runtimes.families import family_of
 from tests.support.drivers import DRIVERS, make_driver
 from tests.support.executors import NODE, PYTHON, Bench, FakePacks, folder_files, open_bench
-from tests.support.interpreters import go_program, installed_packs, pack_of
+from tests.support.interpreters import built, installed_packs, pack_of
 
 FUNCTIONS = Path(__file__).parent / "functions"
 #: Enforced on every request; names as an operator might write them (contract: runtime-contract 8, case 54).
@@ -36,6 +36,7 @@ async def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 INEXPRESSIBLE = {
     # A handler has to return a Response, headers have one value each, and no signal ends a program of Go.
     "go": {"nothing", "notAResult", "cookies", "streamItself", "streamPlain", "signal"},
+    "java": {"cookies", "streamItself"},
 }
 
 
@@ -67,11 +68,12 @@ LANGUAGES = {
     "php": ("php", "php", "conformance.php"),
     "ruby": ("ruby", "ruby", "conformance.rb"),
     "go": ("go", "go", "conformance.go"),
+    "java": ("java", "java", "Conformance.java"),
 }
 
 
 #: All together take long enough to leave them to `make test`; `make check` has the two that most people use.
-SLOW = {"bun", "deno", "go", "php", "ruby"}
+SLOW = set(LANGUAGES) - {"node", "python", "python-async"}
 
 
 @pytest.fixture(
@@ -82,7 +84,7 @@ def run(request: pytest.FixtureRequest, bench: Bench) -> Conformance:
     family, folder, entrypoint = LANGUAGES[request.param]
     pack = {"node": NODE, "python": PYTHON}.get(family) or pack_of(family)
     files = folder_files(FUNCTIONS / folder)
-    if family == "go":
-        files = {BINARY: go_program(files, entrypoint)}
+    if family_of(family).is_compiled:
+        files = built(family, files, entrypoint)
     template = bench.deploy(pack.id, entrypoint, files, VARIABLES)
     return Conformance(bench, template)

@@ -364,7 +364,7 @@ async def test_leaving_the_process_is_told(run: Conformance) -> None:
     """process.exit and sys.exit: the log is kept, the error has the user's stack and the exit code."""
     result = await run("exit")
     assert (result.outcome, result.status_code, result.logs) == (Outcome.CRASHED, 500, "leaving\n")
-    assert "conformance" in result.errors
+    assert "conformance" in result.errors.lower()
     assert "exited with code 3" in result.errors
     is_ok(await run("text"), "Hello World 👋".encode())
 
@@ -373,7 +373,9 @@ async def test_a_signal_is_told(run: Conformance) -> None:
     result = await run("signal")
     assert (result.outcome, result.status_code) == (Outcome.CRASHED, 500)
     assert result.logs.startswith("falling\n")
-    assert re.search(r"The function's process was ended by SIG(SEGV|ABRT|ILL|TRAP)\.", result.errors)
+    # A Java machine tells itself, and then ends with a code where its signals do not reach a first process.
+    told = r"The function's process was ended by SIG(SEGV|ABRT|ILL|TRAP)\.|A fatal error .* SIGSEGV"
+    assert re.search(told, result.errors, re.DOTALL)
 
 
 async def test_executions_at_the_same_time_keep_their_output_apart(run: Conformance) -> None:

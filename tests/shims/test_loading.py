@@ -2,9 +2,10 @@
 
 import pytest
 
-from hearth.model.running import Outcome
+from hearth.model.running import InstanceTemplate, Outcome
+from hearth.runtimes.families import family_of
 from tests.support.executors import Bench
-from tests.support.interpreters import pack_of
+from tests.support.interpreters import built, pack_of
 
 pytestmark = pytest.mark.anyio
 
@@ -14,6 +15,11 @@ PYTHON_HELLO = "def main(context):\n    return context.res.text('hello')\n"
 PHP_HELLO = "<?php return fn ($c) => $c->res->text('hello');"
 RUBY_HELLO = "def main(context)\n  context.res.text('hello')\nend\n"
 TS_HELLO = "export default ({ res }: { res: any }): unknown => res.text('hello');"
+
+JAVA_HELLO = (
+    "package io.openruntimes.java;\npublic class Index {\n"
+    '  public RuntimeOutput main(RuntimeContext context) { return context.getRes().text("hello"); }\n}\n'
+)
 
 #: What it shows: runtime (or a family whose first pack is taken), entrypoint, files.
 LOADABLE = {
@@ -75,6 +81,18 @@ LOADABLE = {
             "src/main.rb": "require_relative 'words'\nrequire 'more'\n" + RUBY_HELLO.replace("'hello'", "HE + LLO"),
             "src/words.rb": "HE = 'he'\n",
             "more.rb": "LLO = 'llo'\n",
+        },
+    ),
+    "java": ("java", "Index.java", {"Index.java": JAVA_HELLO}),
+    "java-packages": (
+        "java",
+        "src/Main.java",
+        {
+            "src/Main.java": "package shop;\nimport io.openruntimes.java.*;\nimport shop.words.*;\nclass Main {\n"
+            "  private static RuntimeOutput main(RuntimeContext c) {\n"
+            "    return c.getRes().text(new Words().both());\n  }\n}\n",
+            "src/words/Words.java": "// package no.words;\npackage shop.words;\n"
+            'public class Words { public String both() { return "hel" + "lo"; } }\n',
         },
     ),
     "commonjs": ("node-20", "main.js", {"main.js": f"module.exports = {HELLO};"}),
@@ -158,10 +176,17 @@ def runtime_id(runtime: str) -> str:
     return runtime if "-" in runtime else pack_of(runtime).id
 
 
+def deploy(bench: Bench, runtime: str, entrypoint: str, files: dict[str, str]) -> InstanceTemplate:
+    """The code of a function ready to run: compiled, where its language is."""
+    id = runtime_id(runtime)
+    if family_of(runtime).is_compiled:
+        return bench.deploy(id, entrypoint, built(runtime, files, entrypoint))
+    return bench.deploy(id, entrypoint, files)
+
+
 @pytest.mark.parametrize("name", list(LOADABLE))
 async def test_a_handler_is_found(bench: Bench, name: str) -> None:
-    runtime, entrypoint, files = LOADABLE[name]
-    result = await bench.run(bench.deploy(runtime_id(runtime), entrypoint, files))
+    result = await bench.run(deploy(bench, *LOADABLE[name]))
     assert (result.outcome, result.status_code, result.body, result.errors) == (Outcome.COMPLETED, 200, b"hello", "")
 
 
@@ -175,6 +200,7 @@ UNLOADABLE = {
     "php-no-handler": ("php", "a.php", {"a.php": "<?php function main($c) {}"}, SIGNATURE),
     "ruby-missing": ("ruby", "no.rb", {"a.rb": ""}, "Failed to load entrypoint, file no.rb does not exist.\n"),
     "ruby-no-handler": ("ruby", "a.rb", {"a.rb": "x = 1"}, SIGNATURE),
+    "java-no-handler": ("java", "A.java", {"A.java": "public class A { void main(String words) {} }"}, SIGNATURE),
     "node-missing": (
         "node-20",
         "src/no.js",
@@ -192,7 +218,7 @@ UNLOADABLE = {
 async def test_no_handler_is_said_word_for_word(bench: Bench, name: str) -> None:
     """57"""
     runtime, entrypoint, files, expected = UNLOADABLE[name]
-    result = await bench.run(bench.deploy(runtime_id(runtime), entrypoint, files))
+    result = await bench.run(deploy(bench, runtime, entrypoint, files))
     assert (result.outcome, result.status_code, result.body) == (Outcome.LOAD_FAILED, 503, b"")
     assert result.errors == expected
 
@@ -212,6 +238,19 @@ BROKEN = {
     "ruby-throws": ("ruby", "a.rb", {"a.rb": "raise 'at the top'"}, "at the top"),
     "ruby-missing-module": ("ruby", "a.rb", {"a.rb": "require 'left_pad'"}, "left_pad"),
     "ruby-exits": ("ruby", "a.rb", {"a.rb": "puts 'words'\nexit 4"}, "exited with code 4"),
+    "java-throws": (
+        "java",
+        "A.java",
+        {"A.java": 'class A { static { if (true) throw new Error("at the top"); } }'},
+        "at the top",
+    ),
+    "java-missing-class": ("java", "A.java", {"A.java": "class B { }"}, "ClassNotFoundException: A"),
+    "java-exits": (
+        "java",
+        "A.java",
+        {"A.java": 'class A { static { System.out.println("words"); System.exit(4); } }'},
+        "exited with code 4",
+    ),
     "node-syntax": ("node-20", "a.js", {"a.js": "module.exports = ("}, "SyntaxError"),
     "node-throws": ("node-20", "a.js", {"a.js": "throw new Error('at the top')"}, "at the top"),
     "node-missing-module": ("node-20", "a.js", {"a.js": "require('left-pad')"}, "left-pad"),
@@ -227,7 +266,7 @@ BROKEN = {
 @pytest.mark.parametrize("name", list(BROKEN))
 async def test_broken_code_is_named(bench: Bench, name: str) -> None:
     runtime, entrypoint, files, expected = BROKEN[name]
-    result = await bench.run(bench.deploy(runtime_id(runtime), entrypoint, files))
+    result = await bench.run(deploy(bench, runtime, entrypoint, files))
     assert (result.outcome, result.status_code, result.body) == (Outcome.LOAD_FAILED, 503, b"")
     assert expected in result.errors
     assert entrypoint in result.errors
@@ -245,12 +284,13 @@ async def test_broken_code_is_named(bench: Bench, name: str) -> None:
         ("deno", "a.ts", "console.log('loading');\n" + TS_HELLO),
         ("php", "a.php", PHP_HELLO.replace("<?php", '<?php echo "loading\\n";')),
         ("ruby", "a.rb", "puts 'loading'\n" + RUBY_HELLO),
+        ("java", "Index.java", JAVA_HELLO.replace("{\n", '{\n  static { System.out.println("loading"); }\n', 1)),
     ],
 )
 async def test_output_while_loading_belongs_to_the_first_execution(
     bench: Bench, runtime: str, entrypoint: str, code: str
 ) -> None:
-    template = bench.deploy(runtime_id(runtime), entrypoint, {entrypoint: code})
+    template = deploy(bench, runtime, entrypoint, {entrypoint: code})
     first, second = await bench.run(template), await bench.run(template)
     assert first.logs.splitlines()[1:] == ["loading"]
     assert (first.cold, second.cold, second.logs) == (True, False, "")

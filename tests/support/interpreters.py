@@ -1,7 +1,9 @@
 """The interpreters of this machine and the packs that `scripts/setup test` keeps in `.cache/packs`."""
 
+import contextlib
 import hashlib
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -10,16 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from hearth.runtimes.families import BINARY
 from hearth.runtimes.host import discover_host_packs
 from hearth.runtimes.locations import SHIMS_FOLDER
 from hearth.runtimes.packs import Pack
 from hearth.runtimes.shelf import Shelf
-from hearth.runtimes.shims.build.golang import compile_command, go_environment
+from hearth.runtimes.shims.build.languages import COMPILERS, language_environment
 from hearth.runtimes.shims.build.layout import Layout
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache"
 PACKS = CACHE / "packs"
+#: Where builds of compiled languages put what they make.
+OUTPUT = ".hearth"
 
 
 @cache
@@ -39,46 +42,61 @@ def pack_of(family: str) -> Pack:
     return found
 
 
-def go_program(sources: Mapping[str, str | bytes], entrypoint: str) -> bytes:
-    """What a build makes of the sources of a Go function; kept in the cache, because it takes seconds.
+def built(family: str, sources: Mapping[str, str | bytes], entrypoint: str) -> dict[str, bytes]:
+    """The files that a build adds to the sources of a function; kept in the cache, because it takes seconds.
 
     As in a build, but without its sandbox. Nothing is downloaded.
     """
-    pack = pack_of("go")
-    go = pack.interpreter
+    pack = pack_of(family)
+    interpreter = pack.interpreter
     for source, target in pack.mounts:
-        if go.startswith(target):
-            go = source + go.removeprefix(target)
-    shim_files = sorted(path for path in (SHIMS_FOLDER / "go").rglob("*") if path.is_file())
-    digest = hashlib.sha256(f"{pack.version} {entrypoint}".encode())
-    for data in (path.read_bytes() for path in (*shim_files, SHIMS_FOLDER / "build" / "golang.py")):
+        if interpreter.startswith(target):
+            interpreter = source + interpreter.removeprefix(target)
+    kept = CACHE / "built" / _digest_of(family, pack.version, sources, entrypoint)
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        partial = kept.with_suffix(f".{os.getpid()}")
+        _build(family, interpreter, sources, entrypoint, partial)
+        with contextlib.suppress(OSError):  # another process was quicker
+            partial.rename(kept)
+        shutil.rmtree(partial, ignore_errors=True)
+    return {
+        f"{OUTPUT}/{path.relative_to(kept)}": path.read_bytes() for path in sorted(kept.rglob("*")) if path.is_file()
+    }
+
+
+def _digest_of(family: str, version: str, sources: Mapping[str, str | bytes], entrypoint: str) -> str:
+    shim_files = [path for path in (SHIMS_FOLDER / family).rglob("*") if path.is_file()]
+    digest = hashlib.sha256(f"{family} {version} {entrypoint}".encode())
+    for data in (path.read_bytes() for path in sorted([*shim_files, *(SHIMS_FOLDER / "build").glob("*.py")])):
         digest.update(data)
     for name, content in sorted(sources.items()):
-        digest.update(name.encode() + b"\0" + (content.encode() if isinstance(content, str) else content))
-    kept = CACHE / "go-programs" / digest.hexdigest()
-    if kept.exists():
-        return kept.read_bytes()
-    kept.parent.mkdir(parents=True, exist_ok=True)
+        digest.update(name.encode() + b"\0" + _bytes(content))
+    return digest.hexdigest()
+
+
+def _bytes(content: str | bytes) -> bytes:
+    return content.encode() if isinstance(content, str) else content
+
+
+def _build(family: str, interpreter: str, sources: Mapping[str, str | bytes], entrypoint: str, target: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         layout = Layout(build=f"{folder}/build", home=f"{folder}/home")
+        Path(layout.temporary).mkdir(parents=True)
         for name, content in sources.items():
             path = Path(layout.build, name)
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content.encode() if isinstance(content, str) else content)
-        command = compile_command(layout, layout.build, entrypoint, go)
+            path.write_bytes(_bytes(content))
+        command = COMPILERS[family](layout, layout.build, entrypoint, interpreter)
         environment = {
-            "PATH": f"{Path(go).parent}:/usr/bin:/bin",
+            "PATH": f"{Path(interpreter).parent}:/usr/bin:/bin",
             "HOME": layout.home,
-            **go_environment(layout),
+            **language_environment(family, layout, interpreter, {}),
             "GOPROXY": "off",
+            "GOCACHE": str(CACHE / "go-build"),
         }
-        environment["GOCACHE"] = str(CACHE / "go-build")
         done = subprocess.run(
-            ["bash", "-c", command], cwd=layout.build, env=environment, capture_output=True, text=True
+            ["bash", "-c", command], cwd=layout.build, env=environment, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
-        program = Path(layout.build, BINARY).read_bytes()
-    partial = kept.with_suffix(f".{os.getpid()}")
-    partial.write_bytes(program)
-    partial.replace(kept)
-    return program
+        shutil.copytree(Path(layout.build, OUTPUT), target)

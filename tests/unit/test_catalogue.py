@@ -18,6 +18,7 @@ WIRE_KEYS = {"$id", "key", "name", "version", "base", "image", "logo", "supports
 def no_system(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Hides the interpreters of the machine that runs the tests."""
     monkeypatch.setattr("hearth.runtimes.host.SYSTEM_PROGRAMS", tmp_path / "nothing")
+    monkeypatch.setattr("hearth.runtimes.host.JAVA_KITS", tmp_path / "nothing")
 
 
 pytestmark = pytest.mark.usefixtures("no_system")
@@ -133,6 +134,31 @@ def test_a_python_on_the_path_serves_the_runtime_of_its_major_and_minor(tmp_path
         "/opt/runtimes/python-3.12/lib/python3.12",
         "/opt/runtimes/python-3.12/lib/libpython3.12.so.1.0",
     ]
+
+
+@pytest.mark.parametrize(
+    ("version", "id"), [("17.0.15", "java-17.0"), ("1.8.0_392", "java-8.0"), ("25", "java-25"), ("16.0.1", "")]
+)
+def test_a_java_kit_says_in_a_file_what_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, id: str
+) -> None:
+    """Nothing is started, and what has no compiler is none. A kit that sandboxes do not see is of no use."""
+    kit = tmp_path / "kits/jdk"
+    (kit / "bin").mkdir(parents=True)
+    (kit / "release").write_text(f'IMPLEMENTOR="x"\nJAVA_VERSION="{version}"\n')
+    for name in ("java", "javac"):
+        (kit / "bin" / name).write_text("#!/bin/false\n")
+        (kit / "bin" / name).chmod(0o755)
+    monkeypatch.setattr("hearth.runtimes.host.JAVA_KITS", tmp_path / "kits")
+    assert discover_host_packs(search_path="").all() == ()
+    monkeypatch.setattr("hearth.runtimes.host._SYSTEM", tmp_path)
+    monkeypatch.setattr("hearth.runtimes.host._PROBED", {})
+    found = discover_host_packs(search_path="").all()
+    assert [pack.id for pack in found] == ([id] if id else [])
+    assert all(pack.interpreter == str(kit / "bin/java") and "-jar" in pack.shim for pack in found)
+    (kit / "bin/javac").unlink()
+    monkeypatch.setattr("hearth.runtimes.host._PROBED", {})
+    assert discover_host_packs(search_path="").all() == ()
 
 
 def test_the_first_on_the_path_counts(tmp_path: Path) -> None:

@@ -13,9 +13,6 @@ from hearth.runtimes.families import family_of
 from hearth.runtimes.locations import CODE_INSIDE, SERVER_INSIDE, SHIMS_FOLDER, SHIMS_INSIDE
 from hearth.runtimes.packs import Pack
 
-#: What V8 needs besides its heap, MB (measured: 40 to 45 in Node with a small function).
-V8_BESIDE_HEAP_MB = 48
-
 
 def run_limits(template: InstanceTemplate) -> Limits:
     """The limits of an instance."""
@@ -53,12 +50,15 @@ def stem_kind(template: InstanceTemplate, pack: Pack) -> StemKind:
 
 
 def _command(pack: Pack, memory_mb: int) -> Sequence[str]:
+    family = family_of(pack.family)
+    if not family.memory_flag:
+        return pack.shim
+    # Neither V8 nor a Java machine can see the sandbox's limit; told, they collect garbage in time. They take this only
+    # before their heap is made (measured for V8: not through `v8.setFlagsFromString`).
+    heap_mb = max(family.beside_heap_mb, memory_mb - family.beside_heap_mb)
     command = list(pack.shim)
-    flag = family_of(pack.family).memory_flag
-    if flag:
-        # V8 cannot see the sandbox's limit; told, it collects garbage in time. It takes this only before its heap is
-        # made (measured: not through `v8.setFlagsFromString`).
-        command.insert(-1, flag.format(mb=max(V8_BESIDE_HEAP_MB, memory_mb - V8_BESIDE_HEAP_MB)))
+    behind = len(family.before_shim) + 1 + len(family.arguments)
+    command.insert(len(command) - behind, family.memory_flag.format(mb=heap_mb))
     return command
 
 

@@ -118,6 +118,7 @@ _PROGRAMS = {
     "bun": "{version} (program bun)",
     "deno": "{version} (program deno)",
     "go": "{version} (program go)",
+    "java": "{major} (a development kit below /usr/lib/jvm, or the program java)",
     "php": "{version} (program php)",
     "ruby": "{version} (program ruby)",
 }

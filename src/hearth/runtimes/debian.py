@@ -13,12 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hearth.runtimes.downloads import DownloadFailed
-from hearth.runtimes.pack_table import DebianRoot
+from hearth.runtimes.pack_table import ARCHITECTURES, DebianRoot
 
 PROGRAM = "mmdebstrap"
 MIRROR = "http://deb.debian.org/debian"
 SECURITY = "http://deb.debian.org/debian-security"
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 #: Suites that get security updates from an archive of their own.
 _WITH_SECURITY = frozenset({"bullseye", "bookworm", "trixie"})
 #: The longest one root may take to be made, s (measured: 20 to 60).
@@ -83,6 +82,8 @@ def command(root: DebianRoot, machine: str, mirrors: Mirrors, output: Path) -> l
         "--format=tar",
         *(f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT),
         *(f"--aptopt={setting}" for setting in mirrors.settings),
+        # Packages with alternatives (Java) make links to pages in it, and fail where it is missing.
+        '--essential-hook=mkdir -p "$1/usr/share/man/man1"',
         f"--include={','.join(root.packages)}",
         # Sandboxes have /bin and /lib as links into /usr, as later suites do by themselves.
         *(["--setup-hook=/usr/share/mmdebstrap/hooks/merged-usr/setup00.sh"] if root.suite == "bullseye" else []),

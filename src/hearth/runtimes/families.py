@@ -10,6 +10,8 @@ from hearth.runtimes.locations import CODE_INSIDE, SHIMS_FOLDER, SHIMS_INSIDE
 
 #: The binary that the build of a compiled language leaves in its output, relative to it.
 BINARY = ".hearth/handler"
+#: The shim of languages whose build leaves a program.
+_LAUNCHER = "compiled/launch.py"
 #: Every root has it (the build program needs it too).
 _SYSTEM_PYTHON = "/usr/bin/python3"
 
@@ -18,20 +20,28 @@ _SYSTEM_PYTHON = "/usr/bin/python3"
 class Family:
     """One language. `flags` stand between interpreter and shim; `shim` is a path below the shims folder.
 
+    `before_shim` are words that have to be right before the shim, `arguments` what the shim is given.
     `series_parts`: how many parts of a version have to be equal for an interpreter to be the runtime.
     `memory_flag`: the flag (with `{mb}`) that tells the interpreter its memory at its start; such a family has a kind
-    of stem cell per memory size. `is_concurrent`: an instance runs several requests at
-    once whatever the handler looks like. `is_compiled`: there
-    is no interpreter at run time; the build leaves `BINARY`. `environment`: set for the shim's process.
+    of stem cell per memory size; `beside_heap_mb` is what it needs besides the heap of that size.
+    `is_concurrent`: an instance runs several requests at once whatever the handler looks like.
+    `is_compiled`: nothing runs without a build. `environment`: set for the shim's process.
+    `certificates`: the folder, below the root of a system, with certificates in a form of the language's own, and
+    `certificates_flag` (with `{folder}`) what makes it use a copy of that folder.
     """
 
     shim: str
     flags: tuple[str, ...] = ()
+    before_shim: tuple[str, ...] = ()
     series_parts: int = 2
     memory_flag: str = ""
+    beside_heap_mb: int = 48  # measured: V8 needs 40 to 45 with a small function in Node
     is_concurrent: bool = False
     is_compiled: bool = False
+    arguments: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    certificates: str = ""
+    certificates_flag: str = ""
 
     def series(self, version: str) -> str:
         """The part of a version that has to be equal: `22` of Node.js 22.9.0, `8.2` of PHP 8.2.24."""
@@ -68,7 +78,21 @@ FAMILIES: Mapping[str, Family] = {
         ),
     ),
     "ruby": Family("ruby/shim.rb"),
-    "go": Family("compiled/launch.py", is_concurrent=True, is_compiled=True),
+    "java": Family(
+        "java/hearth.jar",
+        # An instance is small and starts often: one collector thread, no file for other programs to watch it by.
+        ("-XX:+UseSerialGC", "-Xshare:auto", "-XX:-UsePerfData", "-Dfile.encoding=UTF-8"),
+        ("-jar",),
+        series_parts=1,
+        memory_flag="-Xmx{mb}m",
+        beside_heap_mb=80,
+        is_concurrent=True,
+        is_compiled=True,
+        arguments=("io.openruntimes.java.JavaLanguage",),
+        certificates="etc/ssl/certs/java",
+        certificates_flag="-Djavax.net.ssl.trustStore={folder}/cacerts",
+    ),
+    "go": Family(_LAUNCHER, is_concurrent=True, is_compiled=True),
 }
 
 
@@ -85,10 +109,11 @@ def has_shim(key: str) -> bool:
     return key in FAMILIES and (SHIMS_FOLDER / FAMILIES[key].shim).is_file()
 
 
-def shim_command(family: str, interpreter: str) -> tuple[str, ...]:
-    """The command that starts the shim of a family; `interpreter` is a path inside a sandbox."""
+def shim_command(family: str, interpreter: str, certificates: str = "") -> tuple[str, ...]:
+    """The command that starts the shim of a family; both paths are inside a sandbox, `certificates` may be `""`."""
     known = FAMILIES[family]
     shim = f"{SHIMS_INSIDE}/{known.shim}"
-    if known.is_compiled:
+    if known.shim == _LAUNCHER:
         return (_SYSTEM_PYTHON, "-I", "-S", shim, f"{CODE_INSIDE}/{BINARY}")
-    return (interpreter, *known.flags, shim)
+    more = (known.certificates_flag.format(folder=certificates),) if certificates else ()
+    return (interpreter, *known.flags, *more, *known.before_shim, shim, *known.arguments)

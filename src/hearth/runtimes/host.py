@@ -24,6 +24,8 @@ PROVIDER = "host"
 PROBE_TIMEOUT_S = 10.0
 _SYSTEM = Path("/usr")
 _NOT_SHOWN = Path("/usr/local")
+#: Where Debian has one folder for each development kit of Java.
+JAVA_KITS = Path("/usr/lib/jvm")
 #: The part of the host that sandboxes see as it is.
 SYSTEM_PROGRAMS = Path("/usr/bin")
 
@@ -82,12 +84,19 @@ def _interpreters(search_path: str) -> list[tuple[str, _Found]]:
     asked = [
         (family, path, ask)
         for family, (names, ask) in _ASK.items()
-        for path in _candidates(re.compile(names), search_path)
+        for path in _candidates(re.compile(names), _search_path(family, search_path))
     ]
     # Side by side, because a version manager's script takes a tenth of a second to say that it has none.
     with ThreadPoolExecutor(max_workers=4) as threads:
         answers = threads.map(lambda candidate: _probe(candidate[1], candidate[2]), asked)
         return [(family, found) for (family, _, _), found in zip(asked, answers, strict=True) if found is not None]
+
+
+def _search_path(family: str, search_path: str) -> str:
+    """Where programs of a language are looked for behind /usr/bin."""
+    if family != "java":
+        return search_path
+    return os.pathsep.join([search_path, *(str(path) for path in sorted(JAVA_KITS.glob("*/bin")))])
 
 
 def _candidates(names: re.Pattern[str], search_path: str) -> list[Path]:
@@ -193,6 +202,20 @@ def _ask_go(path: Path) -> _Found | None:
     return _Found(version.removeprefix("go"), Path(root).resolve() / "bin/go", Path(root).resolve())
 
 
+def _ask_java(path: Path) -> _Found | None:
+    """Only a development kit that sandboxes see as it is. What it says of itself is in a file: nothing is started."""
+    prefix = path.resolve().parent.parent
+    try:
+        said = (prefix / "release").read_text("utf-8", "replace")
+    except OSError:
+        return None
+    version = re.search(r'^JAVA_VERSION="(?:1\.)?(\d[\d.]*)', said, re.MULTILINE)
+    if version is None or not (prefix / "bin/javac").exists():
+        return None
+    found = _Found(version[1], prefix / "bin/java", prefix)
+    return found if found.is_shown else None
+
+
 #: By family: what its program may be called (a pattern of whole names), and how it is asked what it is.
 _ASK: Mapping[str, tuple[str, Callable[[Path], _Found | None]]] = {
     "node": (r"node(js)?", _ask_node),
@@ -204,6 +227,7 @@ _ASK: Mapping[str, tuple[str, Callable[[Path], _Found | None]]] = {
     "ruby": (r"ruby(\d\.\d)?", _ask_system("--disable=gems", "-rrbconfig", "-e",
              "puts RUBY_VERSION + ' ' + RbConfig.ruby")),
     "go": ("go", _ask_go),
+    "java": ("java", _ask_java),
 }  # fmt: skip
 
 

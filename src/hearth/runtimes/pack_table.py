@@ -14,6 +14,9 @@ from typing import Any
 from hearth.data import load
 from hearth.runtimes.packs import Level
 
+#: What Debian calls the machines it has roots for; `{arch}` in a program's path.
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
 
 class PackUnknown(Exception):
     """There is no such pack, or none for this machine's architecture; the text says what there is."""
@@ -157,7 +160,7 @@ def _entry(row: Mapping[str, Any], machine: str) -> PackEntry | None:
             suite=facts["suite"],
             packages=tuple(facts["packages"]),
             version_of=facts["version_of"],
-            program=facts["program"],
+            program=facts["program"].replace("{arch}", ARCHITECTURES.get(machine, machine)),
             size_bytes=facts["size_bytes"],
         )
     else:

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hearth.runtimes.families import has_shim, shim_command
+from hearth.runtimes.families import family_of, has_shim, shim_command
 from hearth.runtimes.packs import Level, Pack, Packs
 
 MANIFEST = "pack.json"
@@ -87,8 +87,14 @@ def pack_of(manifest: Manifest, packs: Path) -> Pack | None:
         return None
     folder = packs / manifest.id
     mounts: tuple[tuple[str, str], ...] = ()
+    certificates = ""
     if manifest.program:
         program, path, root = manifest.program, "/usr/bin", str(folder / ROOT)
+        own = family_of(manifest.family).certificates
+        if own and (folder / ROOT / own).is_dir():
+            # What is at their place inside are the host's certificates, which may lack this form.
+            certificates = f"{PACKS_INSIDE}/{manifest.id}/certificates"
+            mounts = ((str(folder / ROOT / own), certificates),)
     else:
         prefix = f"{PACKS_INSIDE}/{manifest.id}"
         program, path, root = f"{prefix}/bin/{manifest.family}", f"{prefix}/bin", ""
@@ -100,7 +106,7 @@ def pack_of(manifest: Manifest, packs: Path) -> Pack | None:
         level=Level(manifest.level),
         provider=manifest.provider,
         interpreter=program,
-        shim=shim_command(manifest.family, program),
+        shim=shim_command(manifest.family, program, certificates),
         path=(path,),
         mounts=mounts,
         root=root,

@@ -24,6 +24,7 @@ _SUFFIXES = {
     "php": (".php",),
     "ruby": (".rb",),
     "go": (".go",),
+    "java": (".java",),
 }
 _MODULE_SYNTAX = re.compile(r"^\s*(import\s*[\w{*\"']|export\s)", re.MULTILINE)
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from .golang import go_environment
+from . import golang, jvm
 from .layout import Layout
 from .prepare import PROBE_TIMEOUT_S
 
-#: Families whose build leaves a program instead of code to be interpreted.
-COMPILED = frozenset({"go"})
+#: Families whose build compiles the code: (layout, output, entrypoint, interpreter) -> the command that does it.
+COMPILERS: Mapping[str, Callable[[Layout, str, str, str], str]] = {
+    "go": golang.compile_command,
+    "java": jvm.compile_command,
+}
 #: Families whose package manager reads npm's configuration of the user, and not npm's global one.
 _USER_NPMRC = frozenset({"bun", "deno"})
 
@@ -26,7 +29,7 @@ def language_environment(
     if family in _USER_NPMRC:
         _link_npmrc(layout, registries.get("NPM_CONFIG_GLOBALCONFIG", ""))
     if family == "go":
-        return go_environment(layout)
+        return golang.go_environment(layout)
     if family == "bun":
         return {"BUN_INSTALL_CACHE_DIR": os.path.join(layout.home, ".bun-cache")}
     if family == "deno":
@@ -41,6 +44,11 @@ def language_environment(
     if family == "ruby":
         return _ruby_environment(layout, interpreter)
     return {}
+
+
+def compile_warning(layout: Layout, family: str) -> str:
+    """What to tell about the source before it is compiled, `""` for nothing."""
+    return jvm.gradle_warning(layout.build) if family == "java" else ""
 
 
 def _ruby_environment(layout: Layout, interpreter: str) -> dict[str, str]:

@@ -21,9 +21,8 @@ from .checks import check_entrypoint, output_folder, syntax_warning
 from .commands import run_commands
 from .defaults import DEFAULTS_SWITCH, default_commands
 from .disk import TooMuch
-from .golang import compile_command
 from .installs import is_off, only_installs
-from .languages import COMPILED, language_environment
+from .languages import COMPILERS, compile_warning, language_environment
 from .layout import ARTIFACT, CHANNEL, BuildFailed, Layout
 from .pack import pack, too_large
 from .prepare import VENV, Venv, check_source, link_npm, make_venv
@@ -133,13 +132,13 @@ def build(request: Mapping[str, Any], layout: Layout, artifact: int) -> Built:
     _say("Build command execution finished.")
     is_complete = is_install and installs is not None and installs.is_source_untouched()
     entrypoint = request["entrypoint"]
-    if family in COMPILED:
-        _compile(request, layout)
+    if family in COMPILERS:
+        _compile(request, layout, warnings)
     _say("Build packaging started.")
     if venv is not None:
         venv.remove_plumbing()
     output = output_folder(layout, request["environment"].get("OPEN_RUNTIMES_OUTPUT_DIRECTORY", ""))
-    if family not in COMPILED:
+    if family not in COMPILERS:
         path = check_entrypoint(output, entrypoint, family)
         warning = syntax_warning(path, entrypoint, family, interpreter, layout.temporary)
         if warning:
@@ -168,12 +167,15 @@ def _keep(installs: cache.Installs, request: Mapping[str, Any], is_complete: boo
     return kept_bytes
 
 
-def _compile(request: Mapping[str, Any], layout: Layout) -> None:
+def _compile(request: Mapping[str, Any], layout: Layout, warnings: list[str]) -> None:
     """Make the program that will run, in the output. Raises BuildFailed if the code does not compile."""
     family, entrypoint = request["family"], request["entrypoint"]
     check_entrypoint(layout.build, entrypoint, family)
     output = output_folder(layout, request["environment"].get("OPEN_RUNTIMES_OUTPUT_DIRECTORY", ""))
-    command = compile_command(layout, output, entrypoint, request["interpreter"])
+    command = COMPILERS[family](layout, output, entrypoint, request["interpreter"])
+    warning = compile_warning(layout, family)
+    if warning:
+        _warn(warning, warnings)
     _say("Compilation started.")
     run_commands(command, layout, environment_of(request, layout, None), request["disk_bytes"])
     _say("Compilation finished.")
