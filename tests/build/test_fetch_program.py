@@ -12,10 +12,11 @@ from hearth.executor.sandbox.config import HOST_PSEUDO_ADDRESS
 from hearth.runtimes.shims.fetch import layout as shim_layout
 from hearth.runtimes.shims.fetch import tree
 from hearth.runtimes.shims.fetch.facts import commit_facts
+from hearth.runtimes.shims.fetch.git import write_config
 from hearth.runtimes.shims.fetch.layout import FetchFailed, Layout, Request
 from hearth.runtimes.shims.fetch.references import best_tag, near
 from hearth.runtimes.shims.fetch.steps import fetch
-from hearth.runtimes.shims.fetch.tree import submodule_problem
+from hearth.runtimes.shims.fetch.tree import own_address, submodule_problem
 from tests.support.git import GitServer, Repository, git_server
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12345\n"
@@ -273,6 +274,61 @@ def test_submodules_are_packed_where_they_belong_and_only_so_many(
     assert "Submodules fetched: node/lib/m, vendor/i." in capsys.readouterr().out
     monkeypatch.setattr(tree, "SUBMODULE_LEVELS_MAX", 1)
     assert "more submodules than are fetched" in bench.refused(root_directory="node")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("url", ["../lib.git", "{server}/o/lib.git", "git@127.0.0.1:o/lib.git"])
+def test_a_private_submodule_at_the_own_host_is_opened_by_the_same_credentials_unless_a_stranger_asks(
+    bench: Bench, capsys: pytest.CaptureFixture[str], url: str
+) -> None:
+    lib = Repository(bench.folder / "root" / "o" / "lib.git")
+    pinned = lib.commit({"lib.py": "secret"})
+    with git_server(bench.folder / "root", "deploy:t0ken") as server:
+        modules = f'[submodule "m"]\n\tpath = lib\n\turl = {url.format(server=server.url)}\n'
+        bench.repository.commit({"main.py": "x", ".gitmodules": modules}, modules={"lib": pinned})
+        here = {"mirror_path": "", "url": f"{server.url}/o/r", "username": "deploy", "password": "t0ken"}
+        bench.fetch(**here, is_connected=True, shares_access=True)
+        assert "lib/lib.py" in bench.members()
+        asked = len(server.requests)
+        message = bench.refused(**here, is_connected=True, shares_access=False)
+        assert 'The submodule "lib"' in message
+        assert not [line for line in server.requests[asked:] if "/lib.git" in line]
+    assert "t0ken" not in message + capsys.readouterr().out
+
+
+def test_credentials_that_are_not_shared_are_for_one_repository(bench: Bench) -> None:
+    (bench.folder / "private").mkdir()
+    here = Layout(private=str(bench.folder / "private"))
+    asked = {**BASE, "mirror_path": "", "url": "https://git.test/o/r", "username": "u", "password": "p"}
+    for shares, place in ((False, "https://git.test/o/r"), (True, "https://git.test/")):
+        path = write_config(here, Request.read({**asked, "shares_access": shares}), "https://git.test/o/r")
+        sections = Path(path).read_text().split("[http ")
+        assert [text.split('"')[1] for text in sections if "Authorization" in text] == [place]
+
+
+@pytest.mark.parametrize(
+    ("url", "source", "found"),
+    [
+        ("https://git.test/o/lib.git", "https://git.test/o/r", "https://git.test/o/lib.git"),
+        ("ssh://git@git.test:22/o/lib", "https://git.test/o/r", "https://git.test/o/lib"),
+        ("git@git.test:o/lib.git", "https://git.test/o/r", "https://git.test/o/lib.git"),
+        ("git@git.test:o/lib.git", "ssh://git@git.test/o/r", "ssh://git@git.test/o/lib.git"),
+        ("ssh://eve@git.test/o/lib.git", "ssh://git@git.test/o/r", ""),
+        ("https://git.test.evil.example/o/lib", "https://git.test/o/r", ""),
+        ("https://git.test:8443/o/lib", "https://git.test/o/r", ""),
+        ("http://git.test/o/lib", "https://git.test/o/r", ""),
+        ("https://u:p@git.test/o/lib", "https://git.test/o/r", ""),
+        ("https://git.test/o/../../admin", "https://git.test/o/r", ""),
+        ("https://git.test/o/lib?x=y", "https://git.test/o/r", ""),
+        ("git@git.test:-oProxyCommand=x", "https://git.test/o/r", "https://git.test/-oProxyCommand=x"),
+        ("file:///etc", "file:///mnt/mirror/o/r", ""),
+        ("../lib", "https://git.test/o/r", ""),
+    ],
+)
+def test_only_addresses_at_the_very_same_host_are_the_own(url: str, source: str, found: str) -> None:
+    asked = Request.read({**BASE, "mirror_path": "", "url": source, "shares_access": True})
+    assert own_address(url, asked, source) == found
+    assert own_address(url, Request.read({**BASE, "url": source}), source) == ""
 
 
 def test_public_https_addresses_of_submodules_are_good() -> None:

@@ -25,6 +25,8 @@ WAIT_S = 60.0
 #: From a push to the new answer; the best of all hosts counts, so that a busy machine is not judged.
 PROMISED_S = 10.0
 CODE = "def main(context):\n    return context.res.text('%s')\n"
+#: Instead of an answer: what is in the submodule.
+WORD = "' + (__import__('pathlib').Path(__file__).parent / 'lib' / 'word').read_text() + '"
 APP_SECRET = "webhook secret of the app"
 TOKENS = {"gitea": gitea.TOKEN, "gitlab": gitlab.TOKEN, "bitbucket": bitbucket.TOKEN}
 OWNERS = {"gitlab": "acme/tools"}
@@ -62,9 +64,10 @@ class Forge:
         (hook,) = self.repository.hooks.values()
         return str(hook.get("url") or hook["config"]["url"])
 
-    def push(self, branch: str, code: str, **more: Any) -> str:
+    def push(self, branch: str, code: str, more: dict[str, str] | None = None, **options: Any) -> str:
         before = self.repository.branches.get(branch, "")
-        after = self.backing.commit(self.repository, {"functions/f/main.py": CODE % code}, branch=branch, **more)
+        files = {"functions/f/main.py": CODE % code, **(more or {})}
+        after = self.backing.commit(self.repository, files, branch=branch, **options)
         told = self.host.push(self.repository, f"refs/heads/{branch}", before, after, self.secret)
         assert self.tell(told) == "accepted"
         return after
@@ -182,7 +185,9 @@ def test_a_host_s_pushes_pull_requests_and_templates_are_deployed(forges: dict[s
 
     # A push to the production branch.
     started = time.monotonic()
-    second = forge.push("main", "two")
+    lib = forge.backing.commit(forge.host.world.add(forge.repository.owner, "lib", private=True), {"word": "two"})
+    submodule = {".gitmodules": '[submodule "m"]\n\tpath = functions/f/lib\n\turl = ../lib.git\n'}
+    second = forge.push("main", WORD, submodule, modules={"functions/f/lib": lib})
     wait_for(lambda: forge.answer() == "two", WAIT_S, "the new answer")
     forge.took_s = time.monotonic() - started
     print(f"{kind}: from push to new answer {forge.took_s:.1f} s")

@@ -177,6 +177,7 @@ class SandboxFetcher:
                 private_key=access.private_key if access else "",
                 known_hosts=access.known_hosts if access else "",
                 is_connected=access is not None,
+                shares_access=request.shares_access and (access is not None or bool(password)),
             ),
             folder,
         )

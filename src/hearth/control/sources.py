@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from hearth.control.connections import Connections
+from hearth.control.pull_requests import is_fork_branch
 from hearth.control.uploads import upload_key
 from hearth.control.views import ControlLimits
 from hearth.model.refusals import Refusal
@@ -70,6 +71,8 @@ class Sources:
             timeout_s=self._timeout_s,
             limit_bytes=self._limits.source_size_bytes,
             access=access,
+            # Whoever sends a pull request from a fork must not read what else the installation may read.
+            shares_access=not is_fork_branch(deployment.provider_branch),
         )
 
     @property

@@ -96,7 +96,8 @@ class FetchRequest:
     """One fetch: `source` is packed as a `.tar.gz` and stored as `key`, within `timeout_s` and `limit_bytes`.
 
     `limit_bytes` bounds the packed archive, 0 = no limit beside those of a build. `access` is None for a source that
-    belongs to no installation; else it replaces whatever credentials the server has of its own.
+    belongs to no installation; else it replaces whatever credentials the server has of its own. With `shares_access`
+    it also opens submodules at the same host: not for code of somebody who may not push there.
     """
 
     deployment_id: str
@@ -105,6 +106,7 @@ class FetchRequest:
     timeout_s: float
     limit_bytes: int
     access: CloneAccess | None = None
+    shares_access: bool = True
 
 
 @dataclass(frozen=True, slots=True)

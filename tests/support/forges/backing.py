@@ -23,11 +23,17 @@ class Backing:
         return self._made[repository.full_name]
 
     def commit(
-        self, repository: Repository, files: Mapping[str, str], message: str = "a message", branch: str = "main"
+        self,
+        repository: Repository,
+        files: Mapping[str, str],
+        message: str = "a message",
+        branch: str = "main",
+        modules: Mapping[str, str] | None = None,
     ) -> str:
-        """A commit with exactly these files on a branch, in git and in the stand-in; its hash."""
+        """A commit with exactly these files and submodules (name -> commit) on a branch; its hash."""
         git = self.of(repository)
         entries = [("100644", git.blob(text.encode()), name) for name, text in files.items()]
+        entries += [("160000", commit, name) for name, commit in (modules or {}).items()]
         parent = repository.branches.get(branch, "")
         hash = git.commit_entries(entries, message, branch=branch, parent=parent)
         content = {name: text.encode() for name, text in files.items()}
@@ -54,6 +60,6 @@ class Backing:
             repository.branches[branch] = hash
             if hash not in repository.commits:
                 author, parent, message = git.git("log", "-1", "--format=%an%n%P%n%B", hash).split("\n", 2)
-                names = git.git("ls-tree", "-r", "--name-only", hash).splitlines()
-                files = {name: git.git("show", f"{hash}:{name}").encode() for name in names}
+                listed_files = [line.split(maxsplit=3) for line in git.git("ls-tree", "-r", hash).splitlines()]
+                files = {it[3]: git.git("cat-file", "blob", it[2]).encode() for it in listed_files if it[1] == "blob"}
                 repository.commits[hash] = Commit(hash, message.strip(), author, files, parent)

@@ -151,14 +151,18 @@ def write_config(layout: Layout, request: Request, address: str) -> str:
     """Write git's configuration for this fetch and return its path. `address` is where git finds the source.
 
     A host that is found at another address than its own is still asked by its name. A password goes into a header for
-    the host of the source alone, and then no redirect is followed: git would take the header along.
+    the source alone, or for its host if submodules there share it; and then no redirect is followed: git would take the
+    header along.
     """
     text = _CONFIG + f"\tfollowRedirects = {'false' if request.password else 'initial'}\n"
     there = urllib.parse.urlsplit(address)
-    text += f'[http "{there.scheme}://{there.netloc}/"]\n'
     if request.url and address != request.url:
+        text += f'[http "{there.scheme}://{there.netloc}/"]\n'
         text += f"\textraHeader = Host: {urllib.parse.urlsplit(request.url).netloc}\n"
     if request.password:
+        # After the section above: git adds the headers of one that fits at least as well (git-config(1), http.<url>.*).
+        place = f"{there.scheme}://{there.netloc}/" if request.shares_access else address
+        text += f'[http "{place}"]\n'
         pair = base64.b64encode(f"{request.username}:{request.password}".encode()).decode()
         text += f"\textraHeader = Authorization: Basic {pair}\n"
     path = os.path.join(layout.private, "gitconfig")

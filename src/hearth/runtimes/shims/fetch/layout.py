@@ -41,7 +41,8 @@ class Request:
     """What to fetch. `mirror_path` is the repository below the mirror's folder, `""` for one at `url`.
 
     `username` and `password` go to the host of `url` only; so do `private_key` and, a line `type key` each,
-    `known_hosts`, for an ssh address. `is_connected` says that credentials are an installation's, for messages.
+    `known_hosts`, for an ssh address. With `shares_access` they also open submodules at that host, without it nothing
+    but the repository. `is_connected` says that credentials are an installation's, for messages.
     `operation` is `fetch`, `publish` (see `publishing`; `author` is `name <address>`), or a question of `looking` about
     `path` or the commit `before`. `content_bytes` and
     `entries` bound what is packed, `archive_bytes` the packed archive (0 = no limit), `disk_bytes` everything on
@@ -65,6 +66,7 @@ class Request:
     private_key: str = ""
     known_hosts: str = ""
     is_connected: bool = False
+    shares_access: bool = False
     message: str = ""
     author: str = ""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import posixpath
+import re
 import urllib.parse
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,8 @@ SUBMODULE_LEVELS_MAX = 3
 #: Bytes that one line of a list of files may take on average before it is not a list of names any more.
 _LINE_BYTES = 1_024
 _SHOWN_CHARS = 120
+#: `git@host:path`, the short form of an ssh address.
+_SHORT_SSH = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.-]*)@([A-Za-z0-9][A-Za-z0-9.-]*):(?!/)([^\s]+)\Z")
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,14 @@ class Tree:
         self._layout = layout
         self._config = config
         self._repositories = 0
+        self._address = ""
         self.entries: list[Entry] = []
         self.submodules: list[str] = []
 
     def open(self, address: str) -> Git:
         """A new empty repository with `address` as its origin."""
         self._repositories += 1
+        self._address = self._address or address  # the first one is the source itself
         folder = os.path.join(self._layout.objects, f"{self._repositories}.git")
         return Git(self._layout, folder, address, self._config)
 
@@ -170,11 +175,13 @@ class Tree:
         return [_resolved(urls.get(submodule.path, ""), git.address) for submodule in submodules]
 
     def _add_submodule(self, submodule: _Submodule, url: str, level: int) -> None:
-        problem = submodule_problem(url)
+        own = own_address(url, self._request, self._address)
+        problem = "" if own else submodule_problem(url)
         if problem:
+            where = " or at the repository's own host" if self._request.shares_access else ""
             raise FetchFailed(
                 f'The submodule "{_shown(submodule.path)}" ("{_shown(url)}") is refused: {problem}. Only submodules at '
-                "public https addresses are fetched; put the code into the repository itself."
+                f"public https addresses{where} are fetched; put the code into the repository itself."
             )
         if level >= SUBMODULE_LEVELS_MAX or len(self.submodules) >= SUBMODULES_MAX:
             raise FetchFailed(
@@ -183,12 +190,38 @@ class Tree:
             )
         self.submodules.append(submodule.path)
         try:
-            git = self.open(url)
+            git = self.open(own or url)
             self.add(git, self.receive(git, submodule.commit), "", submodule.name + "/", level + 1)
         except GitFailed as failed:
-            theirs = replace(self._request, url=_shown(url), mirror_path="", password="")
+            theirs = replace(self._request, url=_shown(url), mirror_path="", is_connected=bool(own))
             reason = explain(failed.said, theirs).message
             raise FetchFailed(f'The submodule "{_shown(submodule.path)}" could not be fetched. {reason}') from failed
+
+
+def own_address(url: str, request: Request, address: str) -> str:
+    """Where a submodule at the source's own host is found, `""` if it is elsewhere or the credentials are not for it.
+
+    `address` is where the source is found, `request.url` where it is. An ssh address at the host of an https source
+    (`git@host:path`, as many write it down) means the same repository by https.
+    """
+    if not request.shares_access or not url.isprintable() or " " in url:
+        return ""
+    short = _SHORT_SSH.match(url)
+    try:
+        theirs = urllib.parse.urlsplit(f"ssh://{short[1]}@{short[2]}/{short[3]}" if short else url)
+        ours, there = urllib.parse.urlsplit(request.url), urllib.parse.urlsplit(address)
+        is_same = theirs.scheme == there.scheme and theirs.netloc in (ours.netloc, there.netloc)
+        is_by_ssh = (
+            there.scheme in ("http", "https")
+            and (theirs.scheme, theirs.username, theirs.password) == ("ssh", "git", None)
+            and theirs.hostname == ours.hostname
+        )
+    except ValueError:
+        return ""
+    is_plain = not theirs.query and not theirs.fragment and ".." not in theirs.path.split("/")
+    if there.scheme not in ("http", "https", "ssh") or not theirs.path.strip("/") or not is_plain:
+        return ""
+    return urllib.parse.urlunsplit((there.scheme, there.netloc, theirs.path, "", "")) if is_same or is_by_ssh else ""
 
 
 def submodule_problem(url: str) -> str:
