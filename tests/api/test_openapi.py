@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from jsonschema import Draft202012Validator
 from jsonschema.validators import validator_for
+from msgspec import structs
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 import hearth
@@ -158,13 +159,15 @@ def test_a_validator_brings_its_own_schema() -> None:
     assert schema_of(Multiple(2)) == {"type": "integer", "multipleOf": 2}
 
 
+MEASURED = structs.replace(EXECUTION, queued_s=0.001, is_cold=False, cpu_s=0.02, peak_memory_bytes=50_000_000)
+MEASURED_VIEW = structs.replace(EXECUTION_VIEW, execution=MEASURED)
 SENT: list[tuple[str, dict[str, Any]]] = [
     ("function", wire.function(FUNCTION_VIEW)),
     ("variable", wire.variable(VARIABLE)),
     ("variable", wire.variable(SECRET)),
     ("deployment", wire.deployment(DEPLOYMENT)),
-    ("execution", wire.execution(EXECUTION, KEY_HOLDER)),
-    ("execution", wire.created_execution(EXECUTION_VIEW, KEY_HOLDER, "hi")),
+    ("execution", wire.execution(MEASURED, KEY_HOLDER)),
+    ("execution", wire.created_execution(MEASURED_VIEW, KEY_HOLDER, "hi")),
     ("runtime", dict(RUNTIMES[0])),
     ("functionList", wire.listing("functions", 1, [wire.function(FUNCTION_VIEW)])),
     ("deploymentList", wire.listing("deployments", 1, [wire.deployment(DEPLOYMENT)])),
@@ -182,7 +185,7 @@ def test_what_is_sent_is_what_is_described(model: str, payload: dict[str, Any]) 
 
 
 def test_an_execution_for_a_client_that_names_its_format_is_described_too() -> None:
-    payload = shape((1, 9, 6), "execution", wire.execution(EXECUTION, KEY_HOLDER))
+    payload = shape((1, 9, 6), "execution", wire.execution(MEASURED, KEY_HOLDER))
     assert schema_errors({"$ref": "#/components/schemas/execution"}, _as_json(payload)) == []
 
 

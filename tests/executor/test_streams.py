@@ -12,6 +12,7 @@ from hearth.executor.calls import Ended, Ticket
 from hearth.executor.conversation import Conversation
 from hearth.executor.limits import ExecutorLimits
 from hearth.executor.live import LiveLogs
+from hearth.executor.sandbox.spec import SandboxExit
 from hearth.model.resources import Header
 from hearth.model.running import Artifact, InstanceKey, InstanceTemplate, Outcome, Result
 from hearth.model.streaming import LogLines, StreamControl
@@ -113,7 +114,7 @@ class Talk:
 async def talk() -> AsyncIterator[Talk]:
     made = Talk()
     yield made
-    made.conversation.end(Ended(Outcome.CRASHED, "The test is over."), "")
+    made.conversation.end(Ended(Outcome.CRASHED, "The test is over."), "", SandboxExit(0, None))
 
 
 async def test_the_shim_may_send_on_when_a_quarter_of_the_window_was_taken(talk: Talk) -> None:

@@ -44,6 +44,7 @@ class ProcessSandbox:
         self.pid = pid
         self.channel = channel
         self.output = output
+        self.meter = None
         self._exit: asyncio.Future[SandboxExit] = asyncio.get_running_loop().create_future()
         self._pidfd = os.pidfd_open(pid)
         asyncio.get_running_loop().add_reader(self._pidfd, self._on_exit)

@@ -118,7 +118,7 @@ class HotLane:
                 error = not_text(view.execution.id)
             else:
                 payload = shape(version, "execution", wire.created_execution(view, actor, text))
-                answer = json_answer(success, payload, wire.figures(view))
+                answer = json_answer(success, payload, wire.figures(view, actor))
         if answer is None:
             answer = _refused(error, project_id)
         head = b"".join([b"%b: %b\r\n" % header for header in answer.headers])

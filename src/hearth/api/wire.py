@@ -83,6 +83,8 @@ def usage(view: UsageView, *, of_all: bool = False) -> Wire:
         "executionsFailed": lambda step: step.executions.failures,
         "executionsTime": lambda step: step.executions.duration_s * 1_000,
         "executionsMbSeconds": lambda step: step.executions_mb_s,
+        "executionsCold": lambda step: step.executions.cold_starts,
+        "executionsCpuTime": lambda step: step.executions.cpu_s * 1_000,
         **({"functions": lambda step: step.functions} if of_all else {}),
     }
     totals = {f"{name}Total": round(sum(map(figure, view.steps))) for name, figure in series.items()}
@@ -93,7 +95,10 @@ def usage(view: UsageView, *, of_all: bool = False) -> Wire:
         "buildsTimeAverage": round(totals["buildsTimeTotal"] / builds, 3) if builds else 0,
         "executionsP50": round(view.total.p50_s * 1_000, 3),
         "executionsP95": round(view.total.p95_s * 1_000, 3),
+        "executionsColdShare": round(view.total.cold_share, 6),
+        "executionsPeakMemoryMax": view.total.peak_memory_bytes,
         **{name: metric(figure) for name, figure in series.items()},
+        "executionsPeakMemory": metric(lambda step: step.executions.peak_memory_bytes),
     }
 
 
@@ -190,10 +195,13 @@ def execution(
 ) -> Wire:
     """An execution as `actor` may see it: logs and errors are for keys and admins only (contract: functions-api 6.3).
 
+    So are figures of our own: `queueTime` and `cpuTime` in seconds, `coldStart`, `peakMemory` in bytes. What is not
+    known is left out.
+
     `response_body` and `response_headers` (None = the stored ones) are for the answer of a synchronous create.
     """
     shown = actor.is_privileged
-    return {
+    wire: Wire = {
         "$id": it.id,
         "$createdAt": to_wire(it.created_at),
         "$updatedAt": to_wire(it.updated_at),
@@ -215,6 +223,14 @@ def execution(
         "duration": it.duration_s,
         "scheduledAt": None if it.scheduled_at is None else to_wire(it.scheduled_at),
     }
+    if shown and it.queued_s is not None:
+        wire["queueTime"] = it.queued_s
+        wire["coldStart"] = it.is_cold
+        if it.cpu_s is not None:
+            wire["cpuTime"] = it.cpu_s
+        if it.peak_memory_bytes is not None:
+            wire["peakMemory"] = it.peak_memory_bytes
+    return wire
 
 
 def created_execution(view: ExecutionView, actor: Actor, response_body: str | bytes) -> Wire:
@@ -223,12 +239,21 @@ def created_execution(view: ExecutionView, actor: Actor, response_body: str | by
     return execution(view.execution, actor, response_body=response_body, response_headers=headers)
 
 
-def figures(view: ExecutionView) -> dict[str, str]:
-    """Headers of our own on the answer of a synchronous create: how it started, and how long it waited for that."""
-    found = view.figures
-    if found is None:
+def figures(view: ExecutionView, actor: Actor) -> dict[str, str]:
+    """Headers of our own on the answer of a synchronous create: how the run started, and what it took.
+
+    What it used of the machine is told to those who may see its logs.
+    """
+    it = view.execution
+    if it.queued_s is None:
         return {}
-    return {"x-hearth-start": "cold" if found.is_cold else "warm", "x-hearth-queue-ms": f"{found.queued_s * 1e3:.3f}"}
+    headers = {"x-hearth-start": "cold" if it.is_cold else "warm", "x-hearth-queue-ms": f"{it.queued_s * 1e3:.3f}"}
+    if actor.is_privileged:
+        if it.cpu_s is not None:
+            headers["x-hearth-cpu-ms"] = f"{it.cpu_s * 1e3:.3f}"
+        if it.peak_memory_bytes is not None:
+            headers["x-hearth-peak-memory-bytes"] = str(it.peak_memory_bytes)
+    return headers
 
 
 def listing(key: str, total: int, items: Iterable[Mapping[str, Any]]) -> Wire:

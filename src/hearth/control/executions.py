@@ -33,7 +33,7 @@ from hearth.control.requiring import require_function
 from hearth.control.run_figures import UNKNOWN
 from hearth.control.runnables import Runnable, Runnables
 from hearth.control.streams import LEFT, ResponseStream
-from hearth.control.views import KEY_GRACE_S, SYNC_WAIT_S, ExecutionView, Figures
+from hearth.control.views import KEY_GRACE_S, SYNC_WAIT_S, ExecutionView
 from hearth.model.actor import Actor, ActorKind
 from hearth.model.ids import unique_id
 from hearth.model.prompt import Pending, PromptFuture, follow
@@ -419,8 +419,7 @@ class _SyncRun:
         elif self._result is not None:
             body = self._result.body
             shown = shown_response_headers(self.execution.id, self._result.headers, len(body))
-            figures = Figures(self._result.queued_s, self._result.cold)
-            self.answer.set_result(ExecutionView(recording.result(), body, shown, None, figures))
+            self.answer.set_result(ExecutionView(recording.result(), body, shown))
 
 
 def _refused(closed: Closed) -> Refusal:

@@ -187,8 +187,11 @@ def compose(
     )
 
 
-def finish(execution: Execution, result: Result, *, logging: bool, now: datetime) -> Execution:
-    """The finished record of a run: below 500 completed, otherwise failed (contract: functions-api 10)."""
+def finish(execution: Execution, result: Result, *, logging: bool, now: datetime, waited_s: float = 0.0) -> Execution:
+    """The finished record of a run: below 500 completed, otherwise failed (contract: functions-api 10).
+
+    `waited_s` is how long it had waited before the executor was given it.
+    """
     failed = result.outcome is not Outcome.COMPLETED or result.status_code >= 500
     return replace(
         execution,
@@ -199,6 +202,10 @@ def finish(execution: Execution, result: Result, *, logging: bool, now: datetime
         logs=result.logs if logging else "",
         errors=result.errors if logging else "",
         duration_s=result.duration_s,
+        queued_s=result.queued_s + waited_s,
+        is_cold=result.cold,
+        cpu_s=result.cpu_s,
+        peak_memory_bytes=result.peak_memory_bytes,
     )
 
 

@@ -36,6 +36,7 @@ from hearth.control.retries import (
     decide,
     letter_of,
     next_attempt,
+    waited_s,
 )
 from hearth.control.run_figures import UNKNOWN, RunFigures
 from hearth.control.runnables import Runnable, Runnables
@@ -333,8 +334,8 @@ class QueuedExecutions:
             request = msgspec.structs.replace(request, user_jwt=user_jwt)
         headers = compose_headers(execution.id, runnable, request, self._mint_key)
         headers |= attempt_headers(runnable.settings, job.attempts)
-        waited_s = max(0.0, (self._clock.now() - job.due_at).total_seconds())
         invocation = compose(execution.id, runnable, template, request, headers, is_async=True)
+        before_s = waited_s(execution, job, self._clock.now())
         try:
             result = await self._executor.invoke(invocation)
         except Busy as busy:
@@ -344,8 +345,9 @@ class QueuedExecutions:
                 raise _NotStarted from fault
             log.exception("execution failed for a reason of ours", execution_id=execution.id)
             return Outcome(fail(execution, str(fault), self._clock.now()), Cause.NOT_STARTED)
-        self.figures.ran(execution.trigger, template.runtime, result, waited_s)
-        final = finish(execution, result, logging=runnable.function.logging, now=self._clock.now())
+        self.figures.ran(execution.trigger, template.runtime, result, before_s)
+        now = self._clock.now()
+        final = finish(execution, result, logging=runnable.function.logging, now=now, waited_s=before_s)
         return Outcome(final, Cause.RAN)
 
     async def _end(self, ended: AttemptEnded, runtime: str = UNKNOWN) -> None:

@@ -103,6 +103,12 @@ def decide(outcome: Outcome, settings: FunctionSettings, job: Job, now: datetime
     return AttemptEnded(final, job.id, job.owner, attempt=noted, dead_letter=letter)
 
 
+def waited_s(execution: Execution, job: Job, now: datetime) -> float:
+    """How long an attempt that begins now has waited from when it was due, in seconds."""
+    due = since(execution) if job.attempts <= 1 else job.due_at
+    return max(0.0, (now - due).total_seconds())
+
+
 def since(execution: Execution) -> datetime:
     """From when the age of an execution counts."""
     return max(execution.created_at, execution.scheduled_at or execution.created_at)
@@ -119,6 +125,10 @@ def waiting_again(execution: Execution, now: datetime) -> Execution:
         logs="",
         errors="",
         duration_s=0.0,
+        queued_s=None,
+        is_cold=None,
+        cpu_s=None,
+        peak_memory_bytes=None,
     )
 
 

@@ -48,13 +48,6 @@ class FunctionView:
     variables: tuple[Variable, ...]
 
 
-class Figures(msgspec.Struct, frozen=True):
-    """What one run took besides its duration: seconds it waited for an instance, and whether that was a new one."""
-
-    queued_s: float
-    is_cold: bool
-
-
 class ExecutionView(msgspec.Struct, frozen=True):
     """An execution as the call that created it sees it: with the whole response.
 
@@ -66,8 +59,6 @@ class ExecutionView(msgspec.Struct, frozen=True):
     response_body: bytes = b""
     response_headers: tuple[Header, ...] = ()
     stream: ResponseStream | None = None
-    figures: Figures | None = None
-    """What the run took, where it has ended."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,7 @@ class Call:
     __slots__ = (
         "body",
         "consumed",
+        "cpu_s",
         "deadline",
         "errors",
         "followed",
@@ -83,7 +84,9 @@ class Call:
         "is_streamed",
         "logs",
         "outstanding",
+        "peak_memory_bytes",
         "receiver",
+        "share_s",
         "size",
         "started",
         "status",
@@ -115,6 +118,10 @@ class Call:
         """Bytes of a streamed body that the shim has sent beyond what it was told is consumed."""
         self.consumed = 0
         """Bytes consumed that the shim has not been told of."""
+        self.share_s = 0.0
+        """Where the account of its instance stood when it began (`shares.Shares`)."""
+        self.cpu_s: float | None = None
+        self.peak_memory_bytes: int | None = None
 
     def log(self, stream: str, text: bytes) -> None:
         """Take text of a log frame."""
@@ -163,6 +170,8 @@ class Call:
             self.started - self.ticket.submitted,
             self.is_cold,
             broken,
+            self.cpu_s,
+            self.peak_memory_bytes,
         )
 
     def failed(self, outcome: Outcome, reason: str, now: float, last_output: str = "", status: int = 500) -> Result:
@@ -185,6 +194,8 @@ class Call:
             queued_s=self.started - self.ticket.submitted,
             cold=self.is_cold,
             broken=self.is_streamed,
+            cpu_s=self.cpu_s,
+            peak_memory_bytes=self.peak_memory_bytes,
         )
 
     def checked_headers(self) -> tuple[Header, ...]:

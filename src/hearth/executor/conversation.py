@@ -28,6 +28,8 @@ from hearth.executor.protocol import (
     ResponseFrame,
     encode,
 )
+from hearth.executor.sandbox.spec import Meter, SandboxExit
+from hearth.executor.shares import Shares
 from hearth.model.running import InstanceTemplate, Outcome, Result
 
 BLOCKED = Ended(
@@ -78,6 +80,8 @@ class Conversation(asyncio.Protocol):
         self._live = live
         self._listener = listener
         self._reader = FrameReader(self._on_frame)
+        self._shares = Shares()
+        self._meter: Meter | None = None
         self._transport: asyncio.Transport | None = None
         self._abandoned: set[int] = set()
         """Requests nobody waits for: what the shim still says about them is no fault."""
@@ -99,8 +103,12 @@ class Conversation(asyncio.Protocol):
         """Whether the channel has been handed to the event loop, which closes it then."""
         return self._transport is not None
 
-    def assign(self, template: InstanceTemplate, code: str) -> None:
-        """Give the shim its deployment, whose code it finds at `code`; the only frame with secrets, sent once."""
+    def assign(self, template: InstanceTemplate, code: str, meter: Meter | None = None) -> None:
+        """Give the shim its deployment, whose code it finds at `code`; the only frame with secrets, sent once.
+
+        `meter` tells from then on what is used.
+        """
+        self._meter = meter
         frame = AssignFrame(
             template.environment,
             template.entrypoint,
@@ -146,6 +154,7 @@ class Conversation(asyncio.Protocol):
         if self._member.slots > 1:
             deadline += self._limits.blocked_grace_s
         call = Call(id, ticket, now, deadline, ticket.had_to_wait and self._member.served == 1)
+        call.share_s = self._shares.begin(len(self.calls), now)
         self._live.attach(call, self._member.template.function_id)
         ticket.call_id = id
         self.calls[id] = call
@@ -172,14 +181,16 @@ class Conversation(asyncio.Protocol):
         if len(self.calls) == 1 and not self._stopping:
             next(iter(self.calls.values())).native(data)
 
-    def end(self, ended: Ended, last_output: str) -> None:
-        """Answer what still runs with why it ended, and let go of the channel."""
+    def end(self, ended: Ended, last_output: str, exit: SandboxExit) -> None:
+        """Answer what still runs with why it ended, and let go of the channel. `exit` has what was used in all."""
         if self._timer is not None:
             self._timer.cancel()
         for patience in self._stopping.values():
             patience.cancel()
         now = self._monotonic()
+        self._shares.close(len(self.calls), exit.cpu_s, exit.peak_memory_bytes)
         for call in self.calls.values():
+            self._measure(call, now)
             _answer(call, call.failed(ended.outcome, ended.reason, now, last_output))
         self.calls.clear()
         if self._transport is not None:
@@ -233,9 +244,12 @@ class Conversation(asyncio.Protocol):
 
     def abort(self, call: Call, reason: str) -> None:
         """Nobody reads a streamed response any more: the shim is to stop it, or else its instance ends."""
-        if self.calls.pop(call.id, None) is None:
+        if call.id not in self.calls:
             return
-        _answer(call, call.failed(Outcome.CANCELED, reason, self._monotonic(), status=call.status))
+        now = self._monotonic()
+        self._measure(call, now)
+        del self.calls[call.id]
+        _answer(call, call.failed(Outcome.CANCELED, reason, now, status=call.status))
         if not self.is_open:
             self._listener.on_released(False)
             return
@@ -255,6 +269,10 @@ class Conversation(asyncio.Protocol):
             self._listener.on_released(False)
         else:
             self._listener.on_broken("did not stop", None)
+
+    def _measure(self, call: Call, now: float) -> None:
+        """Note what a request has used that ends now; it is still among `calls`."""
+        call.cpu_s, call.peak_memory_bytes = self._shares.end(call.share_s, len(self.calls), call.started, now)
 
     def _finish(self, call: Call, result: Result, healthy: bool) -> None:
         if self.calls.pop(call.id, None) is None:
@@ -276,6 +294,7 @@ class Conversation(asyncio.Protocol):
         if overdue:
             self._listener.read_output()
             for call in overdue:
+                self._measure(call, now)
                 del self.calls[call.id]
                 _answer(call, call.failed(Outcome.TIMED_OUT, TIMED_OUT, now))
             self._listener.on_broken("timed out", BLOCKED)
@@ -332,6 +351,7 @@ class Conversation(asyncio.Protocol):
         if isinstance(frame, ReadyFrame) and not self.ready.done():
             self.ready.set_result(None)
         elif isinstance(frame, LoadedFrame) and is_loading:
+            self._shares.open(self._meter, self._monotonic())
             self.loaded.set_result(max(1, min(frame.concurrency, self._limits.concurrency)))
         elif isinstance(frame, LoadFailedFrame) and is_loading:
             self.loaded.set_result(frame.error)
@@ -368,6 +388,7 @@ class Conversation(asyncio.Protocol):
         if call.size > limit and (limit or call.receiver is None):
             what = "response body" if call.receiver is None else "streamed response body"
             reason = f"The {what} is larger than the limit of {limit} bytes."
+            self._measure(call, now)
             del self.calls[call.id]
             _answer(call, call.failed(Outcome.COMPLETED, reason, now))
             self._give_up(call, "response too large")
@@ -386,13 +407,16 @@ class Conversation(asyncio.Protocol):
         if not more:
             if len(self.calls) == 1:
                 self._listener.read_output()  # what its child processes wrote before they ended is there by now
+            self._measure(call, now)
             self._finish(call, call.complete(now), not call.timed_out)
 
     def _on_broken_stream(self, call: Call, timed_out: bool) -> None:
         if not call.is_streamed:
             raise ProtocolError("a broken body that is no stream")
         call.timed_out = timed_out
-        self._finish(call, call.complete(self._monotonic(), broken=True), not timed_out)
+        now = self._monotonic()
+        self._measure(call, now)
+        self._finish(call, call.complete(now, broken=True), not timed_out)
 
     def _call(self, id: int) -> Call | None:
         call = self.calls.get(id)

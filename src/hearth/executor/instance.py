@@ -203,7 +203,7 @@ class Instance:
                 await self._loop.create_unix_connection(lambda: talk, sock=sandbox.channel)
         except (SandboxFailed, FileNotStored, PlatformFault) as problem:
             raise StartFailed(Unavailable(f"The instance could not be started: {problem}")) from problem
-        talk.assign(template, self._around.code_folder)
+        talk.assign(template, self._around.code_folder, self._sandbox.meter if self._sandbox is not None else None)
         if not await self._first_of(talk.ready, limits.start_timeout_s):
             raise StartFailed(self._report_failure())
         if not await self._first_of(talk.loaded, limits.load_timeout_s):
@@ -303,7 +303,7 @@ class Instance:
             running = len(self._conversation.calls)
             log.info("instance_ended", reason=ended.reason, running=running, **self._ids())
         was_connected = self._conversation.was_connected
-        self._conversation.end(ended, output)
+        self._conversation.end(ended, output, exit)
         if sandbox is not None:
             if sandbox.channel is not None and not was_connected:
                 sandbox.channel.close()

@@ -227,8 +227,12 @@ class Deployment:
 Header = tuple[str, str]
 
 
-class Execution(msgspec.Struct, frozen=True):
+class Execution(msgspec.Struct, frozen=True, omit_defaults=True):
     """The record of one run. `request_headers` and `response_headers` are already filtered (contract 10.3).
+
+    `queued_s` is how long it waited for its instance from when it was due, `is_cold` whether it had to wait for a new
+    one, `cpu_s` its CPU time in seconds, and `peak_memory_bytes` the most memory its instance had used by its end
+    (docs/adr/0033). None = it has not run, or that is not counted.
 
     A struct, not a dataclass: several are made for every run, and this takes a third of the time.
     """
@@ -251,6 +255,10 @@ class Execution(msgspec.Struct, frozen=True):
     duration_s: float = 0.0
     permissions: tuple[str, ...] = ()
     scheduled_at: datetime | None = None
+    queued_s: float | None = None
+    is_cold: bool | None = None
+    cpu_s: float | None = None
+    peak_memory_bytes: int | None = None
     sequence: int = 0
 
 

@@ -112,6 +112,10 @@ class Result(msgspec.Struct, frozen=True):
     cold: bool = False
     broken: bool = False
     """A response that the function streamed did not come to its end, for whatever reason."""
+    cpu_s: float | None = None
+    """CPU time it used, in seconds: its share where several run in one instance (docs/adr/0033). None = not counted."""
+    peak_memory_bytes: int | None = None
+    """The most memory its instance had used by then, since it was started. None = not counted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,11 @@ class UsageRange(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class UsageHour:
-    """What was created in the hour from `hour`. `durations` counts executions by class (`duration_class`)."""
+    """What was created in the hour from `hour`. `durations` counts executions by class (`duration_class`).
+
+    `started` are those that an instance ran, `cold_starts` those of them that waited for a new one. `cpu_s` and
+    `peak_memory_bytes` are of those where it was counted: the sum, and the highest.
+    """
 
     function_id: str
     hour: datetime
@@ -45,6 +49,10 @@ class UsageHour:
     failures: int
     duration_s: float
     durations: Mapping[int, int] = field(default_factory=dict)
+    started: int = 0
+    cold_starts: int = 0
+    cpu_s: float = 0.0
+    peak_memory_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +64,15 @@ class UsageSum:
     duration_s: float
     p50_s: float
     p95_s: float
+    started: int = 0
+    cold_starts: int = 0
+    cpu_s: float = 0.0
+    peak_memory_bytes: int = 0
+
+    @property
+    def cold_share(self) -> float:
+        """The part of what an instance ran that waited for a new one; 0 where nothing ran."""
+        return self.cold_starts / self.started if self.started else 0.0
 
 
 def start_of(moment: datetime, step: timedelta) -> datetime:
@@ -71,16 +88,22 @@ def duration_class(duration_s: float) -> int:
 
 def summed(hours: Iterable[UsageHour]) -> UsageSum:
     """Add figures up."""
-    executions = failures = 0
-    duration_s = 0.0
+    hours = tuple(hours)
     classes: dict[int, int] = {}
     for each in hours:
-        executions += each.executions
-        failures += each.failures
-        duration_s += each.duration_s
         for place, count in each.durations.items():
             classes[place] = classes.get(place, 0) + count
-    return UsageSum(executions, failures, duration_s, percentile_s(classes, 0.5), percentile_s(classes, 0.95))
+    return UsageSum(
+        executions=sum(each.executions for each in hours),
+        failures=sum(each.failures for each in hours),
+        duration_s=sum(each.duration_s for each in hours),
+        p50_s=percentile_s(classes, 0.5),
+        p95_s=percentile_s(classes, 0.95),
+        started=sum(each.started for each in hours),
+        cold_starts=sum(each.cold_starts for each in hours),
+        cpu_s=sum(each.cpu_s for each in hours),
+        peak_memory_bytes=max((each.peak_memory_bytes for each in hours), default=0),
+    )
 
 
 def percentile_s(classes: Mapping[int, int], share: float) -> float:

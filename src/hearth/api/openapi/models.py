@@ -150,6 +150,11 @@ DEPLOYMENT = record(
 
 HEADER = record("One header.", {"name": text("Its name, in lower case."), "value": text("Its value.")})
 
+
+def _seconds(description: str) -> Schema:
+    return {"type": "number", "minimum": 0, "description": description}
+
+
 EXECUTION = record(
     "The record of one run. `logs` and `errors` are empty for callers that are neither an API key nor an admin.",
     {
@@ -169,13 +174,17 @@ EXECUTION = record(
         "responseHeaders": many(reference("header"), "Headers the function answered; stored: only those of the body."),
         "logs": text("What the function logged; over the limit, its end."),
         "errors": text("What the function logged as errors, or why it failed; over the limit, its end."),
-        "duration": {"type": "number", "minimum": 0, "description": "Seconds it took."},
+        "duration": _seconds("Seconds it took."),
         "scheduledAt": {
             "anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}],
             "description": "When it is due; null, or left out for clients that name a format, unless it is delayed.",
         },
+        "queueTime": _seconds("Seconds it waited for an instance from when it was due."),
+        "coldStart": flag("Whether it had to wait for a new instance."),
+        "cpuTime": _seconds("Seconds of CPU time it used; left out where that is not counted."),
+        "peakMemory": number("Most bytes of memory its instance had used by its end; left out where not counted."),
     },
-    optional=("resourceId", "resourceType", "scheduledAt"),
+    optional=("resourceId", "resourceType", "scheduledAt", "queueTime", "coldStart", "cpuTime", "peakMemory"),
 )
 
 RUNTIME = record(

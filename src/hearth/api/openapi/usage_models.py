@@ -15,8 +15,18 @@ _SERIES = {
     "executionsFailed": "Executions that failed",
     "executionsTime": "Milliseconds of executions",
     "executionsMbSeconds": "Memory times time of executions, MB times seconds",
+    "executionsCold": "Executions that waited for a new instance",
+    "executionsCpuTime": "Milliseconds of CPU time of executions",
 }
 _SECONDS: Schema = {"type": "number", "format": "double", "description": "Seconds of a build, on average."}
+
+_SHARE: Schema = {
+    "type": "number",
+    "format": "double",
+    "minimum": 0,
+    "maximum": 1,
+    "description": "The part of the executions that an instance ran which waited for a new one.",
+}
 
 
 def _milliseconds(share: str) -> Schema:
@@ -33,7 +43,10 @@ def _usage(description: str, series: dict[str, str]) -> Schema:
             "buildsTimeAverage": _SECONDS,
             "executionsP50": _milliseconds("half"),
             "executionsP95": _milliseconds("95 of 100"),
+            "executionsColdShare": _SHARE,
+            "executionsPeakMemoryMax": number("Most bytes of memory an instance used, in the whole span."),
             **{name: many(reference("metric"), f"{what}, in each step.") for name, what in series.items()},
+            "executionsPeakMemory": many(reference("metric"), "Most bytes of memory an instance used, in each step."),
         },
     )
 

@@ -78,14 +78,14 @@ def _created(call: Call, view: ExecutionView) -> Answer:
     if wants_multipart(call.request.header(b"accept")):
         payload = wire.created_execution(view, call.actor, view.response_body)
         answer = multipart_answer(status, shape(call.version, "execution", payload))
-        answer.headers += [(name.encode(), value.encode()) for name, value in wire.figures(view).items()]
+        answer.headers += [(name.encode(), value.encode()) for name, value in wire.figures(view, call.actor).items()]
         return answer
     try:
         body = view.response_body.decode()
     except UnicodeDecodeError:
         # The function has run and its execution is stored; only this answer cannot carry the body.
         raise not_text(view.execution.id) from None
-    return call.reply(wire.created_execution(view, call.actor, body), status, wire.figures(view))
+    return call.reply(wire.created_execution(view, call.actor, body), status, wire.figures(view, call.actor))
 
 
 def _events_answer(call: Call, view: ExecutionView) -> Answer:

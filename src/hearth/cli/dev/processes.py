@@ -23,6 +23,7 @@ class PlainProcess:
         self.id = id
         self.channel: socket.socket | None = channel
         self.output = output
+        self.meter = None
         self._pid = pid
         self._exit: asyncio.Future[SandboxExit] = asyncio.get_running_loop().create_future()
         self._pidfd = os.pidfd_open(pid)

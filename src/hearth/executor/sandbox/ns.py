@@ -10,6 +10,7 @@ from typing import Any
 
 from hearth.executor.sandbox import messages
 from hearth.executor.sandbox.launch import Helper
+from hearth.executor.sandbox.meters import GroupMeter
 from hearth.executor.sandbox.outbox import Outbox
 from hearth.executor.sandbox.spec import Facility, Limits, Mount, Network, SandboxExit, SandboxFailed, SandboxSpec
 
@@ -29,6 +30,7 @@ class NsSandbox:
         """Host uid and gid of its processes."""
         self.pid = -1
         """Host pid of its first process."""
+        self.meter: GroupMeter | None = None
         self._driver = driver
         self._ended: asyncio.Future[SandboxExit] = asyncio.get_running_loop().create_future()
 
@@ -59,6 +61,8 @@ class NsSandbox:
 
     def ended(self, how: SandboxExit) -> None:
         """Called by the driver when the spawner told how it ended."""
+        if self.meter is not None:
+            self.meter.close()
         if not self._ended.done():
             self._ended.set_result(how)
 
@@ -247,7 +251,7 @@ class NsDriver:
         for _ in range(RECEIVE_PER_WAKE):
             try:
                 data, descriptors, _, _ = socket.recv_fds(
-                    self._spawner.socket, messages.MESSAGE_BYTES, messages.DESCRIPTORS_MAX
+                    self._spawner.socket, messages.MESSAGE_BYTES, messages.DESCRIPTORS_MAX, socket.MSG_CMSG_CLOEXEC
                 )
             except BlockingIOError:
                 return
@@ -268,11 +272,23 @@ class NsDriver:
             return
         number = message.get("seq") or 0
         started = self._starts.pop(number, None)
+        meters = message.get("meters", ())
+        if meters:
+            descriptors, metering = descriptors[: -len(meters)], descriptors[-len(meters) :]
+            self._attach_meter(started, GroupMeter(meters, metering))
         # before the answer is given out: the next message may be this sandbox's end, which takes it from the gate
         self._attach_gate(started, descriptors)
         answer = self._replies.pop(number, None)
         if answer is not None and not answer.done():
             answer.set_result(message)
+
+    def _attach_meter(self, spec: SandboxSpec | None, meter: GroupMeter) -> None:
+        """Give a sandbox that has started its meter; one that is not wanted any more needs none."""
+        sandbox = self._sandboxes.get(spec.id) if spec is not None else None
+        if sandbox is None:
+            meter.close()
+        else:
+            sandbox.meter = meter
 
     def _lost(self, why: str) -> None:
         """The spawner or the gate is gone: nothing that ran is left, whoever waits is told."""

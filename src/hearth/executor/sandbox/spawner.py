@@ -36,6 +36,7 @@ from hearth.executor.sandbox.errands import Errands
 from hearth.executor.sandbox.later import Later, attach
 from hearth.executor.sandbox.loop import Loop
 from hearth.executor.sandbox.messages import BadMessage
+from hearth.executor.sandbox.meters import open_meters
 from hearth.executor.sandbox.oci import LAUNCH_PIDS, Oci, start_guard
 from hearth.executor.sandbox.spares import Spares
 from hearth.executor.sandbox.spec import Network
@@ -281,10 +282,11 @@ class Spawner:
         box.starting = False
         if box.entered and not box.problem:
             gate_fds, box.gate_fds = box.gate_fds, []
+            meters = open_meters(box.group) if box.group is not None else {}
             box.announced = True
-            self.loop.send(
-                {"seq": box.sequence, "uid": userns.host_uid(self.config, box.uid), "pid": box.pid}, gate_fds
-            )
+            uid = userns.host_uid(self.config, box.uid)
+            started = {"seq": box.sequence, "uid": uid, "pid": box.pid, "meters": list(meters)}
+            self.loop.send(started, [*gate_fds, *meters.values()])
             if box.mount_point:
                 self.spares.prepare()
         else:

@@ -97,6 +97,16 @@ class SandboxExit:
     peak_memory_bytes: int = 0
 
 
+class Meter(Protocol):
+    """What one sandbox has used so far. None = that is not counted here, or the sandbox has ended."""
+
+    def cpu_s(self) -> float | None:
+        """CPU time of all its processes, those that have ended included, in seconds."""
+
+    def peak_memory_bytes(self) -> int | None:
+        """The most memory it has used at any time."""
+
+
 class SandboxFailed(Exception):
     """The sandbox could not be started: the step that failed and why. Nothing of it is left."""
 
@@ -109,6 +119,10 @@ class Sandbox(Protocol):
     """Our end of the stream socket that is descriptor 3 inside; non-blocking, the caller's to close."""
     output: int
     """Read end of the pipe that is stdout and stderr inside; non-blocking, the caller's to close."""
+
+    @property
+    def meter(self) -> Meter | None:
+        """Tells what it has used so far, while it runs; None where the driver cannot tell. The driver's to close."""
 
     async def wait(self) -> SandboxExit:
         """Wait for the end of the first process; everything else in it is ended with it."""

@@ -75,4 +75,7 @@ usage_hours = Table(
     _number("failures"),
     Column("duration_s", Double(), nullable=False),
     Column("durations", Document(), nullable=False),  # class -> count
+    *(Column(name, BigInteger(), nullable=False, server_default="0") for name in ("started", "cold_starts")),
+    Column("cpu_s", Double(), nullable=False, server_default="0"),
+    Column("peak_memory_bytes", BigInteger(), nullable=False, server_default="0"),
 )

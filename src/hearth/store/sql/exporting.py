@@ -66,7 +66,7 @@ class Snapshot:
                     continue
                 values = list(row)
                 for place in flags:  # a number on SQLite
-                    values[place] = bool(values[place])
+                    values[place] = None if values[place] is None else bool(values[place])
                 yield tuple(values)
 
 

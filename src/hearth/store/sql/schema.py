@@ -7,7 +7,18 @@ what belongs to a deleted one is removed afterwards, in pieces, by jobs.
 A change here needs a migration in `hearth.store.sql.migrations`; a test compares the two.
 """
 
-from sqlalchemy import BigInteger, Column, Double, Index, LargeBinary, Table, TextClause, UniqueConstraint, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Index,
+    LargeBinary,
+    Table,
+    TextClause,
+    UniqueConstraint,
+    text,
+)
 
 from hearth.store.sql.columns import flag_column as _flag
 from hearth.store.sql.columns import list_column as _list
@@ -218,6 +229,10 @@ executions = Table(
     Column("response_headers", Headers(), nullable=False),
     _text("logs"),
     _text("errors"),
+    Column("queued_s", Double()),
+    Column("is_cold", Boolean()),
+    Column("cpu_s", Double()),
+    Column("peak_memory_bytes", BigInteger()),
     UniqueConstraint("project_id", "id"),
     # Every execution is written into each index without condition, so there are few (docs/adr/0015). The two orders
     # carry along what lists filter by most; what few executions have is also found by itself, in either order.

@@ -324,6 +324,10 @@ def execution_row(record: Execution) -> tuple[Any, ...]:
         encode_list(record.response_headers),
         storable(record.logs),
         storable(record.errors),
+        record.queued_s,
+        record.is_cold,
+        record.cpu_s,
+        record.peak_memory_bytes,
     )
 
 

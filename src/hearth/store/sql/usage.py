@@ -56,6 +56,10 @@ class SqlUsage:
                 func.count().label("executions"),
                 func.sum(case((executions.c.status == ExecutionStatus.FAILED.value, 1), else_=0)).label("failures"),
                 func.sum(executions.c.duration_s).label("duration_s"),
+                func.count(executions.c.is_cold).label("started"),
+                func.sum(case((executions.c.is_cold, 1), else_=0)).label("cold_starts"),
+                func.sum(executions.c.cpu_s).label("cpu_s"),
+                func.max(executions.c.peak_memory_bytes).label("peak_memory_bytes"),
             )
             .where(
                 executions.c.project_id == self._session.project_id,
@@ -76,6 +80,10 @@ class SqlUsage:
                 sum(int(row[3]) for row in rows),
                 sum(float(row[4]) for row in rows),
                 {int(row[1]): int(row[2]) for row in rows},
+                sum(int(row.started) for row in rows),
+                sum(int(row.cold_starts) for row in rows),
+                sum(float(row.cpu_s or 0) for row in rows),
+                max(int(row.peak_memory_bytes or 0) for row in rows),
             )
             for hour, rows in sorted(found.items())
         )
@@ -91,6 +99,10 @@ class SqlUsage:
                 "failures": each.failures,
                 "duration_s": each.duration_s,
                 "durations": {str(place): count for place, count in each.durations.items()},
+                "started": each.started,
+                "cold_starts": each.cold_starts,
+                "cpu_s": each.cpu_s,
+                "peak_memory_bytes": each.peak_memory_bytes,
             }
             stored = and_(self._of(each.function_id), usage_hours.c.hour == each.hour)
             # One that counted more was there before retention removed some of them.
@@ -109,6 +121,10 @@ class SqlUsage:
                 row.failures,
                 row.duration_s,
                 {int(place): count for place, count in row.durations.items()},
+                row.started,
+                row.cold_starts,
+                row.cpu_s,
+                row.peak_memory_bytes,
             )
             for row in rows
         )

@@ -26,6 +26,10 @@ _ENDING = (
     "logs",
     "errors",
     "duration_s",
+    "queued_s",
+    "is_cold",
+    "cpu_s",
+    "peak_memory_bytes",
 )
 
 INSERT_EXECUTION: Insert = insert(executions)
