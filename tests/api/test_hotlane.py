@@ -199,6 +199,29 @@ async def test_how_it_started_stands_in_headers_of_our_own(
     assert "x-hearth-start" not in later.headers
 
 
+@pytest.mark.parametrize(
+    ("cpu_s", "peak", "shown"),
+    [
+        (0.0123456, 50_000_000, {"x-hearth-cpu-ms": "12.346", "x-hearth-peak-memory-bytes": "50000000"}),
+        (0.0, None, {"x-hearth-cpu-ms": "0.000"}),
+        (None, None, {}),
+    ],
+)
+async def test_what_it_used_stands_in_headers_and_in_the_record_where_it_is_counted(
+    served: Served, cpu_s: float | None, peak: int | None, shown: dict[str, str]
+) -> None:
+    result = Result(Outcome.COMPLETED, 200, queued_s=0.5, cold=True, cpu_s=cpu_s, peak_memory_bytes=peak)
+    served.app.executor.result = result
+    hot, plain = await both(served, content="{}")
+    assert comparable(hot) == comparable(plain)
+    assert {name: value for name, value in hot.headers.items() if "-cpu-" in name or "-peak-" in name} == shown
+    figures = {"cpuTime": cpu_s, "peakMemory": peak}
+    known = {name: value for name, value in figures.items() if value is not None}
+    for record in (hot.json(), (await both(served, content="{}"))[1].json()):
+        assert (record["queueTime"], record["coldStart"]) == (0.5, True)
+        assert {name: record[name] for name in figures if name in record} == known
+
+
 async def test_a_refusal_that_comes_after_the_start_is_answered_alike(served: Served) -> None:
     def submit(invocation: object) -> "asyncio.Future[Result]":
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()

@@ -32,13 +32,26 @@ async def test_figures_are_those_of_the_executions_also_when_these_are_gone(app:
                 status = ExecutionStatus.FAILED if number == 0 else ExecutionStatus.COMPLETED
                 moment = now - timedelta(days=2) if number == 1 else now
                 await unit.executions.insert(
-                    execution(f"e{number}", PROJECT, created_at=moment, status=status, duration_s=0.01)
+                    execution(
+                        f"e{number}",
+                        PROJECT,
+                        created_at=moment,
+                        status=status,
+                        duration_s=0.01,
+                        queued_s=0.0,
+                        is_cold=number == 2,
+                        cpu_s=0.002,
+                        peak_memory_bytes=1_000 + number,
+                    )
                 )
             await unit.executions.insert(execution("other", PROJECT, function_id="g", created_at=now))
         month = (await client.get("/functions/f/usage")).json()
         assert (month["range"], month["executionsTotal"], month["executionsFailedTotal"]) == ("30d", 10, 1)
         assert [step["value"] for step in month["executions"][-3:]] == [1, 0, 9]
         assert month["executionsTimeTotal"] == 100
+        assert (month["executionsCpuTimeTotal"], month["executionsColdTotal"]) == (20, 1)
+        assert (month["executionsColdShare"], month["executionsPeakMemoryMax"]) == (0.1, 1_009)
+        assert [step["value"] for step in month["executionsPeakMemory"][-3:]] == [1_001, 0, 1_009]
         assert 5 <= month["executionsP50"] <= 20
         assert len(month["deployments"]) == 30
         day = (await client.get("/functions/f/usage", params={"range": "24h"})).json()

@@ -8,7 +8,7 @@ from msgspec import structs
 
 from hearth.api import wire
 from hearth.api.formats import parse_version, shape, warning_for
-from hearth.control.views import FunctionView
+from hearth.control.views import ExecutionView, FunctionView
 from hearth.model.actor import Actor, ActorKind
 from hearth.model.refusals import Refusal
 from hearth.ports import Page
@@ -125,6 +125,18 @@ def test_a_function_has_every_key_in_order_and_the_superset_after_them() -> None
     assert (shown["$createdAt"], shown["deploymentCreatedAt"]) == (DATE, DATE)
     assert shown["specification"] == shown["buildSpecification"] == "s-1vcpu-512mb"
     assert shown["version"] == "v5"
+
+
+def test_figures_of_our_own_are_for_whoever_may_see_the_logs() -> None:
+    measured = structs.replace(EXECUTION, queued_s=0.0, is_cold=False, cpu_s=0.0, peak_memory_bytes=1)
+    shown, hidden = wire.execution(measured, KEY_ACTOR), wire.execution(measured, USER_ACTOR)
+    assert set(shown) - set(hidden) == {"queueTime", "coldStart", "cpuTime", "peakMemory"}
+    assert list(hidden) == list(wire.execution(EXECUTION, KEY_ACTOR)), "unknown is left out, never null"
+    view = ExecutionView(measured)
+    assert list(wire.figures(view, USER_ACTOR)) == ["x-hearth-start", "x-hearth-queue-ms"]
+    assert set(wire.figures(view, KEY_ACTOR)) - set(wire.figures(view, USER_ACTOR)) == {
+        *("x-hearth-cpu-ms", "x-hearth-peak-memory-bytes")
+    }
 
 
 def test_what_is_unset_is_empty_text_never_null() -> None:

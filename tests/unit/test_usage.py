@@ -33,11 +33,13 @@ def test_every_duration_has_a_class_and_percentiles_are_within_it() -> None:
 def test_figures_are_added_up() -> None:
     fast, slow = duration_class(0.004), duration_class(2.5)
     hours = [
-        UsageHour("f", NOW, 90, 1, 0.36, {fast: 90}),
-        UsageHour("f", NOW + timedelta(hours=1), 10, 2, 25.0, {slow: 10}),
+        UsageHour("f", NOW, 90, 1, 0.36, {fast: 90}, started=80, cold_starts=8, cpu_s=0.25, peak_memory_bytes=9),
+        UsageHour("f", NOW + timedelta(hours=1), 10, 2, 25.0, {slow: 10}, cold_starts=0, cpu_s=1, peak_memory_bytes=7),
     ]
     total = summed(hours)
     assert (total.executions, total.failures) == (100, 3)
+    assert (total.cold_share, total.cpu_s, total.peak_memory_bytes) == (0.1, 1.25, 9)
+    assert summed(()).cold_share == 0
     assert total.duration_s == pytest.approx(25.36)
     assert 0.003 <= total.p50_s <= 0.005
     assert 2.0 <= total.p95_s <= 3.0

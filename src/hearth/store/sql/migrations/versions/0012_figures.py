@@ -1,6 +1,6 @@
 """Figures of executions: their wait, how they started, CPU time and memory; and of each hour of usage.
 
-Revision 0011.
+Revision 0012.
 """
 
 from typing import Any
@@ -8,8 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0011"
-down_revision: str | None = "0010"
+revision = "0012"
+down_revision: str | None = "0011"
 
 Columns = tuple[tuple[str, sa.types.TypeEngine[Any]], ...]
 
