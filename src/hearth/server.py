@@ -154,6 +154,7 @@ def spawner_config(settings: Settings, uid: int, gid: int, packs: Packs) -> Spaw
         uid_count=last - first + 1,
         weaken=tuple(sorted(settings.weakened)),
         driver=settings.sandbox_driver,
+        blanks=settings.blanks,
     )
     return config if os.geteuid() == 0 else for_ordinary_user(config)
 

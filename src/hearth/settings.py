@@ -123,6 +123,9 @@ class Settings:
     instance_idle: float = _setting(60.0, "seconds an instance stays after its last execution", least=1)
     stems_per_runtime: int = _setting(2, "empty instances kept ready per runtime in use, 0 = none", least=0, most=100)
     stems_max: int = _setting(16, "empty instances kept ready at the same time", least=0, most=500)
+    blanks: int = _setting(
+        2, "sandboxes kept ready without a program, for starts that no empty instance is ready for", least=0, most=100
+    )
     stems_memory_mb: int = _setting(0, "memory empty instances together may take, MB; 0 = by the machine", least=0)
     code_cache_mb: int = _setting(20_480, "disk for unpacked code, MB", least=64)
     user: str = _setting("hearth", "user the server runs as when started by root; need not exist")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hearth.executor.sandbox.cgroups import Group, Usage
-from hearth.executor.sandbox.spec import Limits
+from hearth.executor.sandbox.spec import Limits, SandboxSpec
 
 REMOVALS_MAX = 400
 """Attempts to delete a cgroup before it is left to the next sweep (2 s at the loop's pace)."""
@@ -32,6 +32,8 @@ class Box:
     starting: bool = True
     launching: bool = False
     """Whether `pid` is still that of the program that makes the sandbox (runc)."""
+    is_blank: bool = False
+    """Whether it was made ahead and is nobody's yet; `starting` while it is being made."""
     entered: bool = False
     announced: bool = False
     """Whether the driver was told that it runs; then it is told of its end too."""
@@ -46,6 +48,13 @@ class Box:
     """Its /proc/meminfo, to be written when its limits are changed."""
     is_filled: bool = False
     """Whether it has been given the folder for its mount point."""
+
+    def become(self, spec: SandboxSpec, sequence: int, deadline: float) -> None:
+        """A blank has been told what it is for."""
+        self.is_blank = False
+        self.starting = True
+        self.id, self.sequence, self.deadline = spec.id, sequence, deadline
+        self.limits, self.mount_point = spec.limits, spec.mount_point
 
     def exit_message(self) -> dict[str, Any]:
         """What the driver is told at the end."""

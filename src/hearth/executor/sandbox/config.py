@@ -42,6 +42,8 @@ class SpawnerConfig:
     outer_gids: tuple[int, ...] = ()
     driver: str = "ns"
     """How sandboxes are made: `ns`, by the spawner itself, or `oci`, by runc."""
+    blanks: int = 0
+    """Sandboxes kept ready that hold no program yet (driver `ns`)."""
     use_disks: bool = True
     """Whether builds get disks of their own where the machine can make them; off in tests of what is done without."""
 

@@ -11,7 +11,7 @@ import resource
 import signal
 import socket
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -19,9 +19,9 @@ from hearth.executor.sandbox import cgroups, netlink, root, syscalls, trees
 from hearth.executor.sandbox.messages import StartRequest
 from hearth.executor.sandbox.spec import Limits
 
-GO, ENTERED, SOCKETS, MEMINFO, FAILED = b"g", b"x", b"s", b"m", b"!"
+GO, ENTERED, SOCKETS, MEMINFO, FAILED, BLANK = b"g", b"x", b"s", b"m", b"!", b"b"
 """On the report socket: parent's "you are in your cgroup"; about to exec; the gate's sockets; the file shown as
-/proc/meminfo; a step failed."""
+/proc/meminfo; a step failed; ready, and waiting to be told what for."""
 
 PARKED_DESCRIPTORS = 256
 """Descriptors wait above this number while the numbers the program sees are put in order."""
@@ -65,15 +65,20 @@ class Plan:
     """The host's own IPv4 addresses, packed; refused by the sandbox's firewall."""
 
 
-def run(plan: Plan, report: socket.socket) -> None:
-    """Become the sandbox. Never returns: on failure the reason goes to `report` and the process exits."""
+def run(plan: Plan, report: socket.socket, wait: Callable[[], Plan | None] | None = None) -> None:
+    """Become the sandbox. Never returns: on failure the reason goes to `report` and the process exits.
+
+    With `wait` it does first what is the same for every program, and then what `wait` returns.
+    """
     step = "enter"
     kept = report.fileno()
     try:
         restore_signals()
         os.setsid()
         step = "mounts"
-        _enter(plan, report)
+        _enter(plan.template)
+        if wait is None:
+            _furnish(plan, report)
         step = "network"
         network(plan, report)
         step = "cgroup"
@@ -81,6 +86,14 @@ def run(plan: Plan, report: socket.socket) -> None:
             return  # the spawner gave up or died
         if plan.use_cgroups:
             cgroups.namespace()
+        if wait is not None:
+            step = "order"
+            ordered = wait()
+            if ordered is None:
+                return
+            plan = ordered
+            step = "mounts"
+            _furnish(plan, report)
         step = "descriptors"
         kept = arrange_descriptors(plan, report.fileno())
         step = "limits"
@@ -120,23 +133,27 @@ def restore_signals() -> None:
     signal.set_wakeup_fd(-1)
 
 
-def _enter(plan: Plan, report: socket.socket) -> None:
-    """Enter a private copy of the template and add this sandbox's own mounts."""
-    spec = plan.request.spec
-    syscalls.setns(plan.template.namespace_fd, syscalls.CLONE_NEWNS)
+def _enter(template: root.Template) -> None:
+    """Enter a private copy of the template, with a /proc of its own."""
+    syscalls.setns(template.namespace_fd, syscalls.CLONE_NEWNS)
     apart = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS | syscalls.CLONE_NEWNET
     syscalls.unshare(apart)
     socket.sethostname(root.HOST_NAME)
     os.umask(0o022)
     flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
     syscalls.mount("proc", "/proc", "proc", flags | syscalls.MS_NOEXEC)
-    if plan.template.in_user_namespace:
+    if template.in_user_namespace:
         syscalls.umount(root.OWN_FOLDER)
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)  # else our own files in /proc are the host's root's
     with open("/proc/self/oom_score_adj", "w") as file:
         file.write(str(OOM_SCORE_ADJUSTMENT))
-    _mask_proc(plan.template)
-    for target, options in temporary_folders(spec.limits):
+    _mask_proc(template)
+
+
+def _furnish(plan: Plan, report: socket.socket) -> None:
+    """Add this sandbox's own files, folders and mounts."""
+    flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
+    for target, options in temporary_folders(plan.request.spec.limits):
         syscalls.mount("tmpfs", target, "tmpfs", flags, f"{options},mode=1777")
     own_files(plan, report)
     for mount in plan.mounts:

@@ -13,10 +13,12 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from hearth.executor.sandbox import (
+    blanks,
     boxes,
     cgroups,
     facilities,
@@ -29,13 +31,14 @@ from hearth.executor.sandbox import (
     trees,
     userns,
 )
+from hearth.executor.sandbox.blanks import Blanks, Firewall
 from hearth.executor.sandbox.boxes import Box
 from hearth.executor.sandbox.config import SpawnerConfig, spawner_config
 from hearth.executor.sandbox.disks import Disks
 from hearth.executor.sandbox.errands import Errands
 from hearth.executor.sandbox.later import Later, attach
 from hearth.executor.sandbox.loop import Loop
-from hearth.executor.sandbox.messages import BadMessage
+from hearth.executor.sandbox.messages import BadMessage, StartRequest
 from hearth.executor.sandbox.meters import open_meters
 from hearth.executor.sandbox.oci import LAUNCH_PIDS, Oci, start_guard
 from hearth.executor.sandbox.spares import Spares
@@ -80,6 +83,7 @@ class Spawner:
         self.bases.disks = self.disks
         self.visits = Errands(control.fileno(), watch, unwatch, VISITS_AT_ONCE)
         self.spares = Spares(watch, unwatch, attach)
+        self.blanks = Blanks(0 if self.oci else config.blanks)
         self.later = Later(self.boxes, config, self.bases, self.cgroups, self.visits, self.spares, self._answer)
 
     # ------------------------------------------------------------------------------------------ loop
@@ -113,11 +117,17 @@ class Spawner:
                 self._end(box)
         self.deletions.end(now)
         self.visits.end(now)
+        if self.loop.open:
+            self._make_blank()
 
     def _timeout(self) -> float:
         if any(box.status is not None for box in self.boxes.values()):
             return RETRY_S
-        return 1.0 if self.deletions.busy or any(box.starting for box in self.boxes.values()) else -1.0
+        timeout_s = 1.0 if self.deletions.busy or any(box.starting for box in self.boxes.values()) else -1.0
+        until_blank_s = self.blanks.wait_s()
+        if until_blank_s is None:
+            return timeout_s
+        return until_blank_s if timeout_s < 0 else min(timeout_s, until_blank_s)
 
     # ------------------------------------------------------------------------------------------ API process
 
@@ -180,12 +190,78 @@ class Spawner:
         spec = request.spec
         if spec.id in self.boxes:
             raise BadMessage(f"id {spec.id} is in use")
-        if len(self.boxes) >= self.config.sandboxes_max:
+        if len(self.boxes) - self.blanks.count >= self.config.sandboxes_max:
             raise BadMessage(f"{self.config.sandboxes_max} sandboxes run already")
-        template, oci_root = self.systems.find(spec.root)
-        mounts = self.bases.open_mounts(spec.mounts)
         use_gate = spec.network is Network.GATE and "egress" not in self.config.weaken
-        own = [item.packed for item in netlink.own_addresses() if item.version == 4] if use_gate else []
+        own = tuple(item.packed for item in netlink.own_addresses() if item.version == 4) if use_gate else ()
+        mounts = self.bases.open_mounts(spec.mounts)
+        try:
+            if self._fill_blank(request, message, Firewall(request.opened, own), descriptors, mounts):
+                return
+            self._make(request, message["seq"], descriptors, mounts, own if use_gate else None)
+        finally:
+            root.close_mounts(mounts)
+
+    def _fill_blank(
+        self,
+        request: StartRequest,
+        message: dict[str, Any],
+        firewall: Firewall,
+        descriptors: list[int],
+        mounts: Sequence[root.OpenMount],
+    ) -> bool:
+        """Let a blank become what is asked for; False if there is none that can."""
+        spec = request.spec
+        box, outdated = self.blanks.take(request, firewall)
+        for other in outdated:
+            self._end(other)
+        if box is None:
+            return False
+        try:
+            if box.group is not None and self.cgroups is not None:
+                self.cgroups.retune(box.group, box.limits, spec.limits)
+            self._give_output(descriptors[0], box.uid)
+            blanks.send_order(box, message, descriptors, mounts)
+        except (OSError, cgroups.CgroupError):
+            self._end(box)
+            return False
+        del self.boxes[box.id]
+        box.become(spec, message["seq"], time.monotonic() + self.config.start_timeout_s)
+        self.boxes[box.id] = box
+        return True
+
+    def _make_blank(self) -> None:
+        """Make the blank that is due, if one is."""
+        request = self.blanks.due()
+        if request is None or self.blanks.firewall is None or len(self.boxes) >= self.config.sandboxes_max:
+            return
+        try:
+            box = self._make(request, 0, (), (), self.blanks.firewall.own, is_blank=True)
+        except (OSError, cgroups.CgroupError):
+            self.blanks.failed()
+        else:
+            self.blanks.making(box)
+
+    def _give_output(self, pipe: int, uid: int) -> None:
+        """Let a sandbox's programs open /dev/stdout and /dev/stderr."""
+        if os.fstat(pipe).st_dev == self.pipe_device:
+            os.fchown(pipe, uid, uid)
+
+    def _make(
+        self,
+        request: StartRequest,
+        sequence: int,
+        descriptors: Sequence[int],
+        mounts: Sequence[root.OpenMount],
+        own: Sequence[bytes] | None,
+        is_blank: bool = False,
+    ) -> Box:
+        """Create the first process of a sandbox and its box; `own` are the host's addresses, None without a gate.
+
+        Raises OSError or CgroupError; nothing is left then.
+        """
+        spec = request.spec
+        template, oci_root = self.systems.find(spec.root)
         group = None
         uid = self.uids.take()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -207,12 +283,12 @@ class Spawner:
                 seccomp=self.seccomp,
                 landlock_abi=self.landlock_abi,
                 use_cgroups=group is not None,
-                use_gate=use_gate,
-                own_addresses=own,
+                use_gate=own is not None,
+                own_addresses=own or (),
             )
-            if os.fstat(descriptors[0]).st_dev == self.pipe_device:
-                os.fchown(descriptors[0], uid, uid)  # so that a program may open /dev/stdout and /dev/stderr
-            pid, pidfd = self._clone(plan, group, ours, theirs)
+            if descriptors:
+                self._give_output(descriptors[0], uid)
+            pid, pidfd = self._clone(plan, group, ours, theirs, is_blank)
         except BaseException:
             ours.close()
             self.uids.give_back(uid)
@@ -222,11 +298,11 @@ class Spawner:
             raise
         finally:
             theirs.close()
-            root.close_mounts(mounts)
         ours.setblocking(False)
         deadline = time.monotonic() + self.config.start_timeout_s
-        box = Box(spec.id, message["seq"], uid, pid, pidfd, ours, group, spec.limits, spec.mount_point, deadline)
+        box = Box(spec.id, sequence, uid, pid, pidfd, ours, group, spec.limits, spec.mount_point, deadline)
         box.launching = self.oci is not None
+        box.is_blank = is_blank
         self.boxes[spec.id] = box
         self.loop.watch(pidfd, lambda: self._on_exit(box))
         self.loop.watch(ours.fileno(), lambda: self._on_report(box))
@@ -240,9 +316,15 @@ class Spawner:
             self._on_report(box)  # if it gave up meanwhile, its own reason counts
             box.problem = box.problem or f"cgroup: {problem}"
             self._end(box)
+        return box
 
     def _clone(
-        self, plan: inside.Plan, group: cgroups.Group | None, ours: socket.socket, theirs: socket.socket
+        self,
+        plan: inside.Plan,
+        group: cgroups.Group | None,
+        ours: socket.socket,
+        theirs: socket.socket,
+        is_blank: bool,
     ) -> tuple[int, int]:
         folder = self.cgroups.unified_folder(group) if self.cgroups is not None and group is not None else None
         group_fd = cgroups.cgroup_folder_fd(folder) if folder else -1
@@ -250,6 +332,8 @@ class Spawner:
             pid, pidfd = syscalls.clone(0 if self.oci else syscalls.CLONE_NEWPID, group_fd)
             if pid == 0:
                 os.close(ours.fileno())  # else the wait for the spawner's word would outlive the spawner
+                if is_blank:
+                    inside.run(plan, theirs, lambda: blanks.wait_for_order(plan, self.config, theirs))
                 (self.oci or inside).run(plan, theirs)
             return pid, pidfd
         finally:
@@ -270,6 +354,9 @@ class Spawner:
             box.gate_fds += descriptors
             if data == inside.ENTERED:
                 box.entered = True
+            elif data == inside.BLANK:
+                box.starting = False
+                self.blanks.started()
             elif data.startswith(inside.FAILED):
                 box.problem = box.problem or data[1:].decode(errors="replace")
             elif not data:
@@ -280,6 +367,7 @@ class Spawner:
 
     def _on_started(self, box: Box) -> None:
         box.starting = False
+        self.blanks.started()
         if box.entered and not box.problem:
             gate_fds, box.gate_fds = box.gate_fds, []
             meters = open_meters(box.group) if box.group is not None else {}
@@ -368,6 +456,8 @@ class Spawner:
         self.uids.give_back(box.uid)
         if box.announced:
             self.loop.send(box.exit_message())
+        elif box.is_blank:
+            self.blanks.ended(box)
         else:
             self.loop.send({"seq": box.sequence, "error": box.problem or "ended"})
 
