@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.support.api import create_function, deploy, execute
+from tests.support.api import create_function, deploy, execute, ok
 from tests.support.interpreters import PACKS, pack_of
 from tests.support.server import running_server
 
@@ -115,6 +115,29 @@ def test_a_go_handler_that_does_not_compile_fails_its_build(client: httpx.Client
     assert "undefined: handler.Main" in deployment["buildLogs"]
     deployment = deploy(client, "go-broken", {"main.go": "package handler\n"})
     assert "There is no go.mod that names a module" in deployment["buildLogs"]
+
+
+def test_static_files_that_the_build_makes(client: httpx.Client) -> None:
+    """The output folder is what is served; nobody has to name a file."""
+    files: dict[str, str | bytes] = {"page.txt": "made", "index.html": "not this one"}
+    create_function(
+        client,
+        "site",
+        "static-1",
+        execute=["any"],
+        entrypoint="none",
+        commands="mkdir -p out/hello && cp page.txt out/hello",
+    )
+    made = ok(client.post("/functions/site/variables", json={
+        "variableId": "out", "key": "OPEN_RUNTIMES_OUTPUT_DIRECTORY", "value": "./out"
+    }))  # fmt: skip
+    assert made["key"] == "OPEN_RUNTIMES_OUTPUT_DIRECTORY"
+    deployment = deploy(client, "site", files)
+    assert deployment["status"] == "ready", deployment["buildLogs"][-3000:]
+    assert "There is no index.html in the root folder" in deployment["buildLogs"]
+    found = execute(client, "site", path="/hello/page.txt", method="GET")
+    assert (found["responseStatusCode"], found["responseBody"]) == (200, "made")
+    assert execute(client, "site", path="/index.html", method="GET")["responseStatusCode"] == 404
 
 
 def test_a_java_function_with_classes_of_its_own_and_a_jar(client: httpx.Client) -> None:

@@ -12,6 +12,8 @@ from hearth.runtimes.families import family_of
 from tests.support.drivers import DRIVERS, make_driver
 from tests.support.executors import NODE, PYTHON, Bench, FakePacks, folder_files, open_bench
 from tests.support.interpreters import built, installed_packs, pack_of
+from tests.support.packs import wants_all
+from tests.support.process_driver import ProcessDriver
 
 FUNCTIONS = Path(__file__).parent / "functions"
 #: Enforced on every request; names as an operator might write them (contract: runtime-contract 8, case 54).
@@ -76,15 +78,28 @@ LANGUAGES = {
 SLOW = set(LANGUAGES) - {"node", "python", "python-async"}
 
 
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in LANGUAGES],
-)
+def _cases() -> list[Any]:
+    """The languages; where every pack is wanted, each on every version that is installed."""
+    found = []
+    for name, (family, _, _) in LANGUAGES.items():
+        marks = [pytest.mark.slow] if name in SLOW or wants_all() else []
+        ids = [pack.id for pack in installed_packs() if pack.family == family] if wants_all() else [""]
+        found += [pytest.param((name, id), marks=marks, id=f"{name}-{id}".strip("-")) for id in ids]
+    return found
+
+
+@pytest.fixture(scope="module", params=_cases())
 def run(request: pytest.FixtureRequest, bench: Bench) -> Conformance:
-    family, folder, entrypoint = LANGUAGES[request.param]
-    pack = {"node": NODE, "python": PYTHON}.get(family) or pack_of(family)
+    name, id = request.param
+    family, folder, entrypoint = LANGUAGES[name]
+    if id:
+        pack = next(pack for pack in installed_packs() if pack.id == id)
+        if pack.root and isinstance(bench.driver, ProcessDriver):
+            pytest.skip("facility: a pack with a system of its own needs a sandbox")
+    else:
+        pack = {"node": NODE, "python": PYTHON}.get(family) or pack_of(family)
     files = folder_files(FUNCTIONS / folder)
     if family_of(family).is_compiled:
-        files = built(family, files, entrypoint)
+        files = built(family, files, entrypoint, pack if id else None)
     template = bench.deploy(pack.id, entrypoint, files, VARIABLES)
     return Conformance(bench, template)

@@ -20,7 +20,7 @@ from hearth.runtimes.shims.build.languages import COMPILERS, language_environmen
 from hearth.runtimes.shims.build.layout import Layout
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache"
-PACKS = CACHE / "packs"
+PACKS = Path(os.environ.get("HEARTH_TEST_PACKS_DIR") or CACHE / "packs")
 #: Where builds of compiled languages put what they make.
 OUTPUT = ".hearth"
 
@@ -31,32 +31,44 @@ def installed_packs() -> tuple[Pack, ...]:
     return tuple(Shelf(PACKS, discover_host_packs()).all())
 
 
-def pack_of(family: str) -> Pack:
-    """The first pack of a family; skips the test that asks if there is none.
+@cache
+def _host_packs() -> tuple[Pack, ...]:
+    """The interpreters of this machine, also where a pack is installed that goes before them."""
+    return tuple(discover_host_packs().all())
+
+
+def pack_of(family: str, *more: Pack) -> Pack:
+    """The first pack of a family, of the installed ones and `more`; skips the test that asks if there is none.
 
     Not one with a system of its own: that runs in a sandbox only, and not every driver of the tests makes sandboxes.
     """
-    found = next((pack for pack in installed_packs() if pack.family == family and not pack.root), None)
+    found = next((pack for pack in (*installed_packs(), *more) if pack.family == family and not pack.root), None)
     if found is None:
         pytest.skip(f"facility: no {family} is installed here (see `scripts/setup test`)")
     return found
 
 
-def built(family: str, sources: Mapping[str, str | bytes], entrypoint: str) -> dict[str, bytes]:
+def built(
+    family: str, sources: Mapping[str, str | bytes], entrypoint: str, wanted: Pack | None = None
+) -> dict[str, bytes]:
     """The files that a build adds to the sources of a function; kept in the cache, because it takes seconds.
 
-    As in a build, but without its sandbox. Nothing is downloaded.
+    As in a build, but without its sandbox. Nothing is downloaded. `wanted` is the pack they are for (default: the first
+    one); for one with a system of its own another one compiles.
     """
-    pack = pack_of(family)
+    pack = pack_of(family, *_host_packs()) if wanted is None or wanted.root else wanted
+    older = {}
+    if wanted is not None and wanted.root and family == "java":
+        older["JDK_JAVAC_OPTIONS"] = "--release 8"  # what every version runs
     interpreter = pack.interpreter
     for source, target in pack.mounts:
         if interpreter.startswith(target):
             interpreter = source + interpreter.removeprefix(target)
-    kept = CACHE / "built" / _digest_of(family, pack.version, sources, entrypoint)
+    kept = CACHE / "built" / _digest_of(family, f"{pack.version} {older}", sources, entrypoint)
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
         partial = kept.with_suffix(f".{os.getpid()}")
-        _build(family, interpreter, sources, entrypoint, partial)
+        _build(family, interpreter, sources, entrypoint, partial, older)
         with contextlib.suppress(OSError):  # another process was quicker
             partial.rename(kept)
         shutil.rmtree(partial, ignore_errors=True)
@@ -79,7 +91,14 @@ def _bytes(content: str | bytes) -> bytes:
     return content.encode() if isinstance(content, str) else content
 
 
-def _build(family: str, interpreter: str, sources: Mapping[str, str | bytes], entrypoint: str, target: Path) -> None:
+def _build(
+    family: str,
+    interpreter: str,
+    sources: Mapping[str, str | bytes],
+    entrypoint: str,
+    target: Path,
+    variables: Mapping[str, str],
+) -> None:
     with tempfile.TemporaryDirectory() as folder:
         layout = Layout(build=f"{folder}/build", home=f"{folder}/home")
         Path(layout.temporary).mkdir(parents=True)
@@ -94,6 +113,7 @@ def _build(family: str, interpreter: str, sources: Mapping[str, str | bytes], en
             **language_environment(family, layout, interpreter, {}),
             "GOPROXY": "off",
             "GOCACHE": str(CACHE / "go-build"),
+            **variables,
         }
         done = subprocess.run(
             ["bash", "-c", command], cwd=layout.build, env=environment, capture_output=True, text=True, check=False

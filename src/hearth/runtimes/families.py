@@ -12,8 +12,8 @@ from hearth.runtimes.locations import CODE_INSIDE, SHIMS_FOLDER, SHIMS_INSIDE
 BINARY = ".hearth/handler"
 #: The shim of languages whose build leaves a program.
 _LAUNCHER = "compiled/launch.py"
-#: Every root has it (the build program needs it too).
-_SYSTEM_PYTHON = "/usr/bin/python3"
+#: Every system has it (the build program needs it too).
+SYSTEM_PYTHON = "/usr/bin/python3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,8 @@ FAMILIES: Mapping[str, Family] = {
         ),
     ),
     "ruby": Family("ruby/shim.rb"),
+    # No interpreter of the user's: our file server, which is the shim of Python with a handler of ours.
+    "static": Family("static/start.py", ("-I", "-S"), series_parts=1, is_concurrent=True),
     "java": Family(
         "java/hearth.jar",
         # An instance is small and starts often: one collector thread, no file for other programs to watch it by.
@@ -114,6 +116,6 @@ def shim_command(family: str, interpreter: str, certificates: str = "") -> tuple
     known = FAMILIES[family]
     shim = f"{SHIMS_INSIDE}/{known.shim}"
     if known.shim == _LAUNCHER:
-        return (_SYSTEM_PYTHON, "-I", "-S", shim, f"{CODE_INSIDE}/{BINARY}")
+        return (SYSTEM_PYTHON, "-I", "-S", shim, f"{CODE_INSIDE}/{BINARY}")
     more = (known.certificates_flag.format(folder=certificates),) if certificates else ()
     return (interpreter, *known.flags, *more, *known.before_shim, shim, *known.arguments)

@@ -16,7 +16,7 @@ from typing import Any
 
 from hearth.data import load
 from hearth.runtimes.catalogue import InstalledPacks
-from hearth.runtimes.families import FAMILIES, shim_command
+from hearth.runtimes.families import FAMILIES, SYSTEM_PYTHON, shim_command
 from hearth.runtimes.packs import Level, Pack
 
 PROVIDER = "host"
@@ -76,7 +76,20 @@ def discover_host_packs(
         id = by_series.get((family, FAMILIES[family].series(found.version)))
         if id is not None and id not in packs:
             packs[id] = _pack(id, family, found)
+    packs.update(_static_packs(rows))
     return InstalledPacks(packs.values())
+
+
+def _static_packs(rows: Sequence[Mapping[str, Any]]) -> dict[str, Pack]:
+    """The runtimes of static files: they need no language, only the Python that every build needs too."""
+    if not (SYSTEM_PROGRAMS / "python3").exists():
+        return {}
+    ids = [(str(row["id"]), str(row["version"])) for row in rows if row["key"] == "static"]
+    shim = shim_command("static", SYSTEM_PYTHON)
+    return {
+        id: Pack(id, "static", version, Level.STAND_IN, PROVIDER, SYSTEM_PYTHON, shim, (str(SYSTEM_PROGRAMS),))
+        for id, version in ids
+    }
 
 
 def _interpreters(search_path: str) -> list[tuple[str, _Found]]:

@@ -90,7 +90,7 @@ public class Conformance {
     actions.put("busy", c -> {
       c.log("Busy start.");
       while (counted.get() >= 0) {
-        Thread.onSpinWait();
+        Thread.yield();
       }
       return null;
     });
@@ -137,9 +137,10 @@ public class Conformance {
     });
     actions.put("signal", c -> {
       c.log("falling");
-      java.lang.reflect.Field field = sun.misc.Unsafe.class.getDeclaredField("theUnsafe");
+      Class<?> unsafe = Class.forName("sun.misc.Unsafe");
+      java.lang.reflect.Field field = unsafe.getDeclaredField("theUnsafe");
       field.setAccessible(true);
-      ((sun.misc.Unsafe) field.get(null)).putAddress(0, 0);
+      unsafe.getMethod("putAddress", long.class, long.class).invoke(field.get(null), 0L, 0L);
       return null;
     });
     actions.put("child", c -> {

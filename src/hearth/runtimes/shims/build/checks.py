@@ -67,6 +67,16 @@ def check_entrypoint(output: str, entrypoint: str, family: str) -> str:
     )
 
 
+def index_warning(output: str) -> str:
+    """What to tell about static files without a first page, `""` if there is one."""
+    if os.path.isfile(os.path.join(output, "index.html")):
+        return ""
+    return (
+        "There is no index.html in the root folder of the build output: visitors of / will find nothing. "
+        "OPEN_RUNTIMES_OUTPUT_DIRECTORY names the folder that becomes the output."
+    )
+
+
 def near_files(output: str, wanted: str, family: str) -> list[str]:
     """Files of the output that may have been meant by `wanted`, likeliest first."""
     names = _files(output)

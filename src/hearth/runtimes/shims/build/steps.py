@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import cache, lines
-from .checks import check_entrypoint, output_folder, syntax_warning
+from .checks import check_entrypoint, index_warning, output_folder, syntax_warning
 from .commands import run_commands
 from .defaults import DEFAULTS_SWITCH, default_commands
 from .disk import TooMuch
@@ -138,7 +138,11 @@ def build(request: Mapping[str, Any], layout: Layout, artifact: int) -> Built:
     if venv is not None:
         venv.remove_plumbing()
     output = output_folder(layout, request["environment"].get("OPEN_RUNTIMES_OUTPUT_DIRECTORY", ""))
-    if family not in COMPILERS:
+    if family == "static":
+        warning = index_warning(output)
+        if warning:
+            _warn(warning, warnings)
+    elif family not in COMPILERS:
         path = check_entrypoint(output, entrypoint, family)
         warning = syntax_warning(path, entrypoint, family, interpreter, layout.temporary)
         if warning:

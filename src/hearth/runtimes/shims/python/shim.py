@@ -141,7 +141,7 @@ class Execution:
         else:
             try:
                 status = valid_status(result.get("statusCode", 200))
-                headers = response_headers(result.get("headers"))
+                headers = _completed(result.get("headers"))
                 body = to_bytes(result.get("body", b""))
             except Exception as problem:
                 self.fail(problem)
@@ -153,10 +153,10 @@ class Execution:
 
         Raises for a result that cannot be sent.
         """
-        status, headers = 200, response_headers(None)
+        status, headers = 200, _completed(None)
         if isinstance(result, dict):
             status = valid_status(result.get("statusCode", 200))
-            headers = response_headers(result.get("headers"))
+            headers = _completed(result.get("headers"))
         plain, later = stream.iterate(source)
         outflow = stream.Outflow(self.id, _stream_window, self.flush)
         outflow.begin(status, headers)
@@ -192,7 +192,7 @@ class Execution:
             if not self.is_open:
                 return
             self.close()
-            header = {"type": "response", "id": self.id, "status": status, "headers": headers or response_headers(None)}
+            header = {"type": "response", "id": self.id, "status": status, "headers": headers or _completed(None)}
             if timed_out:
                 header["timed_out"] = True
             channel.send_response(header, body, self.take_pending())
@@ -340,6 +340,10 @@ def _extend_path(code: str, entry_folder: str) -> None:
         sys.path.append(entry_folder)
 
 
+_load: Callable[[str, str], Handler] = load
+_completed: Callable[[Any], Any] = response_headers
+
+
 def assign(frame: channel.Header) -> Handler | None:
     """Take the one deployment of this instance; None if its code could not be loaded."""
     global _stream_window
@@ -349,7 +353,7 @@ def assign(frame: channel.Header) -> Handler | None:
     try:
         enforced = decode(os.environ.get("OPEN_RUNTIMES_HEADERS") or "{}")
         _enforced_headers.update({str(name).lower(): str(value) for name, value in enforced.items()})
-        handler = load(frame["code"], frame["entrypoint"])
+        handler = _load(frame["code"], frame["entrypoint"])
     except LoadFailed as problem:
         text = str(problem)
     except Exception as problem:
@@ -593,7 +597,10 @@ def _after_fork() -> None:
     os.close(channel.CHANNEL)
 
 
-def main() -> None:
+def main(loader: Callable[[str, str], Handler] = load, completed: Callable[[Any], Any] = response_headers) -> None:
+    """Serve until the host has gone; `loader` and `completed` are for a handler and headers that are not the user's."""
+    global _load, _completed
+    _load, _completed = loader, completed
     os.set_inheritable(channel.CHANNEL, False)
     os.set_blocking(channel.CHANNEL, True)
     os.register_at_fork(after_in_child=_after_fork)
