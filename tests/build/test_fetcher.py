@@ -30,6 +30,11 @@ pytestmark = [pytest.mark.anyio, pytest.mark.sandbox, pytest.mark.slow]
 GATE_UID = 61_104
 MEBIBYTE = 1 << 20
 
+huge = pytest.mark.skipif(
+    os.environ.get("HEARTH_TEST_HUGE") != "1",
+    reason="takes minutes and gigabytes: HEARTH_TEST_HUGE=1. The same with lower limits runs always",
+)
+
 
 class WatchedDriver:
     """The real driver; `specs` are what it was asked for, `environments` what the started processes had."""
@@ -190,14 +195,19 @@ async def test_a_submodule_on_this_machine_is_refused(site: Site) -> None:
     assert 'The submodule "m" ("file:///usr/local") is refused' in await refused(site.fetch(site.at_mirror))
 
 
-async def test_a_hundred_thousand_files_are_refused(site: Site) -> None:
+@pytest.mark.parametrize(("files", "limit"), [(2_000, 1_000), pytest.param(100_000, 0, marks=huge)])
+async def test_more_files_than_are_packed_are_refused(site: Site, files: int, limit: int) -> None:
     blob = site.repository.blob(b"x")
-    site.repository.commit_entries([("100644", blob, f"d{n // 1000}/f{n}") for n in range(100_000)], "many")
-    assert "has more than 50,000 files" in await refused(site.fetch(site.at_server))
+    site.repository.commit_entries([("100644", blob, f"d{n // 1000}/f{n}") for n in range(files)], "many")
+    settings = FetchSettings(entries=limit) if limit else FetchSettings()
+    assert f"has more than {settings.entries:,} files" in await refused(site.fetch(site.at_server, settings=settings))
 
 
-async def test_a_huge_file_that_compresses_to_nothing_is_refused_by_name(site: Site) -> None:
-    """Sent as half a megabyte; a checkout would fill the disk, and reading it whole the memory."""
+@pytest.mark.parametrize(("size_mb", "limit_mb"), [(32, 16), pytest.param(2_048, 0, marks=huge)])
+async def test_a_huge_file_that_compresses_to_nothing_is_refused_by_name(
+    site: Site, size_mb: int, limit_mb: int
+) -> None:
+    """Sent as two thousandths; a checkout would fill the disk, and reading it whole the memory."""
     process = await asyncio.create_subprocess_exec(
         *("/usr/bin/git", "-c", "core.bigFileThreshold=1m", "-c", "core.compression=1", "hash-object", "-w", "--stdin"),
         stdin=asyncio.subprocess.PIPE,
@@ -205,7 +215,7 @@ async def test_a_huge_file_that_compresses_to_nothing_is_refused_by_name(site: S
         env={"GIT_DIR": str(site.repository.folder), "PATH": "/usr/bin:/bin"},
     )
     assert process.stdin is not None
-    for _ in range(40):
+    for _ in range(size_mb // 16):
         process.stdin.write(bytes(16 * MEBIBYTE))
         await process.stdin.drain()
     process.stdin.close()
@@ -213,8 +223,9 @@ async def test_a_huge_file_that_compresses_to_nothing_is_refused_by_name(site: S
     blob = (await process.stdout.read()).decode().strip()
     assert await process.wait() == 0
     site.repository.commit_entries([("100644", blob, "zeros.bin")], "large")
-    message = await refused(site.fetch(site.at_mirror))
-    assert "hold 671.1 MB, more than a source may" in message
+    settings = FetchSettings(content_bytes=limit_mb * MEBIBYTE) if limit_mb else FetchSettings()
+    message = await refused(site.fetch(site.at_mirror, settings=settings))
+    assert f"hold {size_mb * MEBIBYTE / 1e6:,.1f} MB, more than a source may" in message
     assert '"zeros.bin"' in message
 
 

@@ -27,6 +27,7 @@ PROMISED_S = 10.0
 CODE = "def main(context):\n    return context.res.text('%s')\n"
 #: Instead of an answer: what is in the submodule.
 WORD = "' + (__import__('pathlib').Path(__file__).parent / 'lib' / 'word').read_text() + '"
+IGNORED = "ignored: nothing here is connected to it, or it came before"
 APP_SECRET = "webhook secret of the app"
 TOKENS = {"gitea": gitea.TOKEN, "gitlab": gitlab.TOKEN, "bitbucket": bitbucket.TOKEN}
 OWNERS = {"gitlab": "acme/tools"}
@@ -51,12 +52,15 @@ class Forge:
         return self.repository.uuid if self.kind == "bitbucket" else str(self.repository.id)
 
     def tell(self, delivery: tuple[dict[str, str], bytes]) -> str:
-        """Send a webhook where the host was told to, and return what became of it."""
+        """Send a webhook and return what became of it."""
+        return str(ok(self.send(delivery))["result"])
+
+    def send(self, delivery: tuple[dict[str, str], bytes]) -> httpx.Response:
+        """Send a webhook where the host was told to."""
         headers, body = delivery
         url = urllib.parse.urlsplit(self.hook_url())
-        sent = httpx.post(f"{self.server.endpoint}/vcs/{url.path.partition('/vcs/')[2]}?{url.query}", headers=headers,
+        return httpx.post(f"{self.server.endpoint}/vcs/{url.path.partition('/vcs/')[2]}?{url.query}", headers=headers,
                           content=body, timeout=30, trust_env=False)  # fmt: skip
-        return str(ok(sent)["result"])
 
     def hook_url(self) -> str:
         if self.kind == "github":
@@ -162,6 +166,26 @@ def install(forge: Forge) -> None:
     forge.installation = link["$id"]
 
 
+def refuses_what_is_not_the_host_s(forge: Forge) -> None:
+    """Webhooks that are not signed, by somebody else, changed, too large, or sent before: nothing comes of them."""
+    _, body = forge.host.push(forge.repository, "refs/heads/main", "", "b" * 40, forge.secret)
+    headers, _ = forge.host.push(forge.repository, "refs/heads/other", "", "b" * 40, forge.secret)
+    unsigned = {name: value for name, value in headers.items() if "signature" not in name and "token" not in name}
+    forged = {name: value[:-4] + "AAA=" if name not in unsigned else value for name, value in headers.items()}
+    for wrong in (unsigned, forged, headers):
+        refused = forge.send((wrong, body))
+        assert (refused.status_code, refused.json()["type"]) == (401, "user_unauthorized"), refused.text
+    huge = forge.send((headers, b" " * 10_000_000))
+    assert huge.status_code == 413
+    pull = forge.host.pull_changed(
+        forge.repository, Pull(9, "gone", "gone", "b" * 40, forge.repository), "closed", forge.secret
+    )
+    assert "ignored" in forge.tell(pull)
+    nowhere = forge.host.push(forge.repository, "refs/heads/nowhere", "", "b" * 40, forge.secret)
+    assert [forge.tell(nowhere), forge.tell(nowhere)] == ["accepted", IGNORED]
+    assert ok(forge.client.get(f"/functions/{forge.kind}/deployments"))["deployments"] == []
+
+
 @pytest.mark.parametrize("kind", ["github", "gitea", "gitlab", "bitbucket"])
 def test_a_host_s_pushes_pull_requests_and_templates_are_deployed(forges: dict[str, Forge], kind: str) -> None:
     forge, client = forges[kind], forges[kind].client
@@ -182,6 +206,8 @@ def test_a_host_s_pushes_pull_requests_and_templates_are_deployed(forges: dict[s
         providerRootDirectory="functions/f",
         execute=["any"],
     )
+
+    refuses_what_is_not_the_host_s(forge)
 
     # A push to the production branch.
     started = time.monotonic()
@@ -244,3 +270,20 @@ def test_a_push_is_answered_by_new_code_within_the_promise(forges: dict[str, For
     if not took:
         pytest.skip("no push was measured: this test follows the ones before it")
     assert min(took) < PROMISED_S
+
+
+@pytest.mark.parametrize("provider", ["github", "gitea", "forgejo", "gitlab", "bitbucket"])
+def test_a_host_at_the_server_s_own_services_or_a_private_address_is_not_asked(
+    forges: dict[str, Forge], provider: str
+) -> None:
+    forge = forges["gitea"]
+    for url in (
+        f"http://127.0.0.1:{forge.server.port}",
+        "http://[::1]:80",
+        "http://10.0.0.1",
+        "http://169.254.169.254",
+    ):
+        fields = {"provider": provider, "baseUrl": url, "organization": "acme", "token": "t0ken"}
+        refused = forge.client.post("/vcs/installations", json=fields)
+        assert (refused.status_code, refused.json()["type"]) == (400, "general_provider_failure"), refused.text
+        assert "HEARTH_EGRESS_ALLOW" in refused.json()["message"]
