@@ -11,9 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
+from hearth.cli.client.init import STARTERS
 from tests.support.api import built, create_function, execute, ok
 from tests.support.git import GitServer, Repository, git_server, open_to_all
-from tests.support.runtimes import runtime_of
+from tests.support.runtimes import available_runtimes, runtime_of
 from tests.support.server import Server, running_server, server_folder, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.sandbox]
@@ -159,14 +160,23 @@ def test_a_cancel_ends_a_fetch_at_once(client: httpx.Client, host: tuple[GitServ
     assert "Build has been canceled." in ok(client.get(path))["buildLogs"]
 
 
-def test_starters_run_without_any_host(client: httpx.Client, python: str) -> None:
+def test_starters_run_without_any_host(client: httpx.Client) -> None:
+    """One of each language that can run here, built side by side."""
     starter = {"owner": "hearth", "repository": "starters", "reference": "1.0.0"}
-    for runtime, folder, entrypoint in ((python, "python", "main.py"), (runtime_of("node"), "node", "main.js")):
-        create_function(client, f"starter-{folder}", runtime, entrypoint=entrypoint)
-        done = deployed(client, f"starter-{folder}", rootDirectory=folder, **starter)
-        assert done["status"] == "ready", done["buildLogs"]
-        ran = execute(client, f"starter-{folder}", path="/", method="GET")
-        assert ran["responseBody"].startswith("Hello from your function."), ran["errors"]
+    newest = {id.rpartition("-")[0]: id for id in available_runtimes()}
+    families = [family for family in STARTERS if family in newest]
+    assert {"node", "python"} <= set(families)
+    made = {}
+    for family in families:
+        known = STARTERS[family]
+        create_function(client, f"starter-{family}", newest[family], entrypoint=known.entrypoint,
+                        commands=known.commands)  # fmt: skip
+        made[family] = ok(template(client, f"starter-{family}", rootDirectory=family, **starter))["$id"]
+    for family in families:
+        done = built(client, f"starter-{family}", made[family])
+        assert done["status"] == "ready", (family, done["buildLogs"])
+        ran = execute(client, f"starter-{family}", path="/", method="GET")
+        assert ran["responseBody"].startswith("Hello from your function."), (family, ran["errors"])
 
 
 @pytest.mark.clients
