@@ -23,6 +23,7 @@ from hearth.build.cache import BuildCache
 from hearth.build.fetcher import SandboxFetcher, TemplatesHost
 from hearth.build.git_sandbox import LocalRepositories
 from hearth.build.reader import SandboxGitReader
+from hearth.control.bodies import BodiesControl
 from hearth.control.bootstrap import bootstrap
 from hearth.control.builds import Builds
 from hearth.control.connections import Connections
@@ -41,12 +42,14 @@ from hearth.control.idempotency import Idempotency
 from hearth.control.installations import InstallationsControl
 from hearth.control.jobs import JobKind
 from hearth.control.kept import KeptInstances
+from hearth.control.kept_bodies import KeptBodies
 from hearth.control.logs import LogsControl
 from hearth.control.people import people_control
 from hearth.control.pull_requests import PullRequests
 from hearth.control.pushes import Pushes
 from hearth.control.queued import QueuedExecutions
 from hearth.control.repairs import Repairs
+from hearth.control.replays import ReplaysControl
 from hearth.control.reports import Reports
 from hearth.control.retention import Retention
 from hearth.control.rules import Domains, RuleBook
@@ -198,6 +201,7 @@ class Application:
         await self._idempotency.close()
         await self._dispatcher.close()
         await self._worker.close()
+        await self._kept_bodies.close()
         await self._deliveries.close()
         await self._poster.close()
         await self._caller.close()
@@ -288,6 +292,7 @@ class Application:
             builds=builds,
         )
         gates = Gates()
+        self._kept_bodies = kept_bodies = KeptBodies(store)
         queued = QueuedExecutions(
             store=store,
             clock=clock,
@@ -298,6 +303,7 @@ class Application:
             mint_user_jwt=tokens.mint_user_jwt,
             gates=gates,
             figures=RunFigures(settings.metrics_functions),
+            bodies=kept_bodies,
         )
         self._executions = executions = ExecutionsControl(
             store=store,
@@ -309,6 +315,7 @@ class Application:
             mint_user_jwt=tokens.mint_user_jwt,
             queued=queued,
             gates=gates,
+            bodies=kept_bodies,
         )
         logs = LogsControl(store=store, executor=executor, executions=executions)
         events.watch(logs.heard, lambda project_id: False)
@@ -398,6 +405,14 @@ class Application:
             logs=logs,
             usage=(usage := UsageControl(store=store, clock=clock, specifications=specifications)),
             dead_letters=DeadLettersControl(store=store, runnables=runnables, queued=queued),
+            bodies=(bodies := BodiesControl(store=store, runnables=runnables, bodies=kept_bodies)),
+            replays=ReplaysControl(
+                bodies=bodies,
+                executions=executions,
+                queued=queued,
+                runnables=runnables,
+                mint_user_jwt=tokens.mint_user_jwt,
+            ),
             idempotency=self._idempotency,
             people=people_control(
                 store=store,

@@ -154,6 +154,7 @@ class World:
         self.variables = Scripted(create=VARIABLE, get=VARIABLE, update=VARIABLE, delete=None)
         self.deployments = ScriptedDeployments(get=DEPLOYMENT, cancel=DEPLOYMENT, duplicate=DEPLOYMENT, delete=None)
         self.executions = Scripted(create=EXECUTION_VIEW, get=EXECUTION, delete=None)
+        self.bodies = Scripted(response_of=None)
         self.logs = ScriptedLogs()
         self.health = Scripted(ping=None)
         control = SimpleNamespace(
@@ -164,6 +165,7 @@ class World:
             variables=self.variables,
             deployments=self.deployments,
             executions=self.executions,
+            bodies=self.bodies,
             logs=self.logs,
             runtimes=SimpleNamespace(all=lambda: RUNTIMES, installed=lambda: RUNTIMES),
             specifications=Specifications(0, 0),

@@ -18,6 +18,7 @@ from hearth.auth.passwords import Passwords
 from hearth.auth.people import People
 from hearth.auth.secrets import VariableCipher
 from hearth.auth.tokens import Tokens
+from hearth.control.bodies import BodiesControl
 from hearth.control.builds import Builds
 from hearth.control.connections import Connections
 from hearth.control.control import Control
@@ -33,11 +34,13 @@ from hearth.control.git_deployments import GitDeployments
 from hearth.control.hosting import compose_hosting
 from hearth.control.idempotency import Idempotency
 from hearth.control.installations import InstallationsControl
+from hearth.control.kept_bodies import KeptBodies
 from hearth.control.logs import LogsControl
 from hearth.control.people import people_control
 from hearth.control.pull_requests import PullRequests
 from hearth.control.pushes import Pushes
 from hearth.control.queued import QueuedExecutions
+from hearth.control.replays import ReplaysControl
 from hearth.control.rules import Domains, RuleBook
 from hearth.control.runnables import Runnables
 from hearth.control.sources import Sources
@@ -226,10 +229,12 @@ class Whole:
         self.events = events
         executing: dict[str, Any] = {
             "gates": Gates(),
+            "bodies": (kept_bodies := KeptBodies(store)),
             "mint_key": tokens.mint,
             "mint_user_jwt": tokens.mint_user_jwt,
             **running,
         }
+        self.kept_bodies = kept_bodies
         self.queued = QueuedExecutions(**executing)
         self.idempotency = Idempotency(store=store, clock=clock, owner="here/1")
         executions = ExecutionsControl(queued=self.queued, **executing)
@@ -287,6 +292,14 @@ class Whole:
             logs=logs,
             usage=UsageControl(store=store, clock=clock, specifications=specifications),
             dead_letters=DeadLettersControl(store=store, runnables=runnables, queued=self.queued),
+            bodies=(bodies := BodiesControl(store=store, runnables=runnables, bodies=kept_bodies)),
+            replays=ReplaysControl(
+                bodies=bodies,
+                executions=executions,
+                queued=self.queued,
+                runnables=runnables,
+                mint_user_jwt=tokens.mint_user_jwt,
+            ),
             idempotency=self.idempotency,
             people=people_control(
                 passwords=Passwords(CHEAP), mint_user_jwt=tokens.mint_user_jwt, forget=people.forget, **common
@@ -339,6 +352,7 @@ async def whole(data_dir: Path) -> AsyncIterator[Whole]:
         composed = Whole(store, files)
         await composed.hosting.load()
         yield composed
+        await composed.kept_bodies.close()
         assert composed.recorder.only_emitted == [], "each is to be given to `Events.record` in its transaction"
     finally:
         await files.close()

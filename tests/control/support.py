@@ -15,6 +15,7 @@ from hearth.control.events import EventBus
 from hearth.control.executions import ExecutionsControl
 from hearth.control.gates import Gates
 from hearth.control.jobs import JobKind, build_job
+from hearth.control.kept_bodies import KeptBodies
 from hearth.control.pushes import Pushes
 from hearth.control.queued import QueuedExecutions
 from hearth.control.repairs import Repairs
@@ -192,12 +193,14 @@ class World:
         )
         running: dict[str, Any] = {
             "gates": Gates(),
+            "bodies": (bodies := KeptBodies(store)),
             "executor": executor,
             "runnables": self.runnables,
             "mint_key": lambda *_: "key",
             "mint_user_jwt": lambda *claims: "/".join(map(str, claims)),
             **common,
         }
+        self.bodies = bodies
         self.queued = QueuedExecutions(**running)
         self.executions = ExecutionsControl(queued=self.queued, **running)
         self.repairs = Repairs(
@@ -267,7 +270,9 @@ async def world(data_dir: Path, database: str = "") -> AsyncIterator[World]:
         await store.projects.insert(project())
         async with store.begin("p") as unit:
             await unit.functions.insert(function())
-        yield World(store, files, clock)
+        here = World(store, files, clock)
+        yield here
+        await here.bodies.close()
     finally:
         await files.close()
         await store.close()

@@ -3,6 +3,7 @@
 from hearth.api.resources import (
     account,
     account_sessions,
+    bodies,
     catalogue,
     console,
     dead_letters,
@@ -38,6 +39,7 @@ def all_routes(facts: Facts) -> tuple[Route, ...]:
     described = (
         *executions.routes(facts),
         *logs.ROUTES,
+        *bodies.ROUTES,
         *dead_letters.ROUTES,
         *functions.routes(facts),
         *function_settings.ROUTES,

@@ -1,4 +1,4 @@
-"""Encryption of variable values: the key file and the cipher. Tokens and passwords live elsewhere.
+"""Encryption of values at rest: the key file and the cipher. Tokens and passwords live elsewhere.
 
 The key never enters the database and the values never leave the process in clear except through the API or
 into a run. What is missing or unsafe about the key file is said at start; nothing is repaired by guessing,
@@ -46,16 +46,27 @@ class VariableCipher:
 
     def seal(self, text: str, aad: bytes) -> bytes:
         """Encrypt `text`; the answer is binary and different each time."""
-        nonce = os.urandom(_NONCE_BYTES)
-        return _FORMAT + nonce + self._aes.encrypt(nonce, text.encode("utf-8", "surrogatepass"), aad)
+        return self.seal_bytes(text.encode("utf-8", "surrogatepass"), aad)
 
     def open(self, blob: bytes, aad: bytes) -> str:
         """Decrypt what `seal` made. Raises Undecipherable."""
+        try:
+            return self.open_bytes(blob, aad).decode("utf-8", "surrogatepass")
+        except UnicodeDecodeError as error:
+            raise Undecipherable("the stored value is not a text") from error
+
+    def seal_bytes(self, content: bytes, aad: bytes) -> bytes:
+        """`seal` for any bytes."""
+        nonce = os.urandom(_NONCE_BYTES)
+        return _FORMAT + nonce + self._aes.encrypt(nonce, content, aad)
+
+    def open_bytes(self, blob: bytes, aad: bytes) -> bytes:
+        """Decrypt what `seal_bytes` or `seal` made. Raises Undecipherable."""
         if blob[:1] != _FORMAT:
             raise Undecipherable("the stored value has an unknown format")
         nonce, sealed = blob[1 : 1 + _NONCE_BYTES], blob[1 + _NONCE_BYTES :]
         try:
-            return self._aes.decrypt(nonce, sealed, aad).decode("utf-8", "surrogatepass")
+            return self._aes.decrypt(nonce, sealed, aad)
         except (InvalidTag, ValueError) as error:
             raise Undecipherable("the stored value was not encrypted with this key") from error
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from hearth.control.bodies import BodiesControl
 from hearth.control.connections import Connections
 from hearth.control.dead_letters import DeadLettersControl
 from hearth.control.deployments import DeploymentsControl
@@ -20,6 +21,7 @@ from hearth.control.platforms import OriginBook, PlatformsControl
 from hearth.control.project_variables import ProjectVariablesControl
 from hearth.control.projects import ProjectsControl
 from hearth.control.pushes import Pushes
+from hearth.control.replays import ReplaysControl
 from hearth.control.rules import RuleBook, RulesControl
 from hearth.control.specifications import Specifications
 from hearth.control.usage import UsageControl
@@ -58,6 +60,8 @@ class Control:
     executions: ExecutionsControl
     logs: LogsControl
     dead_letters: DeadLettersControl
+    bodies: BodiesControl
+    replays: ReplaysControl
     usage: UsageControl
     idempotency: Idempotency
     people: PeopleControl

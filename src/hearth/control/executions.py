@@ -11,7 +11,7 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from hearth.control.gates import Closed, Gates, Key, is_limited
+from hearth.control.gates import Closed, Gates, is_limited
 from hearth.control.invocations import (
     MintKey,
     MintUserJwt,
@@ -19,33 +19,31 @@ from hearth.control.invocations import (
     compose,
     compose_headers,
     fail,
-    finish,
     open_execution,
     require_execute,
     require_runnable,
     require_visitable,
-    shown_response_headers,
 )
 from hearth.control.jobs import JobKind
+from hearth.control.kept_bodies import KeptBodies, RawBodies
 from hearth.control.late_records import LateRecords
 from hearth.control.queued import QueuedExecutions
 from hearth.control.requiring import require_function
 from hearth.control.run_figures import UNKNOWN
 from hearth.control.runnables import Runnable, Runnables
-from hearth.control.streams import LEFT, ResponseStream
+from hearth.control.streams import ResponseStream
+from hearth.control.sync_runs import Keeping, SyncRun
 from hearth.control.views import KEY_GRACE_S, SYNC_WAIT_S, ExecutionView
 from hearth.model.actor import Actor, ActorKind
+from hearth.model.bodies import BodyCopy
 from hearth.model.ids import unique_id
-from hearth.model.prompt import Pending, PromptFuture, follow
+from hearth.model.prompt import Pending, PromptFuture
 from hearth.model.queries import ListQuery
 from hearth.model.refusals import PlatformFault, Refusal
 from hearth.model.resources import Execution
-from hearth.model.running import InstanceTemplate, Outcome, Result
+from hearth.model.running import InstanceTemplate
 from hearth.model.statuses import EXECUTION_FINAL, ExecutionStatus
 from hearth.ports import Clock, Events, Executor, Page, Store, Unit
-
-_SYNC_TIMEOUT_REASON = f"Synchronous function execution timed out after {SYNC_WAIT_S:g} seconds.\nError Code: 408"
-_INTERNAL_REASON = "The platform failed while it ran this execution. The server log has the details."
 
 
 class ExecutionsControl:
@@ -63,6 +61,7 @@ class ExecutionsControl:
         mint_user_jwt: MintUserJwt,
         queued: QueuedExecutions,
         gates: Gates,
+        bodies: KeptBodies,
     ) -> None:
         self._store = store
         self._log = store.execution_log
@@ -75,12 +74,13 @@ class ExecutionsControl:
         self._queued = queued
         self.figures = queued.figures
         self._gates = gates
-        self._runs: dict[_SyncRun, None] = {}
+        self._bodies = bodies
+        self._runs: dict[SyncRun, None] = {}
         """What runs now, the oldest first."""
         self._idle = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._late = LateRecords(self._log, lambda execution: self.emit(execution, "create"))
+        self._late = LateRecords(self._log, self._recorded_late)
 
     async def create(
         self,
@@ -128,7 +128,7 @@ class ExecutionsControl:
             lifetime_s = runnable.function.timeout_s + KEY_GRACE_S
             user_jwt = self._mint_user_jwt(project_id, actor.real_user_id, actor.session_id, lifetime_s)
             request = replace(request, user_jwt=user_jwt)
-        return await self._run_now(runnable, template, request, id, streams=streams)
+        return await self.run_now(runnable, template, request, id, streams=streams)
 
     def begin(
         self,
@@ -155,7 +155,7 @@ class ExecutionsControl:
             return self._queued.accept(runnable, request)
         if is_limited(runnable.settings):
             return None
-        return self._run_now(runnable, runnable.template, request)
+        return self.run_now(runnable, runnable.template, request)
 
     async def visit(
         self,
@@ -181,7 +181,7 @@ class ExecutionsControl:
             runnable = runnable or await self._runnables.get(project_id, function_id)
         runnable, template = require_visitable(runnable)
         request = RunRequest(method=method, path=path, headers=headers, body=body, client_ip=client_ip)
-        return await self._run_now(runnable, template, request, streams=True)
+        return await self.run_now(runnable, template, request, streams=True)
 
     def running(self, project_id: str, function_id: str, execution_id: str) -> Execution | None:
         """A synchronous execution that runs now; it is in no database yet."""
@@ -240,7 +240,7 @@ class ExecutionsControl:
             self._timer = None
         await self._late.close()
 
-    def _run_now(
+    def run_now(
         self,
         runnable: Runnable,
         template: InstanceTemplate,
@@ -256,12 +256,15 @@ class ExecutionsControl:
         id = id or unique_id()
         composed = compose_headers(id, runnable, request, self._mint_key)
         execution = open_execution(id, runnable, request, composed, self._clock.now())
-        stream = ResponseStream() if streams else None
+        settings = runnable.settings
+        stream = None
+        if streams:
+            stream = ResponseStream(BodyCopy(settings.bodies_max_bytes) if settings.store_bodies else None)
         invocation = compose(id, runnable, template, request, composed, is_async=False, receiver=stream)
         key = None
-        if is_limited(runnable.settings):
+        if is_limited(settings):
             key = runnable.function.project_id, runnable.function.id
-            closed = self._gates.enter(key, runnable.settings, self._clock.monotonic())
+            closed = self._gates.enter(key, settings, self._clock.monotonic())
             if closed is not None:
                 self.figures.refused[closed.limit] += 1
                 raise _refused(closed)
@@ -270,8 +273,10 @@ class ExecutionsControl:
         if loop is None:
             loop = self._loop = asyncio.get_running_loop()
         due = loop.time() + SYNC_WAIT_S
-        run = _SyncRun(self, execution, stream, template.runtime, due, logging=runnable.function.logging)
+        run = SyncRun(self, execution, stream, template.runtime, due, logging=runnable.function.logging)
         run.gate = key
+        if settings.store_bodies:
+            run.keeping = Keeping(settings, request)
         self._runs[run] = None
         if self._timer is None:
             self._timer = loop.call_later(SYNC_WAIT_S, self._on_timer)
@@ -299,11 +304,17 @@ class ExecutionsControl:
         """Store the end of a run."""
         return self._log.submit(execution)
 
-    def record_late(self, execution: Execution, fault: PlatformFault) -> None:
+    def record_late(self, execution: Execution, fault: PlatformFault, bodies: RawBodies | None) -> None:
         """Store the end of a run when the database is back, which it was not for `record`."""
+        if bodies is not None:
+            self._bodies.hold(bodies)
         self._late.keep(execution, fault)
 
-    def ended(self, run: "_SyncRun") -> None:
+    def keep_bodies(self, bodies: RawBodies) -> None:
+        """Keep the bodies of a run that is recorded."""
+        self._bodies.keep(bodies)
+
+    def ended(self, run: SyncRun) -> None:
         """A synchronous run has been recorded (or could not be). Called by the run."""
         self._runs.pop(run, None)
         if run.gate is not None:
@@ -315,111 +326,9 @@ class ExecutionsControl:
         """Say what happened to an execution."""
         self._queued.emit(execution, action)
 
-
-class _SyncRun:
-    """One synchronous run from its start to its record. Callbacks, not a task: this is the hot path."""
-
-    __slots__ = (
-        "_control",
-        "_failure",
-        "_final",
-        "_is_logging",
-        "_result",
-        "_running",
-        "_runtime",
-        "_stream",
-        "answer",
-        "due",
-        "execution",
-        "gate",
-    )
-
-    def __init__(
-        self,
-        control: ExecutionsControl,
-        execution: Execution,
-        stream: ResponseStream | None,
-        runtime: str,
-        due: float,
-        *,
-        logging: bool,
-    ) -> None:
-        self._control = control
-        self.due = due
-        """Seconds of the event loop's clock: when it is given up; infinite from the moment its response streams."""
-        self.execution = execution
-        self.gate: Key | None = None
-        """Where its end is to be counted."""
-        self._is_logging = logging
-        self._result: Result | None = None
-        self._failure: Exception | None = None
-        self._final: Execution | None = None
-        self._running: Pending[Result] | None = None
-        self.answer: PromptFuture[ExecutionView] = PromptFuture()
-        """Done once the execution is recorded or its response begins to stream; the caller may cancel it and leave."""
-        self._runtime = runtime
-        self._stream = stream
-        if stream is not None:
-            stream.begun = self._on_stream
-
-    def start(self, running: Pending[Result]) -> None:
-        """Follow a run that has begun."""
-        self._running = running
-        follow(running, self._on_result)
-
-    def give_up(self) -> None:
-        """Its time is over."""
-        if self._running is not None:
-            self._running.cancel()
-
-    def _on_stream(self) -> None:
-        """The function streams its response: the caller gets it now, and the function's own timeout holds from here."""
-        stream = self._stream
-        assert stream is not None  # noqa: S101 - it called this
-        self.due = math.inf
-        if self.answer.done():
-            stream.abort(LEFT)
-            return
-        shown = shown_response_headers(self.execution.id, stream.headers, None)
-        self.answer.set_result(ExecutionView(self.execution, b"", shown, stream))
-
-    def _on_result(self, running: Pending[Result]) -> None:
-        now = self._control.now()
-        if running.cancelled():
-            self._failure = Refusal("function_synchronous_timeout")
-            final = fail(self.execution, _SYNC_TIMEOUT_REASON, now, duration_s=SYNC_WAIT_S)
-        elif (error := running.exception()) is None:
-            self._result = result = running.result()
-            self._control.figures.ran(self.execution.trigger, self._runtime, result)
-            final = finish(self.execution, result, logging=self._is_logging, now=now)
-        else:
-            # Whatever went wrong is ours; the record must end all the same.
-            self._failure = error if isinstance(error, Exception) else PlatformFault(str(error))
-            final = fail(self.execution, str(error) if isinstance(error, PlatformFault) else _INTERNAL_REASON, now)
-        self._final = final
-        self._control.figures.ended(final, self._runtime)
-        follow(self._control.record(final), self._on_recorded)
-
-    def _on_recorded(self, recording: Pending[Execution]) -> None:
-        unstored = recording.exception()
-        if isinstance(unstored, PlatformFault) and self._final is not None:
-            self._control.record_late(self._final, unstored)
-        self._control.ended(self)
-        error = unstored or self._failure
-        if recording.exception() is None:
-            self._control.emit(recording.result(), "create")
-        if self._stream is not None and self._stream.has_begun:
-            result = self._result
-            is_broken = error is not None or result is None or result.broken or result.outcome is not Outcome.COMPLETED
-            self._stream.end(None if recording.exception() else recording.result(), is_broken=is_broken)
-        if self.answer.done():
-            return  # whoever asked has left, or has his answer
-        if error is not None:
-            self.answer.set_exception(error)
-        elif self._result is not None:
-            body = self._result.body
-            shown = shown_response_headers(self.execution.id, self._result.headers, len(body))
-            self.answer.set_result(ExecutionView(recording.result(), body, shown))
+    def _recorded_late(self, execution: Execution) -> None:
+        self._bodies.release(execution)
+        self.emit(execution, "create")
 
 
 def _refused(closed: Closed) -> Refusal:

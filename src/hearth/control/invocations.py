@@ -17,8 +17,12 @@ from hearth.model.running import InstanceTemplate, Invocation, Outcome, Result
 from hearth.model.statuses import DeploymentStatus, ExecutionStatus, Trigger
 from hearth.model.streaming import StreamReceiver
 
+#: Tells a function, and the record, which execution's request is run once more. Ours to say, not the caller's.
+REPLAY_HEADER = "x-hearth-replay-of"
 #: Request headers that are stored and shown (contract: functions-api 10.3).
-_STORED_REQUEST_HEADERS = frozenset({"content-type", "agent", "content-length", "host", "x-appwrite-client-ip"})
+_STORED_REQUEST_HEADERS = frozenset(
+    {"content-type", "agent", "content-length", "host", "x-appwrite-client-ip", REPLAY_HEADER}
+)
 #: Response headers that are stored.
 _STORED_RESPONSE_HEADERS = frozenset({"content-type", "content-length"})
 _INTERNAL_PREFIX = "x-open-runtimes-"
@@ -33,7 +37,8 @@ class RunRequest(msgspec.Struct, frozen=True):
 
     `user_id`, `real_user_id` and `user_jwt` are `""` unless a user called. The run is `user_id`'s; the function is
     told of `real_user_id`, who differs where somebody impersonates (contract: functions-api 15). `event` is the
-    concrete event name of an event run.
+    concrete event name of an event run. `replay_of` is the execution whose request is run once more, `deployment_id`
+    what is run if it is not the active deployment; both `""` for all other runs.
     """
 
     method: str
@@ -46,6 +51,8 @@ class RunRequest(msgspec.Struct, frozen=True):
     user_jwt: str = ""
     client_ip: str = ""
     event: str | None = None
+    replay_of: str = ""
+    deployment_id: str = ""
 
 
 def require_runnable(runnable: Runnable | None, *, privileged: bool) -> tuple[Runnable, InstanceTemplate]:
@@ -155,7 +162,16 @@ def run_headers(id: str, request: RunRequest, key: str) -> dict[str, str]:
         headers["x-appwrite-event"] = request.event
     if request.client_ip:
         headers["x-appwrite-client-ip"] = request.client_ip
+    mark_replay(headers, request)
     return headers
+
+
+def mark_replay(headers: dict[str, str], request: RunRequest) -> None:
+    """Set the header that tells of a replay, or take away what a caller says of one."""
+    if request.replay_of:
+        headers[REPLAY_HEADER] = request.replay_of
+    else:
+        headers.pop(REPLAY_HEADER, None)
 
 
 def compose(

@@ -28,6 +28,7 @@ from hearth.control.invocations import (
     reader_of,
     require_runnable,
 )
+from hearth.control.kept_bodies import KeptBodies, raw_bodies
 from hearth.control.retries import (
     Cause,
     Outcome,
@@ -43,11 +44,12 @@ from hearth.control.runnables import Runnable, Runnables
 from hearth.control.stored_runs import QueuedRun, opened, replayed_request, run_of
 from hearth.control.views import KEY_GRACE_S, ExecutionView
 from hearth.model.durability import DeadReason
-from hearth.model.function_settings import DEFAULT_SETTINGS
+from hearth.model.function_settings import DEFAULT_SETTINGS, FunctionSettings
 from hearth.model.ids import unique_id
 from hearth.model.prompt import Pending, PromptFuture, follow
 from hearth.model.refusals import Busy, PlatformFault, Refusal, Unavailable
 from hearth.model.resources import Execution, Header, Job
+from hearth.model.running import Result
 from hearth.model.statuses import EXECUTION_FINAL, ExecutionStatus, JobStatus, Trigger
 from hearth.ports import AttemptEnded, Claimed, Clock, Events, Executor, Store, Unit
 
@@ -110,10 +112,12 @@ class QueuedExecutions:
         mint_key: MintKey,
         mint_user_jwt: MintUserJwt,
         gates: Gates,
+        bodies: KeptBodies,
         figures: RunFigures | None = None,
     ) -> None:
         self.figures = figures or RunFigures()
         self._store = store
+        self._bodies = bodies
         self._gates = gates
         gates.on_left = self._unpark
         self._parked: dict[Key, deque[str]] = {}
@@ -202,7 +206,19 @@ class QueuedExecutions:
         except BaseException:
             await self._end(decide(outcome, settings, job, self._clock.now(), self._spread()), runtime)
             raise
-        await self._end(decide(outcome, settings, job, self._clock.now(), self._spread()), runtime)
+        ended = decide(outcome, settings, job, self._clock.now(), self._spread())
+        try:
+            # Before the end, so that whoever sees the end finds the result.
+            if settings.store_bodies and ended.execution.status in EXECUTION_FINAL:
+                await self._keep_bodies(settings, ended.execution, job, outcome.result)
+        finally:
+            await self._end(ended, runtime)
+
+    async def _keep_bodies(
+        self, settings: FunctionSettings, execution: Execution, job: Job, result: Result | None
+    ) -> None:
+        request = replayed_request(job.payload)
+        await self._bodies.store(raw_bodies(settings, execution, self._clock.now(), request, result))
 
     def again(self, runnable: Runnable, payload: Mapping[str, Any]) -> tuple[Execution, Job]:
         """A new execution of a stored request, and its job; the caller stores both."""
@@ -287,6 +303,9 @@ class QueuedExecutions:
             letter = letter_of(final, job, DeadReason.TOO_OLD if is_late else why, self._clock.now())
             await unit.dead_letters.add(letter)
             self.figures.dead_letters[letter.reason] += 1
+            settings = await unit.function_settings.get(final.function_id)
+            if settings.store_bodies:
+                self._bodies.keep(raw_bodies(settings, final, self._clock.now(), replayed_request(job.payload), None))
             if job.attempts > 1:
                 await unit.attempts.add(attempt_of(final, job.attempts, self._clock.now()))
         return final
@@ -312,6 +331,8 @@ class QueuedExecutions:
         pause_s = _END_RETRY_S
         while True:
             try:
+                if wanted := job.payload.get("deploymentId"):
+                    return await self._runnables.get_deployment(job.project_id, execution.function_id, wanted)
                 return await self._runnables.get(job.project_id, execution.function_id)
             except PlatformFault as fault:
                 log.warning("an execution waits for the database", job_id=job.id, error=str(fault))
@@ -348,7 +369,7 @@ class QueuedExecutions:
         self.figures.ran(execution.trigger, template.runtime, result, before_s)
         now = self._clock.now()
         final = finish(execution, result, logging=runnable.function.logging, now=now, waited_s=before_s)
-        return Outcome(final, Cause.RAN)
+        return Outcome(final, Cause.RAN, result)
 
     async def _end(self, ended: AttemptEnded, runtime: str = UNKNOWN) -> None:
         """Store the end of an attempt, as often as it takes: what has happened must not be forgotten.

@@ -48,6 +48,7 @@ class Retention:
         for project in await self._store.projects.all():
             async for function, settings in self._functions(project.id):
                 await self._usage.keep(project.id, function.id)  # before what it is counted from goes
+                await self._bodies(function, settings, now)
                 await self._executions(function, settings, now)
                 if function.deployment_retention_days:
                     await self._old_deployments(function, now - timedelta(days=function.deployment_retention_days))
@@ -86,6 +87,18 @@ class Retention:
             if len(page.items) < _PAGE:
                 return
             cursor = page.items[-1].id
+
+    async def _bodies(self, function: Function, settings: FunctionSettings, now: datetime) -> None:
+        """Also those of a function that stores no more of them."""
+        ids = {"project_id": function.project_id, "function_id": function.id}
+        age = timedelta(days=settings.bodies_retention_days)
+
+        async def past(limit: int) -> int:
+            async with self._store.begin(function.project_id) as unit:
+                return await unit.bodies.delete_before(function.id, now - age, limit)
+
+        if settings.updated_at is not None:  # else it never had any
+            await delete_all(past, "bodies past their age", **ids)
 
     async def _executions(self, function: Function, settings: FunctionSettings, now: datetime) -> None:
         """Ended ones past the function's age, else the server's, and those beyond the function's count."""

@@ -13,6 +13,7 @@ import msgspec
 from hearth.model.durability import Attempt, DeadLetter, DeadReason
 from hearth.model.function_settings import FunctionSettings
 from hearth.model.resources import Execution, Header, Job
+from hearth.model.running import Result
 from hearth.model.statuses import ExecutionStatus
 from hearth.ports import AttemptEnded
 
@@ -48,10 +49,11 @@ _REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an attempt ended: the record as it would be if it was the last one, and why."""
+    """How an attempt ended: the record as it would be if it was the last one, and why; `result` is the function's."""
 
     execution: Execution
     cause: Cause
+    result: Result | None = None
 
 
 def attempt_headers(settings: FunctionSettings, attempts: int) -> tuple[Header, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from hearth.control.invocations import RunRequest, stored_request_headers
+from hearth.control.invocations import RunRequest, mark_replay, stored_request_headers
 from hearth.control.jobs import execute_job
 from hearth.control.runnables import Runnable
 from hearth.model.resources import Execution, Job
@@ -37,6 +37,7 @@ def opened(
     headers = {name.lower(): value for name, value in request.headers.items()}
     if request.client_ip:
         headers["x-appwrite-client-ip"] = request.client_ip
+    mark_replay(headers, request)
     execution = Execution(
         id=id,
         project_id=run.project_id,
@@ -59,7 +60,7 @@ def opened(
 
 def stored_request(request: RunRequest, function_id: str, trigger: Trigger) -> dict[str, Any]:
     """What a job keeps of a request, to be run later."""
-    return {
+    kept = {
         "functionId": function_id,
         "method": request.method,
         "path": request.path,
@@ -71,6 +72,9 @@ def stored_request(request: RunRequest, function_id: str, trigger: Trigger) -> d
         "trigger": trigger,
         "event": request.event or "",
     }
+    if request.replay_of:
+        kept |= {"replayOf": request.replay_of, "deploymentId": request.deployment_id}
+    return kept
 
 
 def replayed_request(payload: Mapping[str, Any]) -> RunRequest:
@@ -85,4 +89,6 @@ def replayed_request(payload: Mapping[str, Any]) -> RunRequest:
         real_user_id=payload.get("realUserId", payload["userId"]),  # not written before there were users
         client_ip=payload["clientIp"],
         event=payload.get("event", ""),  # not written before there were event runs
+        replay_of=payload.get("replayOf", ""),
+        deployment_id=payload.get("deploymentId", ""),
     )

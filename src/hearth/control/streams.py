@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
+from hearth.model.bodies import Body, BodyCopy
 from hearth.model.resources import Execution, Header
 from hearth.model.streaming import StreamControl
 
@@ -22,7 +23,9 @@ class ResponseStream:
     `aclose` whatever happens. The iteration ends, or raises StreamBroken, when the execution has been recorded.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, copy: BodyCopy | None = None) -> None:
+        """`copy` is given every piece as well."""
+        self._copy = copy
         self.begun: Callable[[], None] = lambda: None
         """Called once the head is there."""
         self.status_code = 0
@@ -50,7 +53,13 @@ class ResponseStream:
     def on_body(self, piece: bytes) -> None:
         """A piece has come; the executor's window bounds what is held here. For the executor."""
         self._pieces.append(piece)
+        if self._copy is not None:
+            self._copy.add(piece)
         self._news.set()
+
+    def copied(self) -> Body | None:
+        """What the copy holds; None without one."""
+        return None if self._copy is None else self._copy.body()
 
     def end(self, final: Execution | None, *, is_broken: bool) -> None:
         """The execution is over, and recorded as `final` (None = that failed)."""

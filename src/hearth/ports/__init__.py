@@ -6,6 +6,7 @@ Implementations live in `hearth.store`, `hearth.build`, `hearth.executor`, `hear
 
 from hearth.ports.durability import Attempts as Attempts
 from hearth.ports.durability import DeadLetters as DeadLetters
+from hearth.ports.durability import ExecutionBodies as ExecutionBodies
 from hearth.ports.durability import IdempotencyKeys as IdempotencyKeys
 from hearth.ports.durability import JobQueue as JobQueue
 from hearth.ports.durability import Usage as Usage

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Protocol
 
+from hearth.model.bodies import Bodies, KeptResponse
 from hearth.model.durability import Attempt, DeadLetter, IdempotencyKey
 from hearth.model.queries import ListQuery
 from hearth.model.resources import Job
@@ -138,3 +139,15 @@ class Usage(Protocol):
 
     async def delete_before(self, before: datetime, limit: int) -> int:
         """Delete up to `limit` hours before a time, of all functions; returns how many."""
+
+
+class ExecutionBodies(Protocol):
+    """Kept requests and responses of executions of one project; encrypted at rest. They go with their executions."""
+
+    async def get(self, function_id: str, execution_id: str) -> Bodies | None: ...
+    async def response(self, function_id: str, execution_id: str) -> KeptResponse | None:
+        """The response alone; None if none is kept."""
+
+    async def delete(self, execution_id: str) -> bool: ...
+    async def delete_before(self, function_id: str, before: datetime, limit: int) -> int:
+        """Delete up to `limit` of a function that were kept before a time, oldest first; returns how many went."""

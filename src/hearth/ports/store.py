@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from hearth.model.bodies import Bodies
 from hearth.model.durability import Attempt, DeadLetter
 from hearth.model.function_settings import FunctionSettings
 from hearth.model.prompt import Pending
 from hearth.model.queries import ListQuery
 from hearth.model.resources import ApiKey, Execution, Job, Platform, Project, Rule, Webhook
 from hearth.model.vcs import Installation
-from hearth.ports.durability import Attempts, DeadLetters, IdempotencyKeys, JobQueue, Usage
+from hearth.ports.durability import Attempts, DeadLetters, ExecutionBodies, IdempotencyKeys, JobQueue, Usage
 from hearth.ports.people import Memberships, Sessions, Teams, Tokens, Users
 from hearth.ports.rows import (
     Deployments,
@@ -52,6 +53,7 @@ class Unit(Protocol):
     repository_links: RepositoryLinks
     dead_letters: DeadLetters
     attempts: Attempts
+    bodies: ExecutionBodies
     usage: Usage
     jobs: JobQueue
 
@@ -234,6 +236,12 @@ class Store(Protocol):
 
     async def kept_functions(self) -> tuple[tuple[str, str], ...]:
         """(project, function) of the functions of all projects whose settings ask for instances that are kept ready."""
+
+    async def keep_bodies(self, bodies: Sequence[Bodies]) -> None:
+        """Store these, of one project, in a transaction of their own; what was kept of an execution is replaced.
+
+        Those whose execution does not exist (any more) are passed over. Encrypted off the event loop.
+        """
 
     def begin(self, project_id: str) -> AbstractAsyncContextManager[Unit]:
         """One read-write transaction: committed on a clean exit, rolled back on an exception or cancellation."""

@@ -4,6 +4,7 @@ A model is written once, as its keys with type and description. Whoever adds a r
 schema here; `tests/api/test_openapi.py` compares both ways with what is really sent.
 """
 
+from hearth.api.openapi.bodies_models import BODIES_MODELS
 from hearth.api.openapi.durability_models import DURABILITY_MODELS
 from hearth.api.openapi.hosting_models import HOSTING_MODELS
 from hearth.api.openapi.people_models import PEOPLE_MODELS
@@ -253,5 +254,6 @@ MODELS: dict[str, Schema] = {
     **PEOPLE_MODELS,
     **HOSTING_MODELS,
     **DURABILITY_MODELS,
+    **BODIES_MODELS,
     **VCS_MODELS,
 }

@@ -12,6 +12,7 @@ from hearth.api.idempotency import HEADER as KEY_HEADER
 from hearth.api.idempotency import once
 from hearth.api.messages import EVENTS_TYPE, Answer
 from hearth.api.multipart_answer import multipart_answer, wants_multipart
+from hearth.api.resources.bodies import execution_with_body
 from hearth.api.resources.common import EXECUTION_ID, FUNCTION_ID, PROJECT_GROUPS, TOTAL, listed, queries
 from hearth.api.routes import Body, Facts, Param, Place, Reply, Route
 from hearth.api.server_sent import HEADERS as EVENT_HEADERS
@@ -128,7 +129,9 @@ async def list_(call: Call) -> Any:
 
 
 async def get(call: Call) -> Any:
-    return wire.execution(await call.control.executions.get(call.project_id, call.actor, **call.arguments), call.actor)
+    execution = await call.control.executions.get(call.project_id, call.actor, **call.arguments)
+    kept = await call.control.bodies.response_of(execution)
+    return wire.execution(execution, call.actor) if kept is None else execution_with_body(call, execution, kept)
 
 
 async def delete(call: Call) -> None:
@@ -221,6 +224,8 @@ def routes(facts: Facts) -> tuple[Route, ...]:
             path=_PATH + "/{executionId}",
             handler=get,
             summary="Get an execution.",
+            description="For functions with `storeBodies`, `responseBody` is the stored response's body if it is text "
+            "and whole; else the header `x-hearth-response-body` says `truncated` or `binary`.",
             scopes=READ_SCOPES,
             refusals=("function_not_found", "execution_not_found"),
             params=(FUNCTION_ID, EXECUTION_ID),

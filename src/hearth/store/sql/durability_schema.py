@@ -64,6 +64,19 @@ dead_letters = Table(
     sqlite_autoincrement=True,
 )
 
+#: What was asked and answered, of functions that have it kept (`hearth.model.bodies`).
+execution_bodies = Table(
+    "execution_bodies",
+    metadata,
+    Column("project_id", Words(), primary_key=True),
+    Column("execution_id", Words(), primary_key=True),
+    _text("function_id"),
+    _moment("created_at"),
+    Column("request", LargeBinary(), nullable=False),  # sealed
+    Column("response", LargeBinary(), nullable=False),  # sealed; empty: there was none
+    Index(None, "project_id", "function_id", "created_at"),
+)
+
 #: Executions by the hour of their creation, kept when they themselves are gone (`hearth.model.usage`).
 usage_hours = Table(
     "usage_hours",

@@ -12,6 +12,7 @@ from hearth.model.resources import Execution
 from hearth.model.statuses import EXECUTION_FINAL, EXECUTION_MOVES, ExecutionStatus
 from hearth.ports import Conflict, Page
 from hearth.store.sql import collections
+from hearth.store.sql.bodies import SqlBodies, forget_bodies, of_function
 from hearth.store.sql.expressions import has_any, holds
 from hearth.store.sql.pages import page_of
 from hearth.store.sql.rows import checked, reader, values_of
@@ -93,6 +94,7 @@ class SqlExecutions:
 
     async def delete(self, id: str) -> bool:
         """Whether there was one."""
+        await SqlBodies(self._session).delete(id)
         return await self._session.count(delete(executions).where(self._is(id))) > 0
 
     async def set_created_at(self, id: str, moment: datetime) -> bool:
@@ -101,12 +103,12 @@ class SqlExecutions:
 
     async def delete_of(self, function_id: str, limit: int) -> int:
         """See the port; oldest first."""
-        return await self._delete_some(self._of(function_id), executions.c.sequence, limit)
+        return await self._delete_some(function_id, self._of(function_id), executions.c.sequence, limit)
 
     async def delete_before(self, function_id: str, before: datetime, limit: int) -> int:
         """See the port."""
         old = and_(self._of(function_id), executions.c.created_at < before, _ENDED)
-        return await self._delete_some(old, executions.c.created_at, limit)
+        return await self._delete_some(function_id, old, executions.c.created_at, limit)
 
     async def beyond(self, function_id: str, count: int) -> int:
         """See the port; reads `count` entries of an index."""
@@ -117,8 +119,12 @@ class SqlExecutions:
     async def delete_up_to(self, function_id: str, sequence: int, limit: int) -> int:
         """See the port."""
         old = and_(self._of(function_id), executions.c.sequence <= sequence, _ENDED)
-        return await self._delete_some(old, executions.c.sequence, limit)
+        return await self._delete_some(function_id, old, executions.c.sequence, limit)
 
-    async def _delete_some(self, which: ColumnElement[bool], order: ColumnElement[Any], limit: int) -> int:
+    async def _delete_some(
+        self, function_id: str, which: ColumnElement[bool], order: ColumnElement[Any], limit: int
+    ) -> int:
+        going = select(executions.c.id).where(which).order_by(order).limit(limit).scalar_subquery()
+        await forget_bodies(self._session, of_function(self._session, function_id), going)
         some = select(executions.c.sequence).where(which).order_by(order).limit(limit).scalar_subquery()
         return await self._session.count(delete(executions).where(executions.c.sequence.in_(some)))

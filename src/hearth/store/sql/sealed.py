@@ -5,6 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from hearth.store.sql.bodies import sealed_context as bodies_context
 from hearth.store.sql.columns import metadata
 from hearth.store.sql.idempotency import sealed_context as idempotency_context
 from hearth.store.sql.session import Cipher
@@ -31,6 +32,10 @@ SEALED: dict[str, dict[str, Context]] = {
     "idempotency_keys": {
         "answer": lambda row: idempotency_context(row["project_id"], row["operation"], row["caller"], row["key"])
     },
+    "execution_bodies": {
+        "request": lambda row: bodies_context(row["project_id"], row["function_id"], row["execution_id"], "request"),
+        "response": lambda row: bodies_context(row["project_id"], row["function_id"], row["execution_id"], "response"),
+    },
 }
 
 
@@ -50,5 +55,5 @@ def resealed(table: str, row: Values, old: Cipher, new: Cipher) -> dict[str, Any
     for column, context in SEALED.get(table, {}).items():
         if values[column]:
             bound_to = context(values)
-            values[column] = new.seal(old.open(values[column], bound_to), bound_to)
+            values[column] = new.seal_bytes(old.open_bytes(values[column], bound_to), bound_to)
     return values

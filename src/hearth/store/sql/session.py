@@ -26,10 +26,15 @@ WAIT_S = 30.0
 
 
 class Cipher(Protocol):
-    """Seals variable values (`hearth.auth.secrets.VariableCipher`). `open` raises ValueError for a wrong key."""
+    """Seals values (`hearth.auth.secrets.VariableCipher`). `open` and `open_bytes` raise ValueError for a wrong key.
+
+    To be used from any thread.
+    """
 
     def seal(self, text: str, aad: bytes) -> bytes: ...
     def open(self, blob: bytes, aad: bytes) -> str: ...
+    def seal_bytes(self, content: bytes, aad: bytes) -> bytes: ...
+    def open_bytes(self, blob: bytes, aad: bytes) -> bytes: ...
 
 
 @contextmanager

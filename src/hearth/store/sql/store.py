@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sqlalchemy import text
 
+from hearth.model.bodies import Bodies
 from hearth.model.figures import CommitFigures, QueueFigures
 from hearth.model.resources import Execution
 from hearth.ports import (
@@ -15,6 +16,7 @@ from hearth.ports import (
     Clock,
     DeadLetters,
     Deployments,
+    ExecutionBodies,
     ExecutionLog,
     ExecutionQueue,
     Executions,
@@ -43,6 +45,7 @@ from hearth.ports import (
 from hearth.store.intents import IntentFile
 from hearth.store.sql.address import parse_address
 from hearth.store.sql.backend import Backend
+from hearth.store.sql.bodies import SqlBodies, sealed_rows, store_rows
 from hearth.store.sql.dead_letters import SqlAttempts, SqlDeadLetters
 from hearth.store.sql.deployments import SqlDeployments
 from hearth.store.sql.executions import SqlExecutions
@@ -97,6 +100,7 @@ class SqlUnit:
         self.repository_links: RepositoryLinks = SqlRepositoryLinks(session)
         self.dead_letters: DeadLetters = SqlDeadLetters(session)
         self.attempts: Attempts = SqlAttempts(session)
+        self.bodies: ExecutionBodies = SqlBodies(session)
         self.usage: Usage = SqlUsage(session)
         self.jobs: JobQueue = SqlJobs(session)
 
@@ -110,6 +114,7 @@ class SqlStore:
 
     def __init__(self, backend: Backend, clock: Clock, cipher: Cipher, intents: IntentFile) -> None:
         self._backend = backend
+        self._cipher = cipher
         self._jobs_queued = asyncio.Event()
         self._intents = intents
         self._job_listeners: list[Callable[[], None]] = [self._jobs_queued.set]
@@ -133,6 +138,13 @@ class SqlStore:
         """See the port."""
         async with self._transactions.view() as session:
             return await kept_functions(session)
+
+    async def keep_bodies(self, bodies: Sequence[Bodies]) -> None:
+        """See the port."""
+        if bodies:
+            rows = await asyncio.to_thread(sealed_rows, self._cipher, bodies)
+            async with self._transactions.begin(bodies[0].project_id) as session:
+                await store_rows(session, rows)
 
     @asynccontextmanager
     async def begin(self, project_id: str) -> AsyncIterator[Unit]:
