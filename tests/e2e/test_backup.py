@@ -25,6 +25,8 @@ OF_PROJECT = (
     *("/functions", "/project/variables", "/proxy/rules", "/webhooks", "/project/platforms", "/project/keys"),
     *("/users", "/teams"),
 )
+#: Executions whose request and response are stored.
+STORED = '{"method":"equal","attribute":"requestPath","values":["/stored"]}'
 OF_FUNCTION = ("", "/deployments", "/variables", "/settings", "/deadletters")
 
 
@@ -60,6 +62,9 @@ def everything(client: httpx.Client) -> dict[str, Any]:
     for function in said["/functions"]["functions"]:
         base = f"/functions/{function['$id']}"
         said |= {base + path: ok(client.get(base + path)) for path in OF_FUNCTION}
+        for execution in ok(client.get(f"{base}/executions", params={"queries[]": STORED}))["executions"]:
+            paths = [f"{base}/executions/{execution['$id']}/{part}" for part in ("request", "response")]
+            said |= {path: ok(client.get(path)) for path in paths}
         for deployment in said[f"{base}/deployments"]["deployments"]:
             for kind in ("source", "output"):
                 path = f"{base}/deployments/{deployment['$id']}/download"
@@ -113,6 +118,11 @@ def fill(client: httpx.Client) -> None:
     assert deploy(client, "f", {"main.py": CODE})["status"] == "ready"
     assert deploy(client, "f", {"main.py": CODE}, activate="false")["status"] == "ready"
     create_function(client, "g", runtime_of("python"), entrypoint="main.py")
+    ok(client.patch("/functions/f/settings", json={"storeBodies": True}))
+    made = execute(client, "f", path="/stored", body="x", **{"async": True})
+    path = f"/functions/f/executions/{made['$id']}"
+    wait_for(lambda: ok(client.get(path))["responseBody"] == "kept", 60, "the stored result")
+    ok(client.patch("/functions/f/settings", json={"storeBodies": False}))
 
 
 @pytest.mark.parametrize(("source", "target"), [("sqlite", "postgresql"), ("postgresql", "sqlite")])

@@ -1,5 +1,7 @@
 """Decisions of the commands of a project that need no server."""
 
+from typing import Any
+
 import pytest
 
 from hearth.cli.client.logs import Event, events_of
@@ -7,6 +9,7 @@ from hearth.cli.client.output import plain
 from hearth.cli.client.problems import WrongUse
 from hearth.cli.client.push import news
 from hearth.cli.client.records import deployment_before, parse_changes
+from hearth.cli.client.replay import differences
 
 
 def test_events_are_cut_out_of_a_stream() -> None:
@@ -63,3 +66,24 @@ def test_a_setting_is_read_as_what_it_holds() -> None:
 def test_a_change_that_cannot_be_read_is_wrong_use(change: str) -> None:
     with pytest.raises(WrongUse):
         parse_changes([change], KNOWN)
+
+
+def comparison(**changes: Any) -> dict[str, Any]:
+    same = {"equal": True, "diff": ""}
+    return {"headers": [], "body": same, "logs": same, "errors": same, **changes}
+
+
+def test_of_a_replay_only_what_differs_is_shown() -> None:
+    assert differences(comparison()) == ["status, headers, body, logs and errors are the same"]
+    found = differences(
+        comparison(
+            headers=[{"name": "a", "before": ["1"], "after": ["2", "3"]}],
+            body={"equal": False, "kind": "binary", "diff": ""},
+            logs={"equal": False, "diff": "-x\n+y\n"},
+            errors={"equal": False, "diff": ""},
+        )
+    )
+    assert found == [
+        "- a: 1", "+ a: 2", "+ a: 3", "body:", "they differ, and are not text", "logs:", "-x", "+y", "errors:",
+        "they differ",
+    ]  # fmt: skip

@@ -40,7 +40,7 @@ dead_letters = cyclopts.App(name="deadletters", help="Executions in the backgrou
 
 def register(app: cyclopts.App) -> None:
     """Add the commands to the command line."""
-    for command in (init, push, pull, logs, executions, rollback, settings):
+    for command in (init, push, pull, logs, executions, replay, rollback, settings):
         app.command(command)
     app.command(dead_letters)
 
@@ -207,6 +207,34 @@ def executions(function: str, /, *, limit: int = 25, status: str = "", where: Wh
         from hearth.cli.client.records import executions as run
 
         return run(connection, function, limit=limit, status=status, as_json=where.json)
+
+    return _with_connection(where, work)
+
+
+def replay(
+    execution: str,
+    /,
+    *,
+    deployment: str = "",
+    is_async: Annotated[bool, Parameter(name="--async", negative="")] = False,
+    where: Where = _HERE,
+) -> int:
+    """Run the stored request of an execution again and show what differs; for functions with `storeBodies`.
+
+    Parameters
+    ----------
+    execution:
+        id of the execution
+    deployment:
+        id of the deployment that is to run it [default: the active one]
+    is_async:
+        run it in the background, without a comparison
+    """
+
+    def work(connection: "Connection", _: "Project | None") -> int:
+        from hearth.cli.client.replay import replay as run
+
+        return run(connection, execution, deployment_id=deployment, is_async=is_async, as_json=where.json)
 
     return _with_connection(where, work)
 

@@ -36,7 +36,7 @@ def show(connection: Connection, target: str, execution_id: str, *, last: int, f
 
     `target` is the id of a function, or of an execution. A followed execution ends the command with its end.
     """
-    function_id, execution_id = _find(connection, target, execution_id)
+    function_id, execution_id = find_execution(connection, target, execution_id)
     if follow:
         path = f"/functions/{function_id}" + (f"/executions/{execution_id}" if execution_id else "")
         _follow(connection, path, as_json=as_json)
@@ -124,8 +124,8 @@ def _print_record(record: dict[str, Any]) -> None:
             print(f"  {mark:5} {output.plain(line)}")
 
 
-def _find(connection: Connection, target: str, execution_id: str) -> tuple[str, str]:
-    """Function and execution meant by one or two ids. Raises WrongUse."""
+def find_execution(connection: Connection, target: str, execution_id: str) -> tuple[str, str]:
+    """Function and execution (`""`: none) meant by one or two ids. Raises WrongUse, Problem where nothing is found."""
     for id in (target, execution_id):
         if id and not is_id(id):
             raise WrongUse(f"{id!r} is no id.")
