@@ -62,6 +62,9 @@ def _load(flags: Any, config: Path | None) -> Loaded:
 @app.command
 def serve(*, config: Config = None, flags: SettingFlags = None) -> int:
     """Run the server in the foreground until SIGINT or SIGTERM."""
+    from hearth.lean import import_libraries
+
+    import_libraries()
     from hearth.server import serve as run
 
     return run(_load(flags, config).settings)

@@ -1,7 +1,8 @@
 """What the spawner and the gate are told at their start. Read by both processes, so stdlib only."""
 
+import contextlib
 import dataclasses
-import hashlib
+import importlib
 import json
 import os
 from collections.abc import Mapping
@@ -15,6 +16,14 @@ API_NAME = "hearth.internal"
 
 HOST_PSEUDO_ADDRESS = "169.254.100.127"
 """Where a sandbox finds the host's 127.0.0.1, on the ports that the operator's list opens there and no others."""
+
+
+def _sha256(data: bytes) -> str:
+    """As `hashlib` makes it, which would bring OpenSSL: 3 MB of the spawner and of what it copies itself for."""
+    for name in ("_sha2", "_sha256"):  # since Python 3.12, and before
+        with contextlib.suppress(ImportError):
+            return str(importlib.import_module(name).sha256(data).hexdigest())
+    return str(importlib.import_module("hashlib").sha256(data).hexdigest())
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +58,7 @@ class SpawnerConfig:
 
     def group_name(self) -> str:
         """Name of the cgroup that holds this server's sandboxes: one per data folder, the same after a crash."""
-        return "hearth-" + hashlib.sha256(os.fsencode(os.path.realpath(self.data_folder))).hexdigest()[:12]
+        return "hearth-" + _sha256(os.fsencode(os.path.realpath(self.data_folder)))[:12]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,20 +2,25 @@
 
 import errno
 import sqlite3
+import sys
 
-import asyncpg
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from hearth.model.refusals import PlatformFault, StorageAway
 
-#: Everything that may come out of a driver, or of the layer above it.
-DATABASE_ERRORS = (SQLAlchemyError, OSError, sqlite3.Error, asyncpg.PostgresError, asyncpg.InterfaceError)
+_ANY = (SQLAlchemyError, OSError, sqlite3.Error)
 
 _FULL = "its disk is full"
 _AWAY = "its database does not answer"
 #: Classes of SQLSTATE: connection exceptions, operator intervention (shutdown, cannot connect now), too many clients.
 _AWAY_STATES = ("08", "57P", "53300")
 _FULL_STATES = ("53100",)
+
+
+def database_errors() -> tuple[type[BaseException], ...]:
+    """Everything that may come out of a driver, or of the layer above it."""
+    driver = sys.modules.get("asyncpg")  # 4 MB that a server on SQLite does without: imported where it is used
+    return _ANY if driver is None else (*_ANY, driver.PostgresError, driver.InterfaceError)
 
 
 def fault_of(error: BaseException, step: str) -> PlatformFault:
@@ -41,4 +46,5 @@ def _passing(error: BaseException, cause: BaseException) -> str | None:
         return _AWAY
     if isinstance(cause, OSError):
         return _FULL if cause.errno in (errno.ENOSPC, errno.EDQUOT) else _AWAY
-    return _AWAY if isinstance(cause, asyncpg.InterfaceError) else None
+    driver = sys.modules.get("asyncpg")
+    return _AWAY if driver is not None and isinstance(cause, driver.InterfaceError) else None

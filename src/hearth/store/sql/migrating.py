@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hearth.model.refusals import PlatformFault
 from hearth.store.settling import settled
-from hearth.store.sql import migrations, postgres, sqlite
+from hearth.store.sql import migrations, sqlite
 from hearth.store.sql.address import Address, parse_address
 from hearth.store.sql.session import translated
 
@@ -64,6 +64,8 @@ def make_engine(address: Address, *, read_only: bool = False) -> AsyncEngine:
     Unless `read_only`, a SQLite file that is missing is created.
     """
     if address.path is None:
+        from hearth.store.sql import postgres  # with its driver: 4 MB that a server on SQLite does without
+
         return postgres.make_engine(address.url, connections=1, read_only=read_only)
     if not read_only:
         sqlite.prepare_file(address.path)

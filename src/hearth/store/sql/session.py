@@ -18,7 +18,7 @@ from hearth.model.refusals import PlatformFault
 from hearth.ports import Clock
 from hearth.store.settling import settled
 from hearth.store.sql.backend import Backend
-from hearth.store.sql.faults import DATABASE_ERRORS, fault_of
+from hearth.store.sql.faults import database_errors, fault_of
 
 #: A transaction holds the only writer of SQLite, so a wait this long means that somebody never lets go
 #: (or asks for a second transaction inside the first).
@@ -42,7 +42,7 @@ def translated(step: str) -> Iterator[None]:
     """Turn what a database raises into our fault, where it enters."""
     try:
         yield
-    except DATABASE_ERRORS as error:
+    except database_errors() as error:
         raise fault_of(error, step) from error
 
 

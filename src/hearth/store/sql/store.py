@@ -43,7 +43,7 @@ from hearth.ports import (
     Webhooks,
 )
 from hearth.store.intents import IntentFile
-from hearth.store.sql.address import parse_address
+from hearth.store.sql.address import Address, parse_address
 from hearth.store.sql.backend import Backend
 from hearth.store.sql.bodies import SqlBodies, sealed_rows, store_rows
 from hearth.store.sql.dead_letters import SqlAttempts, SqlDeadLetters
@@ -61,7 +61,6 @@ from hearth.store.sql.listeners import SqlListeners
 from hearth.store.sql.log import SqlExecutionLog
 from hearth.store.sql.migrating import make_engine, migrate
 from hearth.store.sql.people import SqlSessions, SqlTokens, SqlUsers
-from hearth.store.sql.postgres import PostgresBackend
 from hearth.store.sql.projects import SqlProjects
 from hearth.store.sql.queue import SqlExecutionQueue
 from hearth.store.sql.schedules import SqlSchedules
@@ -207,6 +206,14 @@ class SqlStore:
             self._jobs_may_wait()
 
 
+def _backend(address: Address) -> Backend:
+    if address.path is not None:
+        return SqliteBackend(address.path)
+    from hearth.store.sql.postgres import PostgresBackend  # with its driver: 4 MB that a server on SQLite does without
+
+    return PostgresBackend(address.url)
+
+
 async def open_store(url: str, *, data_dir: Path, secret: Cipher, clock: Clock) -> SqlStore:
     """Open the database at `url` (`""` = a SQLite file in `data_dir`), creating or migrating it first.
 
@@ -216,7 +223,7 @@ async def open_store(url: str, *, data_dir: Path, secret: Cipher, clock: Clock) 
     address = parse_address(url, data_dir)
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     await migrate(address)
-    backend: Backend = PostgresBackend(address.url) if address.path is None else SqliteBackend(address.path)
+    backend = _backend(address)
     store = SqlStore(backend, clock, secret, IntentFile(data_dir / INTENTS_FILE))
     try:
         await store.start()
