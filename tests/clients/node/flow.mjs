@@ -154,6 +154,15 @@ if ('createTemplateDeployment' in signatures) {
   const version = { version: '0.3.*', type: 'tag', reference: '0.3.*' };
   seen.template = await refusalOf(call('createTemplateDeployment', { ...template, ...version }));
   seen.vcs = await refusalOf(call('createVcsDeployment', { functionId: id, type: 'branch', reference: 'main' }));
+  const starter = { owner: 'hearth', repository: 'starters', rootDirectory: 'node', version: '1.0.0' };
+  const made = { ...starter, type: 'tag', reference: '1.0.0', activate: true };
+  seen.fromTemplate = await call('createTemplateDeployment', { functionId: id, ...made });
+  seen.fromBranch = await call('createVcsDeployment', {
+    functionId: given.connected,
+    type: 'branch',
+    reference: 'main',
+    activate: true,
+  });
 }
 await call('deleteExecution', { functionId: id, executionId: seen.second.$id });
 await call('deleteExecution', { functionId: id, executionId: seen.scheduled.$id });

@@ -189,6 +189,11 @@ def main(given):
             lambda: call("create_template_deployment", function_id="missing", **template, **version)
         )
         seen["vcs"] = refusal_of(lambda: call("create_vcs_deployment", function_id=id, type="branch", reference="main"))
+        starter = {"owner": "hearth", "repository": "starters", "root_directory": "python", "version": "1.0.0"}
+        made = {**starter, "type": "tag", "reference": "1.0.0", "activate": True}
+        seen["fromTemplate"] = call("create_template_deployment", function_id=id, **made)
+        branch = {"type": "branch", "reference": "main", "activate": True}
+        seen["fromBranch"] = call("create_vcs_deployment", function_id=given["connected"], **branch)
     call("delete_execution", function_id=id, execution_id=seen["second"]["$id"])
     call("delete_execution", function_id=id, execution_id=seen["scheduled"]["$id"])
     call("delete_deployment", function_id=id, deployment_id=seen["small"]["$id"])
