@@ -143,3 +143,35 @@ async def test_what_was_due_before_the_clock_was_set_back_is_due_still(store: Sq
     assert await store.execution_queue.claim("a", KINDS, 5, 30) == ()
     assert await store.jobs.bring_forward(NOW) == 1
     assert [one.job.resource_id for one in await store.execution_queue.claim("a", KINDS, 5, 30)] == ["e"]
+
+
+async def test_a_group_of_everything_has_the_effect_of_each(store: SqlStore) -> None:
+    """Records, accepted ones, ends and a late end, with texts no database takes as they are, in one tick."""
+    queue, log = store.execution_queue, store.execution_log
+    await asyncio.gather(*(queue.accept(*waiting(f"old{number}")) for number in range(3)))
+    held = {one.job.id: one for one in await queue.claim("a", KINDS, 3, 30)}
+
+    def end(number: int, owner: str = "a") -> "asyncio.Future[bool]":
+        claimed = held[f"job-old{number}"]
+        assert claimed.execution is not None
+        odd = f"{number} \x00 \ud800 ü\n"
+        final = with_fields(claimed.execution, status=ExecutionStatus.COMPLETED, logs=odd, duration_s=0.5)
+        return queue.end(AttemptEnded(final, claimed.job.id, owner))
+
+    record = log.submit(execution("r", response_headers=(("a", "b \x00"),), duration_s=1.25))
+    accepted = queue.accept(*waiting("new"))
+    ends = [end(0), end(1), end(2, "somebody else")]
+    await asyncio.gather(record, accepted)
+    assert await asyncio.gather(*ends) == [True, True, None]
+    for id, status in (("r", "completed"), ("new", "waiting"), ("old0", "completed"), ("old2", "processing")):
+        found = await stored(store, id)
+        assert found is not None
+        assert found.status == status
+    ended = await stored(store, "old1")
+    assert ended is not None
+    assert (ended.logs[:2], ended.logs[-2:], ended.duration_s) == ("1 ", "ü\n", 0.5)
+    done, queued = await store.jobs.get("job-old0"), await store.jobs.get("job-new")
+    assert done is not None
+    assert queued is not None
+    assert (done.status, done.payload, queued.status) == (JobStatus.DONE, {}, JobStatus.QUEUED)
+    assert queued.payload == {"body": "x"}

@@ -43,6 +43,8 @@ class Dispatcher:
         self._wake = asyncio.Event()
         self._backlog = True
         """Whether something may wait in the queue: then nothing new is started before it."""
+        self._more = False
+        """Whether the last claim got all it asked for: then the next one need not look whether anything is due."""
         self._open = False
 
     def start(self) -> None:
@@ -171,26 +173,29 @@ class Dispatcher:
         free = self._free()
         if free <= 0:
             return POLL_S  # a place that comes free wakes
-        self._backlog = False  # set again by whatever is queued from here on
-        due = await self._store.jobs.next_due(_KINDS)
-        if due is None:
-            return POLL_S
-        wait_s = (due - self._clock.now()).total_seconds()
-        if wait_s > 0:
-            return min(POLL_S, wait_s)
+        if not self._more:
+            self._backlog = False  # set again by whatever is queued from here on
+            due = await self._store.jobs.next_due(_KINDS)
+            if due is None:
+                return POLL_S
+            wait_s = (due - self._clock.now()).total_seconds()
+            if wait_s > 0:
+                return min(POLL_S, wait_s)
+        was_sure, self._more = self._more, False
         self._backlog = True
         self._reserved += free
         try:
             claimed = await self._queue.claim(self._owner, _KINDS, free, LEASE_S)
         finally:
             self._reserved -= free
+        self._more = len(claimed) == free
         for one in claimed:
             if self._open:
                 self._run(one)
             else:
                 await self._queued.give_back(one)
         # Nothing although one is due: another server has it in its hands, or it is past its deadline.
-        return 0.0 if claimed else 1.0
+        return 0.0 if claimed or was_sure else 1.0
 
     async def _beat(self) -> None:
         """Renew all leases together; what is not ours any more is stopped: somebody else may have it."""

@@ -20,6 +20,7 @@ from hearth.store.settling import settled
 from hearth.store.sql import expressions, writes
 from hearth.store.sql.backend import RecordWriter
 from hearth.store.sql.durability_schema import dead_letters, execution_attempts
+from hearth.store.sql.postgres_writes import is_plain, statement_of
 from hearth.store.sql.rows import values_of
 from hearth.store.sql.schema import jobs
 from hearth.store.sql.session import translated
@@ -33,6 +34,17 @@ _RECONNECT_S = 2.0
 _CHANNEL = "hearth_jobs"
 #: Advisory locks are numbered; ours are (class, hash of the project's id).
 _PROJECT_LOCK_CLASS = 0x48727468
+
+_SESSION = {
+    "application_name": "hearth",
+    "jit": "off",  # costs more than our short statements
+    # A plan for any value takes each status for as frequent as the others, and reads a whole function's executions to
+    # count the few that have a rare one.
+    "plan_cache_mode": "force_custom_plan",
+    # A server that was cut off must not hold locks for ever.
+    "idle_in_transaction_session_timeout": "60000",
+    "lock_timeout": "30000",
+}
 
 log = structlog.get_logger(__name__)
 
@@ -62,16 +74,7 @@ def make_engine(url: URL, *, connections: int, read_only: bool = False) -> Async
             **security,
             "timeout": _CONNECT_TIMEOUT_S,
             "command_timeout": _STATEMENT_TIMEOUT_S,
-            "server_settings": {
-                "application_name": "hearth",
-                "jit": "off",  # costs more than our short statements
-                # A plan for any value takes each status for as frequent as the others, and reads a whole function's
-                # executions to count the few that have a rare one.
-                "plan_cache_mode": "force_custom_plan",
-                # A server that was cut off must not hold locks for ever.
-                "idle_in_transaction_session_timeout": "60000",
-                "lock_timeout": "30000",
-            },
+            "server_settings": _SESSION,
         },
         **options,
     )
@@ -88,7 +91,8 @@ class PostgresBackend:
         self.writer = make_engine(url, connections=_WRITERS + 1)  # one for the records
         self.reader = make_engine(url, connections=_READERS, read_only=True)
         self.write_places = asyncio.Semaphore(_WRITERS)
-        self.records: RecordWriter = PostgresRecords(self.writer)
+        self._records = PostgresRecords(self.writer, self._address())
+        self.records: RecordWriter = self._records
         self._listening: asyncio.Task[None] | None = None
 
     def insert(self, table: Table) -> postgres_dml.Insert:
@@ -119,15 +123,19 @@ class PostgresBackend:
             self._listening.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._listening
+        await self._records.close()
         await self.reader.dispose()
         await self.writer.dispose()
 
+    def _address(self) -> str:
+        """The database, for connections of the driver's own."""
+        return self._url.set(drivername="postgresql").render_as_string(hide_password=False)
+
     async def _listen(self, wake: Callable[[], None]) -> None:
         """Keep one connection listening. While there is none, workers find jobs when they look by themselves."""
-        address = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
         while True:
             try:
-                connection = await asyncpg.connect(address, timeout=_CONNECT_TIMEOUT_S)
+                connection = await asyncpg.connect(self._address(), timeout=_CONNECT_TIMEOUT_S)
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
                 log.warning("cannot listen for jobs, trying again", error=str(error))
                 await asyncio.sleep(_RECONNECT_S)
@@ -145,10 +153,12 @@ class PostgresBackend:
 
 
 class PostgresRecords:
-    """Writes a group with one statement of each kind."""
+    """Writes a group with one statement, on a connection of its own; one with rare entries with one of each kind."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, address: str) -> None:
         self._engine = engine
+        self._address = address
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
         self._note_attempt = postgres_dml.insert(execution_attempts).on_conflict_do_nothing()
         self._note_letter = postgres_dml.insert(dead_letters).on_conflict_do_nothing()
 
@@ -159,7 +169,44 @@ class PostgresRecords:
     async def write(self, entries: Sequence[Entry]) -> list[bool]:
         """See `RecordWriter`."""
         with translated("record executions"):
-            return await settled(self._write(entries))
+            return await settled(self._write_plain(entries) if is_plain(entries) else self._write(entries))
+
+    async def close(self) -> None:
+        """Disconnect."""
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+                await connection.close(timeout=_CONNECT_TIMEOUT_S)
+
+    async def _write_plain(self, entries: Sequence[Entry]) -> list[bool]:
+        statement, values = statement_of(entries, _CHANNEL)
+        connection = await self._connected()
+        try:
+            try:
+                rows = await connection.fetch(statement, *values)
+            except asyncpg.InternalClientError:
+                # The server ended the connection while it was idle, which the driver takes for an answer to nothing.
+                connection.terminate()
+                connection = await self._connected()
+                rows = await connection.fetch(statement, *values)
+        except asyncpg.UniqueViolationError as error:
+            raise Conflict("id") from error
+        except TimeoutError:
+            connection.terminate()  # nobody knows what it is still about to do
+            raise
+        held = {row[0] for row in rows}
+        return [not isinstance(entry, AttemptEnded) or entry.job_id in held for entry in entries]
+
+    async def _connected(self) -> "asyncpg.Connection[asyncpg.Record]":
+        connection = self._connection
+        if connection is None or connection.is_closed():
+            connection = self._connection = await asyncpg.connect(
+                self._address,
+                timeout=_CONNECT_TIMEOUT_S,
+                command_timeout=_STATEMENT_TIMEOUT_S,
+                server_settings=_SESSION,
+            )
+        return connection
 
     async def _write(self, entries: Sequence[Entry]) -> list[bool]:
         try:

@@ -16,7 +16,7 @@ Entry = Execution | Accepted | AttemptEnded
 
 _OPEN = sorted(set(ExecutionStatus) - EXECUTION_FINAL)
 #: What the end of an attempt may change of its execution.
-_ENDING = (
+ENDING = (
     "status",
     "updated_at",
     "deployment_id",
@@ -66,7 +66,7 @@ END_EXECUTION: Update = (
         executions.c.id == bindparam("b_id"),
         or_(*(executions.c.status == status.value for status in _OPEN)),
     )
-    .values({name: bindparam(f"b_{name}", type_=executions.c[name].type) for name in _ENDING})
+    .values({name: bindparam(f"b_{name}", type_=executions.c[name].type) for name in ENDING})
 )
 
 
@@ -81,7 +81,7 @@ def job_values(ended: AttemptEnded) -> dict[str, Any]:
 def end_values(ended: AttemptEnded) -> dict[str, Any]:
     """The parameters of END_EXECUTION."""
     execution = ended.execution
-    values: dict[str, Any] = {f"b_{name}": getattr(execution, name) for name in _ENDING}
+    values: dict[str, Any] = {f"b_{name}": getattr(execution, name) for name in ENDING}
     return values | {"b_project_id": execution.project_id, "b_id": execution.id}
 
 
