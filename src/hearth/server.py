@@ -10,6 +10,7 @@ import gc
 import hmac
 import os
 import pwd
+import resource
 import signal
 import socket
 import sys
@@ -192,8 +193,16 @@ def _serve(settings: Settings) -> int:
         spawner, gate = _start_helpers(settings, config, registries, listener, helpers)
         drop_privileges(uid, gid, kept_paths(settings))
         os.environ["HOME"] = home_of(uid, settings)
+        _take_open_files()
         _say(settings, registries)
         return uvloop.run(_run(settings, spawner, gate, packs, registries, github_app, listener, figures))
+
+
+def _take_open_files() -> None:
+    """Open as many files as the system lets this process: an instance takes four, a connection one."""
+    soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def github_app_of(settings: Settings) -> AppKeys | None:

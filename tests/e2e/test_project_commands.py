@@ -151,7 +151,11 @@ def test_from_the_first_push_to_a_rollback(server: Server, folder: Folder) -> No
         assert [it["requestPath"] for it in folder.json("executions", id, "--status", "failed")["executions"]] == [
             "/fail"
         ]
-        assert "/one" in folder.run("executions", id).stdout
+        table = folder.run("executions", id).stdout
+        assert "/one" in table
+        row = next(line for line in table.splitlines() if "/one" in line)
+        assert row.rstrip().endswith(" MB"), "its memory"
+        assert " cold " in row or " warm " in row
         assert "asked for /one" in folder.run("logs", listed[1]["$id"]).stdout, "found by the execution alone"
 
         folder.write(f"functions/{id}/main.js", CODE.format(answer="second"))

@@ -88,6 +88,8 @@ def test_functions_run_on_events_and_on_schedule_and_nothing_is_lost_by_a_kill()
             assert (first["trigger"], first["status"]) == ("schedule", "completed")
             assert first["logs"].startswith("schedule||from the schedule")
             assert first["scheduledAt"].endswith(":00.000+00:00")
+            assert first["queueTime"] >= 0
+            assert first["peakMemory"] > 0, "figures, as of any run"
             planned = [it["scheduledAt"] for it in ok(client.get("/functions/daily/executions"))["executions"]]
             assert len(set(planned)) == len(planned) <= 3
         server.assert_nothing_left()

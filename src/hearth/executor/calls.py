@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from hearth.executor.actions import Member, Waiter
+from hearth.executor.hints import LOOKED_THROUGH_BYTES, met_limit
 from hearth.executor.logs import NATIVE_NOTICE, LogTail
+from hearth.executor.run_specs import run_limits
 from hearth.executor.sandbox.spec import SandboxExit
 from hearth.model.prompt import Pending, PromptFuture
 from hearth.model.resources import Header
-from hearth.model.running import Invocation, Outcome, Result
+from hearth.model.running import InstanceTemplate, Invocation, Outcome, Result
 from hearth.model.streaming import StreamReceiver
 
 TIMED_OUT = "Execution timed out."
@@ -157,6 +159,10 @@ class Call:
             self.status, self.headers, self.body = 500, {}, []
         body = self.body
         headers = self.checked_headers() if self.receiver is None else self.head
+        if self.status >= 500 and self.errors is not None:
+            hint = met_limit(self.errors.tail(LOOKED_THROUGH_BYTES), run_limits(invocation.template))
+            if hint:
+                self.errors.add_line(f"{hint}\n".encode())
         if self.followed is not None:
             self.followed.advance(self, is_over=True)
         return Result(
@@ -230,14 +236,18 @@ def failed_before_running(ended: Ended, ticket: Ticket, now: float) -> Result:
     )
 
 
-def reason_of(exit: SandboxExit, memory_mb: int, last_output: str) -> Ended:
+def reason_of(exit: SandboxExit, template: InstanceTemplate, last_output: str) -> Ended:
     """What to tell the executions of an instance that ended like this."""
+    limits = run_limits(template)
     # V8 ends itself by a signal when its heap is full; there is no other sign of it than its last words.
     if exit.out_of_memory or (exit.signal is not None and "heap out of memory" in last_output):
-        return Ended(Outcome.OUT_OF_MEMORY, f"The function used more memory than its limit of {memory_mb} MB.")
+        return Ended(Outcome.OUT_OF_MEMORY, f"The function used more memory than its limit of {template.memory_mb} MB.")
     if exit.code == -1:
         return Ended(Outcome.CRASHED, "The instance was lost while the function was running.")
-    hint = " It had met its limit of processes." if exit.pids_exhausted else ""
+    hint = met_limit(last_output.encode(), limits)
+    if exit.pids_exhausted:
+        hint = f"It had met its limit of {limits.pids} processes and threads."
+    hint = hint and f" {hint}"
     if exit.signal is not None:
         return Ended(Outcome.CRASHED, f"The function's process was ended by {_signal_name(exit.signal)}.{hint}")
     return Ended(Outcome.CRASHED, f"The function's process exited with code {exit.code}.{hint}")

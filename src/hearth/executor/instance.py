@@ -273,7 +273,7 @@ class Instance:
         if exit is None:
             text = f"The code did not finish loading within {self._around.limits.load_timeout_s:g} seconds."
             return Ended(Outcome.LOAD_FAILED, f"{text}\n{output}".strip())
-        ended = reason_of(exit, self.member.template.memory_mb, output)
+        ended = reason_of(exit, self.member.template, output)
         outcome = ended.outcome if ended.outcome is Outcome.OUT_OF_MEMORY else Outcome.LOAD_FAILED
         return Ended(outcome, f"Failed to load the code. {ended.reason}\n{output}".strip())
 
@@ -298,7 +298,7 @@ class Instance:
             self._exit.cancel()
             await asyncio.gather(self._exit, return_exceptions=True)
         output = self._output_text()
-        ended = self._ending or reason_of(exit, self.member.template.memory_mb, output)
+        ended = self._ending or reason_of(exit, self.member.template, output)
         if not self._stop_asked.done() and self._conversation.loaded.done():
             running = len(self._conversation.calls)
             log.info("instance_ended", reason=ended.reason, running=running, **self._ids())

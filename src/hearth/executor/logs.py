@@ -34,6 +34,10 @@ class LogTail:
             self._data += b"\n"
         self.add(text)
 
+    def tail(self, size: int) -> bytes:
+        """The last `size` bytes."""
+        return bytes(self._data[-size:])
+
     def end(self, *, whole_lines: bool) -> int:
         """The position (bytes since the beginning) after the text so far, or after its last whole line."""
         return self._cut_bytes + (self._data.rfind(b"\n") + 1 if whole_lines else len(self._data))

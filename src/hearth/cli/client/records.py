@@ -29,7 +29,7 @@ def executions(connection: Connection, function_id: str, *, limit: int, status: 
         output.document(found)
         return 0
     output.table(
-        ("execution", "created", "trigger", "request", "status", "code", "duration"),
+        ("execution", "created", "trigger", "request", "status", "code", "duration", "start", "wait", "cpu", "memory"),
         [
             (
                 it["$id"],
@@ -39,11 +39,19 @@ def executions(connection: Connection, function_id: str, *, limit: int, status: 
                 it["status"],
                 str(it["responseStatusCode"]),
                 f"{it['duration'] * 1000:.0f} ms",
+                *_figures(it),
             )
             for it in found["executions"]
         ],
     )
     return 0
+
+
+def _figures(it: dict[str, Any]) -> tuple[str, str, str, str]:
+    """How an execution started, how long it waited for that, and what it used; a dash for what is not known."""
+    start = "-" if it.get("coldStart") is None else "cold" if it["coldStart"] else "warm"
+    wait, cpu = (f"{it[name] * 1000:.1f} ms" if name in it else "-" for name in ("queueTime", "cpuTime"))
+    return start, wait, cpu, f"{it['peakMemory'] / 2**20:.0f} MB" if "peakMemory" in it else "-"
 
 
 def rollback(connection: Connection, function_id: str, deployment_id: str, *, as_json: bool) -> int:
