@@ -39,6 +39,7 @@ from hearth.executor.sandbox.spec import Facility
 from hearth.executor.sandbox.userns import for_ordinary_user
 from hearth.model.refusals import PlatformFault
 from hearth.runtimes.host import discover_host_packs
+from hearth.runtimes.images import ImagePacks, parse_images
 from hearth.runtimes.installer import sweep
 from hearth.runtimes.packs import Packs
 from hearth.runtimes.registries import Registries, client_registries
@@ -156,6 +157,8 @@ def spawner_config(settings: Settings, uid: int, gid: int, packs: Packs) -> Spaw
         weaken=tuple(sorted(settings.weakened)),
         driver=settings.sandbox_driver,
         blanks=settings.blanks,
+        docker_socket=settings.docker_socket,
+        images=tuple(sorted({row.image for row in parse_images(settings.docker_images)})),
     )
     return config if os.geteuid() == 0 else for_ordinary_user(config)
 
@@ -214,8 +217,13 @@ def github_app_of(settings: Settings) -> AppKeys | None:
 
 
 def packs_of(settings: Settings) -> Packs:
-    """The runtimes that can run here: what is installed as a pack, as it is at each look, then the host's own."""
-    return Shelf(settings.packs_folder, discover_host_packs())
+    """The runtimes that can run here: what is installed as a pack, as it is at each look, then the host's own.
+
+    Images that the operator named for the driver `docker` go before both.
+    """
+    shelf = Shelf(settings.packs_folder, discover_host_packs())
+    rows = parse_images(settings.docker_images)
+    return ImagePacks(rows, shelf) if rows else shelf
 
 
 def _open_packs(settings: Settings) -> None:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hearth.runtimes.images import parse_images
+
 ENV_PREFIX = "HEARTH_"
 CONFIG_ENV = "HEARTH_CONFIG"
 CONFIG_DEFAULTS = (Path("hearth.toml"), Path("/etc/hearth/hearth.toml"))
@@ -132,7 +134,11 @@ class Settings:
     packs_dir: str = _setting("", "folder of installed runtimes; empty = `packs` in the data folder")
     packs_mirror: str = _setting("", "folder of downloaded runtimes, for machines without network; empty = registries")
     uid_range: str = _setting(UID_RANGE_DEFAULT, "host uids given to sandboxes, one each")
-    sandbox_driver: str = _setting("ns", "how sandboxes are made: ns, or oci (runc)", choices=("ns", "oci"))
+    sandbox_driver: str = _setting(
+        "ns", "how sandboxes are made: ns, oci (runc), or docker", choices=("ns", "oci", "docker")
+    )
+    docker_socket: str = _setting("/var/run/docker.sock", "socket of the Docker daemon, for the driver docker")
+    docker_images: str = _setting("", "comma list of RUNTIME=IMAGE[#INTERPRETER], for the driver docker")
     weaken: str = _setting("", "comma list of isolation facilities to go on without")
 
     @property
@@ -303,6 +309,12 @@ def _check(settings: Settings, problems: list[str]) -> None:
         _ = settings.proxies
     except ValueError as error:
         problems.append(f"trusted_proxies: {error}")
+    try:
+        rows = parse_images(settings.docker_images)
+        if rows and settings.sandbox_driver != "docker":
+            problems.append("docker_images: only the driver docker runs images; set sandbox_driver to docker as well")
+    except ValueError as error:
+        problems.append(f"docker_images: {error}")
     try:
         first, last = settings.uids
     except ValueError:

@@ -1,5 +1,6 @@
 """Real sandboxes: a made-up internet, a spawner and a gate in it, and a driver per module. Needs root."""
 
+import contextlib
 import os
 import shutil
 import sys
@@ -15,6 +16,10 @@ from hearth.executor.sandbox.launch import start_gate, start_spawner
 from hearth.executor.sandbox.ns import NsDriver
 from tests.sandbox import harness, modes, report
 from tests.sandbox.whole import Platform
+from tests.support import docker
+
+ON_DOCKER = ("test_isolation_processes",)
+"""What runs on every driver always; with Docker a sandbox takes half a second, so the rest is for the report."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -32,11 +37,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def is_for_the_report_alone(item: pytest.Item) -> bool:
-    """Whether a test of here takes a whole server in another mode than the first: minutes for each."""
+    """Whether a test of here takes a whole server in another mode than the first, or Docker: minutes for each."""
     names = getattr(item, "fixturenames", ())
     mode = getattr(item, "callspec", None)
     whole = Path(__file__).parent in item.path.parents and {"platform", "stopped"} & set(names)
-    return bool(whole) and mode is not None and mode.params.get("mode") != modes.NS_ROOT
+    if mode is None:
+        return False
+    name = mode.params.get("mode")
+    return (bool(whole) and name != modes.NS_ROOT) or (name == modes.DOCKER and item.path.stem not in ON_DOCKER)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +71,11 @@ def mode(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def owner(mode: str) -> Iterator[modes.Owner]:
     """Whoever starts servers and spawners in this mode."""
-    with modes.owner(mode) as made:
+    with contextlib.ExitStack() as stack:
+        try:
+            made = stack.enter_context(modes.owner(mode))
+        except docker.NoDaemon as problem:
+            pytest.skip(f"facility docker: {problem}")
         yield made
 
 

@@ -31,6 +31,9 @@ SERVER_UID = 61_000
 SYSTEM = ""
 """The folder whose system sandboxes of `spec` have, `""` = the host's; see `with_system`."""
 
+IMAGE = ""
+"""The Docker image that sandboxes of `spec` are made of, `""` = none; see `with_image`."""
+
 _numbers = iter(range(1, 1_000_000))
 
 
@@ -63,6 +66,7 @@ def spec(case: str, args: Mapping[str, Any] | None = None, **changes: Any) -> Sa
         "limits": LIMITS,
         "channel": False,
         "root": SYSTEM,
+        "image": "" if SYSTEM else IMAGE,
     }
     return SandboxSpec(**{**fields, **changes}, mounts=mounts)
 
@@ -76,6 +80,17 @@ def with_system(folder: Path) -> Iterator[None]:
         yield
     finally:
         SYSTEM = ""
+
+
+@contextlib.contextmanager
+def with_image(image: str) -> Iterator[None]:
+    """Meanwhile the sandboxes of `spec` are made of this Docker image."""
+    global IMAGE
+    IMAGE = image
+    try:
+        yield
+    finally:
+        IMAGE = ""
 
 
 async def run(driver: NsDriver, case: str, args: Mapping[str, Any] | None = None, **changes: Any) -> Ran:

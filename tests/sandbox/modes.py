@@ -15,12 +15,15 @@ from hearth.executor.sandbox import launch
 from hearth.executor.sandbox.cgroups import NEEDED, hierarchies
 from hearth.executor.sandbox.config import SpawnerConfig
 from tests.sandbox import harness
+from tests.support import docker
+from tests.support.runtimes import runtime_of
 from tests.support.server import Server, server_folder
 
 NS_ROOT = "ns root"
 NS_USER = "ns user"
 OCI = "oci runc"
-ALL = (NS_ROOT, NS_USER, OCI)
+DOCKER = "docker"
+ALL = (NS_ROOT, NS_USER, OCI, DOCKER)
 FIRST_SUBORDINATE, SUBORDINATE = 700_000, 65_536
 
 SETTINGS = {
@@ -39,6 +42,8 @@ def why_not(mode: str) -> str:
         return "facility uidmap: newuidmap is not installed"
     if mode == OCI and shutil.which("runc") is None:
         return "facility runc: not installed"
+    if mode == DOCKER and (missing := docker.why_not()):
+        return f"facility docker: {missing}"
     return ""
 
 
@@ -56,6 +61,7 @@ class Owner:
     name: str = ""
     """Empty for root."""
     driver: str = "ns"
+    docker_socket: str = ""
     groups: list[Path] = field(default_factory=list)
 
     @property
@@ -70,7 +76,8 @@ class Owner:
     def adapted(self, config: SpawnerConfig) -> SpawnerConfig:
         """The configuration as a server of this owner would have it."""
         if not self.name:
-            return replace(config, driver=self.driver)
+            images = (docker.IMAGE,) if self.docker_socket else ()
+            return replace(config, driver=self.driver, docker_socket=self.docker_socket, images=images)
         ids = (self.first_uid, SUBORDINATE)
         changes = {"server_uid": 0, "server_gid": 0, "uid_first": 1, "uid_count": 500}
         return replace(config, outer_uids=ids, outer_gids=ids, **changes)
@@ -104,6 +111,12 @@ class Owner:
 @contextlib.contextmanager
 def owner(mode: str) -> Iterator[Owner]:
     """The owner of a mode, made for the tests if need be."""
+    if mode == DOCKER:
+        with docker.daemon() as made, harness.with_image(docker.IMAGE):
+            yield Owner(
+                harness.SERVER_UID, harness.SERVER_UID, harness.FIRST_UID, driver="docker", docker_socket=made.socket
+            )
+        return
     if mode != NS_USER:
         driver = "oci" if mode == OCI else "ns"
         yield Owner(harness.SERVER_UID, harness.SERVER_UID, harness.FIRST_UID, driver=driver)
@@ -156,6 +169,9 @@ def server(owner: Owner, settings: dict[str, str] | None = None) -> Iterator[Ser
         if owner.name:
             os.chown(folder, owner.uid, owner.gid)
         chosen = {"HEARTH_SANDBOX_DRIVER": owner.driver}
+        if owner.docker_socket:
+            image = f"{runtime_of('python')}={docker.IMAGE}#/usr/bin/python3"
+            chosen |= {"HEARTH_DOCKER_SOCKET": owner.docker_socket, "HEARTH_DOCKER_IMAGES": image}
         made = Server(folder, SETTINGS | chosen | (settings or {}), owner.prefix, owner.groups)
         made.start()
         try:

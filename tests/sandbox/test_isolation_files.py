@@ -8,15 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from hearth.executor.sandbox.docker import HOLDER_INSIDE
 from hearth.executor.sandbox.ns import NsDriver
 from hearth.executor.sandbox.root import PROC_MASKS
 from hearth.executor.sandbox.spec import Mount
 from tests.sandbox import modes
 from tests.sandbox.harness import LIMITS, PROBE_INSIDE, outside, run
+from tests.support import docker
 
 pytestmark = pytest.mark.anyio
 
 FOLDERS_MASKED_BY_RUNC = {f"/proc/{name}" for name in PROC_MASKS if Path(f"/proc/{name}").is_dir()}
+HOLDER_NAME = HOLDER_INSIDE.lstrip("/")
 REFUSED = {"EROFS", "EACCES", "EPERM", "ENOENT"}
 
 
@@ -83,7 +86,7 @@ async def test_F2_nothing_is_open_but_the_documented_descriptors(driver: NsDrive
     assert found["3"].startswith("socket:")
 
 
-async def test_F3_only_the_documented_folders_exist(driver: NsDriver, data_folder: Path) -> None:
+async def test_F3_only_the_documented_folders_exist(driver: NsDriver, data_folder: Path, owner: modes.Owner) -> None:
     paths = [
         "/",
         "/home",
@@ -101,6 +104,14 @@ async def test_F3_only_the_documented_folders_exist(driver: NsDriver, data_folde
     ]
     ran = await run(driver, "list_all", {"paths": paths})
     found = ran.answer
+    if owner.driver == "docker":
+        assert set(found["/"]) <= {*docker.TOP_FOLDERS, "dev", "mnt", "proc", "run", "sys", ".dockerenv", HOLDER_NAME}
+        assert all(
+            found[path] in ("ENOENT", []) for path in ("/home", "/root", "/srv", "/sys", "/boot", "/run", "/tmp")
+        )
+        assert found["/mnt"] == ["probe.py"]
+        assert data_folder.name not in ran.text
+        return
     top = {"bin", "dev", "etc", "lib", "mnt", "opt", "proc", "run", "sbin", "tmp", "usr", "var"}
     assert set(found["/"]) - {name for name in found["/"] if name.startswith("lib")} == top - {"lib"}
     assert {found[path] for path in ("/home", "/root", "/srv", "/sys", "/boot")} == {"ENOENT"}

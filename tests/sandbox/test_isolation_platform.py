@@ -52,7 +52,7 @@ def test_F1_F2_F3_a_deployed_python_function_reads_writes_and_lists_nothing_of_t
     targets = ["/x", "/usr/x", "/etc/passwd", "/usr/local/server/src/function/main.py", "/usr/local/server/shims/x"]
     assert set(platform.got("write_all", {"paths": targets}).values()) <= REFUSED
     listed = platform.got("list_all", {"paths": ["/home", "/root", "/srv", "/sys", "/boot"]})
-    assert set(listed.values()) == {"ENOENT"}
+    assert all(found in ("ENOENT", []) for found in listed.values()), "not there, or empty in an image"
 
 
 def test_F1_F2_F3_P1_N2_a_deployed_node_function_is_as_confined(platform: Platform, canaries: dict[str, str]) -> None:

@@ -39,6 +39,7 @@ log = structlog.get_logger(__name__)
 MEBIBYTE = 1024 * 1024
 #: The programs inside are ours and need the standard library only: the system's own Python, which every root has.
 PYTHON = ("/usr/bin/python3", "-I", "-S")
+PYTHON_OF_IMAGE = ("/usr/bin/env", "python3", "-I", "-S")  # wherever its PATH leads to
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
 
 #: Exit code of the extract program for an archive that it refuses; its last line says why.
@@ -230,7 +231,7 @@ class SandboxBuilder:
         if self._cache is None or not self._cache.is_on or not manifests or is_off(request.variables.get(CACHE_SWITCH)):
             return None
         inputs = {
-            "runtime": [request.runtime, pack.version, pack.root],
+            "runtime": [request.runtime, pack.version, pack.root, pack.image],
             "manifests": manifests,
             "commands": request.commands,
             "variables": dict(request.variables),
@@ -291,7 +292,7 @@ class SandboxBuilder:
         return SandboxSpec(
             id=f"{work.name}-b",
             profile=Profile.BUILD,
-            argv=(*PYTHON, f"{SHIMS_INSIDE}/build/build.py"),
+            argv=(*(PYTHON_OF_IMAGE if pack.image else PYTHON), f"{SHIMS_INSIDE}/build/build.py"),
             environment=_ENVIRONMENT,
             limits=Limits(
                 memory_bytes=request.memory_mb * MEBIBYTE,
@@ -311,6 +312,7 @@ class SandboxBuilder:
             working_folder=layout.BUILD,
             descriptors=descriptors,
             root=pack.root,
+            image=pack.image,
         )
 
     def _inside(self, request: BuildRequest, pack: Pack, descriptors: Mapping[int, int]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -20,10 +21,17 @@ from hearth.settings import Loaded, Settings
 from hearth.store.sql.address import AddressRefused
 from hearth.store.sql.inspection import ROWS_MAX, inspect_database
 
+_WITHSTANDS = "withstands code that goes for other functions, the files, processes or network of this machine"
+_NOT = "but not one with an exploit of the Linux kernel, which it shares"
 STRENGTHS = {
-    "ns": "driver ns: Linux namespaces, one kernel shared with this machine",
-    "oci": "driver oci: runc containers with the same limits, one kernel shared with this machine",
+    "shared kernel": f"driver ns: namespaces, a user per sandbox, few system calls; {_WITHSTANDS}, {_NOT}",
+    "user namespace": f"driver ns below an ordinary user, so that even its spawner has no rights of root here; "
+    f"{_WITHSTANDS}, {_NOT}, and what breaks out is that user",
+    "runc": f"driver oci: the confinement of ns made by runc, without Landlock; {_WITHSTANDS}, {_NOT}",
+    "docker": f"driver docker: the confinement of ns in a container of the runtime's image, ns itself for the others; "
+    f"{_WITHSTANDS}, {_NOT}, and who runs the Docker daemon is root here",
 }
+"""How strong each way of making sandboxes is: name -> what it withstands, a sentence each."""
 GREEN, YELLOW, RED = "green", "yellow", "red"
 #: Free space of the data folder's disk below which new builds and logs are in danger.
 DISK_RED_BYTES = 512 * 1024 * 1024
@@ -73,7 +81,8 @@ def _machine(settings: Settings) -> Iterator[Finding]:
             colour = RED if facility.mandatory or weakened else YELLOW
             detail = f"weakened by the operator: {facility.detail}" if weakened else facility.detail
             yield Finding("isolation", name, colour, detail, facility.fix)
-    yield Finding("isolation", "strength", GREEN, STRENGTHS[settings.sandbox_driver])
+    name = strength_of(settings.sandbox_driver, is_root=os.geteuid() == 0)
+    yield Finding("isolation", "strength", GREEN, f"{name}: {STRENGTHS[name]}")
     found = packs.all()
     for pack in found:
         yield Finding("runtimes", pack.id, GREEN, f"{pack.version}, {pack.level}, from {pack.provider}")
@@ -89,6 +98,11 @@ def _machine(settings: Settings) -> Iterator[Finding]:
         if not has_shim(manifest.family):
             detail = f"{manifest.version} is installed, but this version of Hearth cannot run {manifest.family}"
             yield Finding("runtimes", manifest.id, YELLOW, detail, f"hearth runtimes remove {manifest.id}")
+
+
+def strength_of(driver: str, *, is_root: bool) -> str:
+    """The name of the strength of a driver, as whoever starts the server has it."""
+    return {"oci": "runc", "docker": "docker"}.get(driver, "shared kernel" if is_root else "user namespace")
 
 
 def git_hosts(settings: Settings) -> Iterator[Finding]:

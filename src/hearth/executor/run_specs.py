@@ -82,4 +82,5 @@ def _spec(
         working_folder=SERVER_INSIDE,
         mount_point=mount_point,
         root=pack.root,
+        image=pack.image,
     )

@@ -34,6 +34,8 @@ class Pack:
     environment: Mapping[str, str] = field(default_factory=dict)
     root: str = ""
     """The host folder whose /usr and /etc its sandboxes see instead of this machine's; `""` = this machine's."""
+    image: str = ""
+    """The Docker image its sandboxes are made of; `""` = none."""
 
 
 class Packs(Protocol):

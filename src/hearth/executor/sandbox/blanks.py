@@ -122,7 +122,7 @@ class Blanks:
 
 def _could_be_blank(spec: SandboxSpec) -> bool:
     """Whether a blank is made as such a start is."""
-    return spec.profile is Profile.RUN and spec.network is Network.GATE and not spec.root
+    return spec.profile is Profile.RUN and spec.network is Network.GATE and not (spec.root or spec.image)
 
 
 def _is_ready(box: Box) -> bool:

@@ -31,9 +31,12 @@ class Box:
     """Monotonic seconds by which it must have started."""
     starting: bool = True
     launching: bool = False
-    """Whether `pid` is still that of the program that makes the sandbox (runc)."""
+    """Whether `pid` is still that of the program that makes the sandbox (runc, or what speaks to Docker)."""
     is_blank: bool = False
     """Whether it was made ahead and is nobody's yet; `starting` while it is being made."""
+    holder_fd: int = -1
+    """The process that keeps its container there (driver `docker`), the first of its process namespace; else -1."""
+    is_container: bool = False
     entered: bool = False
     announced: bool = False
     """Whether the driver was told that it runs; then it is told of its end too."""

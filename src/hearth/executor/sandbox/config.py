@@ -50,9 +50,12 @@ class SpawnerConfig:
     1, 2, ... in the spawner's user namespace, to which all other ids here belong; 0 there is the user himself."""
     outer_gids: tuple[int, ...] = ()
     driver: str = "ns"
-    """How sandboxes are made: `ns`, by the spawner itself, or `oci`, by runc."""
+    """How sandboxes are made: `ns`, by the spawner itself; `oci`, by runc; `docker`, those with an image by Docker."""
     blanks: int = 0
-    """Sandboxes kept ready that hold no program yet (driver `ns`)."""
+    """Sandboxes kept ready that hold no program yet (not with the driver `oci`, nor of images)."""
+    docker_socket: str = "/var/run/docker.sock"
+    images: tuple[str, ...] = ()
+    """The Docker images that sandboxes may be made of."""
     use_disks: bool = True
     """Whether builds get disks of their own where the machine can make them; off in tests of what is done without."""
 

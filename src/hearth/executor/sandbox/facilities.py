@@ -12,7 +12,7 @@ import pwd
 from collections.abc import Callable
 from typing import Any
 
-from hearth.executor.sandbox import cgroups, disks, netlink, oci, syscalls, userns
+from hearth.executor.sandbox import cgroups, disks, docker, netlink, oci, syscalls, userns
 from hearth.executor.sandbox.config import SpawnerConfig
 from hearth.executor.sandbox.spec import Facility
 
@@ -65,6 +65,7 @@ def _common(config: SpawnerConfig) -> list[Facility]:
         _landlock_facility(),
         _disk_facility(),
         *([oci.facility()] if config.driver == "oci" else []),
+        *(docker.facility(config) if config.driver == "docker" else []),
     ]
 
 

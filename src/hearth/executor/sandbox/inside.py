@@ -71,7 +71,7 @@ def run(plan: Plan, report: socket.socket, wait: Callable[[], Plan | None] | Non
     With `wait` it does first what is the same for every program, and then what `wait` returns.
     """
     step = "enter"
-    kept = report.fileno()
+    progress = Progress(report.fileno())
     try:
         restore_signals()
         os.setsid()
@@ -94,35 +94,54 @@ def run(plan: Plan, report: socket.socket, wait: Callable[[], Plan | None] | Non
             plan = ordered
             step = "mounts"
             _furnish(plan, report)
-        step = "descriptors"
-        kept = arrange_descriptors(plan, report.fileno())
-        step = "limits"
-        for kind, value in resource_limits(plan.request.spec.limits, plan.use_cgroups):
-            syscalls.set_limit(kind, value)
-        step = "identity"
-        ruleset = _landlock_rules(plan) if plan.landlock_abi else -1
-        syscalls.become(plan.uid, plan.uid)
-        step = "working folder"
-        os.chdir(plan.request.spec.working_folder)
-        step = "landlock"
-        if ruleset >= 0:
-            syscalls.landlock_restrict(ruleset)
-            os.close(ruleset)
-        step = "death signal"
-        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)  # after the change of uid, which clears it
-        os.write(kept, ENTERED)  # fails if the spawner died before the signal was set
-        argv, environment = plan.request.spec.argv, plan.request.spec.environment
-        step = "seccomp"
-        if plan.seccomp:
-            syscalls.load_seccomp(plan.seccomp)
-        step = f"exec {argv[0]}"
-        os.execve(argv[0], list(argv), dict(environment))  # noqa: S606 - the program of the sandbox, without a shell
+        confine_and_run(plan, progress, plan.request.spec.environment)
     except BaseException as problem:  # noqa: BLE001 - whatever it is, the parent must hear it and this process end
-        message = f"{step}: {problem}".encode(errors="replace")[:800]
+        message = f"{progress.step or step}: {problem}".encode(errors="replace")[:800]
         with contextlib.suppress(OSError):
-            os.write(kept, FAILED + message)
+            os.write(progress.kept, FAILED + message)
     finally:
         os._exit(127)
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far the last part of a start has come: `kept` is the report socket's number, `step` what is being done."""
+
+    kept: int
+    step: str = ""
+
+
+def confine_and_run(
+    plan: Plan, progress: Progress, environment: Mapping[str, str], dies_with_parent: bool = True
+) -> None:
+    """The last part of every start, in the namespaces and over the mounts of the sandbox: confine itself, exec.
+
+    Raises OSError at the step in `progress`. `dies_with_parent` where the parent is the spawner.
+    """
+    argv = plan.request.spec.argv
+    progress.step = "descriptors"
+    progress.kept = kept = arrange_descriptors(plan, progress.kept)
+    progress.step = "limits"
+    for kind, value in resource_limits(plan.request.spec.limits, plan.use_cgroups):
+        syscalls.set_limit(kind, value)
+    progress.step = "identity"
+    ruleset = _landlock_rules(plan) if plan.landlock_abi else -1
+    syscalls.become(plan.uid, plan.uid)
+    progress.step = "working folder"
+    os.chdir(plan.request.spec.working_folder)
+    progress.step = "landlock"
+    if ruleset >= 0:
+        syscalls.landlock_restrict(ruleset)
+        os.close(ruleset)
+    progress.step = "death signal"
+    if dies_with_parent:
+        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)  # after the change of uid, which clears it
+    os.write(kept, ENTERED)  # fails if the spawner died before the signal was set
+    progress.step = "seccomp"
+    if plan.seccomp:
+        syscalls.load_seccomp(plan.seccomp)
+    progress.step = f"exec {argv[0]}"
+    os.execve(argv[0], list(argv), dict(environment))  # noqa: S606 - the program of the sandbox, without a shell
 
 
 def restore_signals() -> None:
@@ -147,7 +166,7 @@ def _enter(template: root.Template) -> None:
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)  # else our own files in /proc are the host's root's
     with open("/proc/self/oom_score_adj", "w") as file:
         file.write(str(OOM_SCORE_ADJUSTMENT))
-    _mask_proc(template)
+    mask_proc(template)
 
 
 def _furnish(plan: Plan, report: socket.socket) -> None:
@@ -166,18 +185,20 @@ def _furnish(plan: Plan, report: socket.socket) -> None:
             trees.give(mount.target, plan.uid, plan.server_uid, plan.uid_range)
 
 
-def _mask_proc(template: root.Template) -> None:
+def mask_proc(template: root.Template, empty: str = root.EMPTY_FOLDER) -> None:
+    """Hide what of /proc says something of the host; `empty` is an empty folder."""
     system = syscalls.open_tree("/proc/sys")
     syscalls.mount_setattr(system, "", root.READ_ONLY | syscalls.MOUNT_ATTR_NOEXEC)
     syscalls.move_mount(system, "/proc/sys")
     os.close(system)
     for path in template.masked_files:
-        _cover("/dev/null", path)
+        cover("/dev/null", path)
     for path in template.masked_folders:
-        _cover(root.EMPTY_FOLDER, path)
+        cover(empty, path)
 
 
-def _cover(source: str, target: str) -> None:
+def cover(source: str, target: str) -> None:
+    """Show one file or folder in another's place."""
     copy = syscalls.open_tree(source)
     syscalls.move_mount(copy, target)
     os.close(copy)
@@ -195,24 +216,19 @@ def own_files(
     It is mounted at `own`, with the files `more` besides, and its parts shown where they belong in the root folder
     that is at `top`; /proc/meminfo only if the root folder is this process's own.
     """
-    uid = plan.uid
     flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
     syscalls.mount("tmpfs", own, "tmpfs", flags, "size=1m,nr_inodes=512,mode=755")
-    _write(f"{own}/passwd", f"root:x:0:0:root:/:/bin/sh\nsandbox:x:{uid}:{uid}:sandbox:/tmp:/bin/sh\n")
-    _write(f"{own}/group", f"root:x:0:\nsandbox:x:{uid}:\n")
-    _write(f"{own}/meminfo", meminfo(plan.request.spec.limits.memory_bytes))
-    for name, content in more.items():
+    for name, content in {**own_contents(plan), **more}.items():
         _write(f"{own}/{name}", content)
     shown = [("passwd", "/etc/passwd"), ("group", "/etc/group")]
     if not top:
         shown.append(("meminfo", "/proc/meminfo"))
     if plan.use_gate:
-        _write(f"{own}/resolv.conf", root.RESOLV_CONF)
         shown.append(("resolv.conf", "/etc/resolv.conf"))
     points = [(mount.target, mount.folder) for mount in plan.mounts]
     if plan.request.spec.mount_point:
         points.append((plan.request.spec.mount_point, True))
-        _lend_meminfo(f"{own}/meminfo", report)
+        lend_meminfo(f"{own}/meminfo", report)
     for name, folder in (("mnt", "/mnt"), ("opt", "/opt"), ("local", "/usr/local")):
         targets = [point for point in points if point[0] == folder or point[0].startswith(folder + "/")]
         if not targets:
@@ -228,9 +244,21 @@ def own_files(
         shown.append((name, folder))
     syscalls.mount_setattr(syscalls.AT_FDCWD, own, root.READ_ONLY)
     for name, target in shown:
-        _cover(f"{own}/{name}", top + target)
+        cover(f"{own}/{name}", top + target)
     if not top:
         syscalls.umount(own)
+
+
+def own_contents(plan: Plan) -> dict[str, str]:
+    """The files that only this sandbox has: name -> content."""
+    uid = plan.uid
+    return {
+        "passwd": f"root:x:0:0:root:/:/bin/sh\nsandbox:x:{uid}:{uid}:sandbox:/tmp:/bin/sh\n",
+        "group": f"root:x:0:\nsandbox:x:{uid}:\n",
+        "meminfo": meminfo(plan.request.spec.limits.memory_bytes),
+        "hosts": root.HOSTS,
+        "resolv.conf": root.RESOLV_CONF if plan.use_gate else "",
+    }
 
 
 def meminfo(limit_bytes: int) -> str:
@@ -241,7 +269,7 @@ def meminfo(limit_bytes: int) -> str:
     return "".join(f"{name + ':':<16}{value:>8} kB\n" for name, value in rows.items())
 
 
-def _lend_meminfo(path: str, report: socket.socket) -> None:
+def lend_meminfo(path: str, report: socket.socket) -> None:
     """Give the spawner a way to rewrite the file when the limits change.
 
     Opened through another copy of the mount: one with a writer could not be made read-only.

@@ -79,6 +79,7 @@ def start_message(sequence: int, spec: SandboxSpec, opened: Sequence[str] = ()) 
         "channel": spec.channel,
         "mount_point": spec.mount_point,
         "root": spec.root,
+        "image": spec.image,
     }
 
 
@@ -228,7 +229,7 @@ def start_request(message: Mapping[str, Any], config: SpawnerConfig, descriptors
     expected = {
         *("op", "seq", "id", "profile", "argv", "environment", "limits"),
         *("mounts", "network", "opened", "working_folder", "descriptors", "channel"),
-        *("mount_point", "root"),
+        *("mount_point", "root", "image"),
     }
     _need(message.keys() == expected, "start: wrong fields")
     argv = tuple(text(item, "argv", 65_536) for item in _sequence(message["argv"], "argv", 256))
@@ -258,11 +259,14 @@ def start_request(message: Mapping[str, Any], config: SpawnerConfig, descriptors
         channel=channel,
         mount_point=_target(message["mount_point"], "mount_point") if message["mount_point"] != "" else "",
         root=_shown_path(message["root"], config, "root") if message["root"] != "" else "",
+        image=text(message["image"], "image", 512),
     )
     _need(
         not spec.mount_point or not any(below(mount.target, spec.mount_point, itself=True) for mount in spec.mounts),
         "mount_point: something is mounted there from the start",
     )
+    _need(spec.image in ("", *config.images), "image: not one of the configured images")
+    _need(not (spec.image and spec.root), "image: a root besides")
     opened = tuple(_network(item) for item in _sequence(message["opened"], "opened", OPENED_MAX))
     return StartRequest(spec, numbers, opened)
 

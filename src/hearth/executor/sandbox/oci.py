@@ -13,6 +13,7 @@ import shutil
 import signal
 import socket
 import subprocess
+from collections.abc import Callable
 
 from hearth.executor.sandbox import cgroups, inside, oci_config, root, syscalls, trees
 from hearth.executor.sandbox.boxes import Box
@@ -169,11 +170,11 @@ class Oci:
                 os.unlink(f"{self.folder}/told/{box.id}.{kind}")
 
 
-def start_guard(config: SpawnerConfig, keep: int) -> None:
+def start_guard(config: SpawnerConfig, keep: int, afterwards: Callable[[], None]) -> None:
     """Start a process that ends every sandbox if this one is killed: containers have no tie to it of their own.
 
     Called before the spawner adopts orphans. It holds `keep`, the lock of the data folder, until it is done, so that
-    the next server waits for it.
+    the next server waits for it. `afterwards` is called last.
     """
     watched = syscalls.pidfd_open(os.getpid())
     pid = os.fork()
@@ -198,5 +199,6 @@ def start_guard(config: SpawnerConfig, keep: int) -> None:
         if "cgroups" not in config.weaken:
             cgroups.Cgroups(config.group_name()).sweep()
         shutil.rmtree(f"{PLACE}/{config.group_name()}", ignore_errors=True)
+        afterwards()
     finally:
         os._exit(0)

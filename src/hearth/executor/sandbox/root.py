@@ -41,7 +41,7 @@ COPIED_FROM_ETC = ("ld.so.cache", "localtime", "mime.types", "protocols", "servi
 OF_THE_HOST = ("localtime",)
 """What of these is the host's also where the system is another."""
 
-_HOSTS = f"""127.0.0.1 localhost {HOST_NAME}
+HOSTS = f"""127.0.0.1 localhost {HOST_NAME}
 ::1 localhost ip6-localhost ip6-loopback
 {API_PSEUDO_ADDRESS} {API_NAME}
 """
@@ -96,7 +96,7 @@ def build_template(in_user_namespace: bool = False, system: int = -1) -> Templat
     return Template(namespace, files, folders, in_user_namespace)
 
 
-def _copy_of(path: str, attributes: int, recursive: bool = False) -> int:
+def copy_of(path: str, attributes: int, recursive: bool = False) -> int:
     mount = syscalls.open_tree(path, recursive=recursive)
     syscalls.mount_setattr(mount, "", attributes, recursive=recursive)
     return mount
@@ -124,15 +124,15 @@ def assemble(stage: str, in_user_namespace: bool = False, system: int = -1) -> N
     if system >= 0:
         top = stage
         syscalls.move_mount(system, stage)
-    copies = [("/usr", _copy_of(f"{top}/usr", READ_ONLY, recursive=True))]
-    copies += [(f"/dev/{name}", _copy_of(f"/dev/{name}", DEVICE)) for name in DEVICES]
+    copies = [("/usr", copy_of(f"{top}/usr", READ_ONLY, recursive=True))]
+    copies += [(f"/dev/{name}", copy_of(f"/dev/{name}", DEVICE)) for name in DEVICES]
     copies += [
-        (path, _copy_of(source, READ_ONLY))
+        (path, copy_of(source, READ_ONLY))
         for path, source in (("/etc/ssl/certs", "/etc/ssl/certs"), ("/etc/alternatives", f"{top}/etc/alternatives"))
         if os.path.isdir(source)
     ]
     copies += [
-        (f"/etc/{name}", _copy_of(f"{top}/etc/{name}", READ_ONLY))
+        (f"/etc/{name}", copy_of(f"{top}/etc/{name}", READ_ONLY))
         for name in sorted(os.listdir(f"{top}/etc"))
         if name.startswith(("java-", "php")) and os.path.isdir(f"{top}/etc/{name}")
     ]
@@ -156,16 +156,21 @@ def assemble(stage: str, in_user_namespace: bool = False, system: int = -1) -> N
         os.makedirs(os.path.dirname(stage + path), exist_ok=True)
         with open(stage + path, "wb") as file:
             file.write(content)
-    for name, target in (("fd", "fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
-        os.symlink(f"/proc/self/{target}", f"{stage}/dev/{name}")
+    link_streams(stage)
     for path, mount in copies:
         attach(mount, stage + path, folder=not path.startswith("/dev/"))
     for name in MASKED_BELOW_USR:
         if os.path.isdir(f"{stage}/usr/{name}"):
-            attach(_copy_of(stage + EMPTY_FOLDER, READ_ONLY), f"{stage}/usr/{name}", folder=True)
+            attach(copy_of(stage + EMPTY_FOLDER, READ_ONLY), f"{stage}/usr/{name}", folder=True)
     if in_user_namespace:
         attach(syscalls.open_tree("/proc", recursive=True), stage + OWN_FOLDER, folder=True)
     syscalls.mount_setattr(syscalls.AT_FDCWD, stage, READ_ONLY)
+
+
+def link_streams(stage: str) -> None:
+    """The links in the /dev below `stage` that lead to a process's own descriptors."""
+    for name, target in (("fd", "fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
+        os.symlink(f"/proc/self/{target}", f"{stage}/dev/{name}")
 
 
 def attach(mount: int, target: str, folder: bool) -> None:
@@ -186,7 +191,7 @@ def _is_usr_link(path: str) -> bool:
 
 def _files_of_etc(top: str) -> dict[str, bytes]:
     files = {
-        "/etc/hosts": _HOSTS.encode(),
+        "/etc/hosts": HOSTS.encode(),
         "/etc/hostname": f"{HOST_NAME}\n".encode(),
         "/etc/nsswitch.conf": _NSSWITCH.encode(),
         "/etc/resolv.conf": b"",

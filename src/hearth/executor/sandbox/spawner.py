@@ -21,6 +21,7 @@ from hearth.executor.sandbox import (
     blanks,
     boxes,
     cgroups,
+    docker,
     facilities,
     inside,
     messages,
@@ -79,6 +80,7 @@ class Spawner:
         self.pipe_device = _pipe_device()
         watch, unwatch = self.loop.watch, self.loop.unwatch
         self.deletions = Errands(control.fileno(), watch, unwatch, DELETIONS_AT_ONCE)
+        self.docker = docker.Docker(config, self.deletions) if config.driver == "docker" else None
         self.disks = Disks(config.data_folder, self.deletions)
         self.bases.disks = self.disks
         self.visits = Errands(control.fileno(), watch, unwatch, VISITS_AT_ONCE)
@@ -103,8 +105,9 @@ class Spawner:
         if self.cgroups is not None:
             self.cgroups.sweep()
             self.cgroups.close()
-        if self.oci is not None:
-            self.oci.close()
+        for launcher in (self.oci, self.docker):
+            if launcher is not None:
+                launcher.close()
 
     def _turn(self, timeout_s: float) -> None:
         self.loop.turn(timeout_s)
@@ -261,6 +264,7 @@ class Spawner:
         Raises OSError or CgroupError; nothing is left then.
         """
         spec = request.spec
+        launcher = self.docker if spec.image else self.oci
         template, oci_root = self.systems.find(spec.root)
         group = None
         uid = self.uids.take()
@@ -268,7 +272,7 @@ class Spawner:
         try:
             if self.cgroups is not None:
                 limits = spec.limits
-                pids = limits.pids + (LAUNCH_PIDS if self.oci else 0)
+                pids = limits.pids + (LAUNCH_PIDS if launcher else 0)
                 group = self.cgroups.create(spec.id, limits.memory_bytes, limits.cpus, pids)
             plan = inside.Plan(
                 request=request,
@@ -288,7 +292,7 @@ class Spawner:
             )
             if descriptors:
                 self._give_output(descriptors[0], uid)
-            pid, pidfd = self._clone(plan, group, ours, theirs, is_blank)
+            pid, pidfd = self._clone(plan, group, ours, theirs, launcher, is_blank)
         except BaseException:
             ours.close()
             self.uids.give_back(uid)
@@ -301,7 +305,8 @@ class Spawner:
         ours.setblocking(False)
         deadline = time.monotonic() + self.config.start_timeout_s
         box = Box(spec.id, sequence, uid, pid, pidfd, ours, group, spec.limits, spec.mount_point, deadline)
-        box.launching = self.oci is not None
+        box.launching = launcher is not None
+        box.is_container = bool(spec.image)
         box.is_blank = is_blank
         self.boxes[spec.id] = box
         self.loop.watch(pidfd, lambda: self._on_exit(box))
@@ -324,17 +329,18 @@ class Spawner:
         group: cgroups.Group | None,
         ours: socket.socket,
         theirs: socket.socket,
+        launcher: Oci | docker.Docker | None,
         is_blank: bool,
     ) -> tuple[int, int]:
         folder = self.cgroups.unified_folder(group) if self.cgroups is not None and group is not None else None
         group_fd = cgroups.cgroup_folder_fd(folder) if folder else -1
         try:
-            pid, pidfd = syscalls.clone(0 if self.oci else syscalls.CLONE_NEWPID, group_fd)
+            pid, pidfd = syscalls.clone(0 if launcher else syscalls.CLONE_NEWPID, group_fd)
             if pid == 0:
                 os.close(ours.fileno())  # else the wait for the spawner's word would outlive the spawner
                 if is_blank:
                     inside.run(plan, theirs, lambda: blanks.wait_for_order(plan, self.config, theirs))
-                (self.oci or inside).run(plan, theirs)
+                (launcher or inside).run(plan, theirs)
             return pid, pidfd
         finally:
             if group_fd >= 0:
@@ -382,15 +388,16 @@ class Spawner:
             self._end(box)
 
     def _on_launched(self, box: Box, status: int) -> bool:
-        """runc has ended: whether there is a sandbox now, whose first process is ours to wait for."""
-        assert self.oci is not None  # noqa: S101 - only then something is launched
+        """What launches has ended: whether there is a sandbox now, whose program is ours to wait for."""
+        maker = self.docker if box.is_container else self.oci
+        assert maker is not None  # noqa: S101 - only then something is launched
         self._on_report(box)
         launcher = box.pidfd
         box.launching = False
-        if status != 0 and box.entered:
+        if status != 0 and box.entered and self.oci is not None:
             box.problem = box.problem or self.oci.refused(box)
-        adopted = status == 0 and self.oci.adopt(box)
-        if box.group is not None:
+        adopted = status == 0 and maker.adopt(box)
+        if box.group is not None and not box.is_container:
             box.group = cgroups.with_inner(box.group, oci_config.group_name(box.id), box.pid if adopted else 0)
         if not adopted:
             return False
@@ -421,6 +428,7 @@ class Spawner:
             if box.group is not None and self.cgroups is not None:
                 self.cgroups.kill(box.group)
             syscalls.pidfd_kill(box.pidfd)
+            docker.end_holder(box)
 
     def _on_exit(self, box: Box) -> None:
         """Collect the first process; by then no other process of its pid namespace is left."""
@@ -428,6 +436,7 @@ class Spawner:
         if box.launching and self._on_launched(box, status):
             return
         box.status = status
+        docker.end_holder(box)
         self._on_report(box)
         self.loop.unwatch(box.pidfd)
         if box.group is not None and self.cgroups is not None:
@@ -450,8 +459,9 @@ class Spawner:
             box.removals += 1
             if box.removals < boxes.REMOVALS_MAX:
                 return
-        if self.oci is not None:
-            self.oci.forget(box)
+        maker = self.docker if box.is_container else self.oci
+        if maker is not None:
+            maker.forget(box)
         del self.boxes[box.id]
         self.uids.give_back(box.uid)
         if box.announced:
@@ -519,8 +529,8 @@ def main() -> int:
         if config.outer_uids:
             userns.enter(config)
         lock = _lock(config)
-        if config.driver == "oci":
-            start_guard(config, lock)
+        if config.driver != "ns":
+            start_guard(config, lock, lambda: docker.sweep(config) if config.driver == "docker" else None)
         control.setblocking(False)
         spawner = Spawner(control, config)
     except (OSError, cgroups.CgroupError) as problem:

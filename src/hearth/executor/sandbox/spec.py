@@ -1,6 +1,6 @@
 """What a sandbox is asked to be, and what a driver promises. Knows nothing of functions or deployments.
 
-A driver (`ns`, later `oci` and `docker`) starts one isolated process tree per `SandboxSpec`. The executor and the
+A driver (`ns`, `oci` or `docker`) starts one isolated process tree per `SandboxSpec`. The executor and the
 builder speak to drivers through these types only.
 """
 
@@ -80,6 +80,9 @@ class SandboxSpec:
     """A host folder whose `usr` and `etc` are seen inside instead of the host's (a Debian suite); "" = the host's.
 
     Below a folder that may be shown, and its owner root, or the ordinary user who runs the server."""
+    image: str = ""
+    """The Docker image that is its system, one of those the driver was told of; `""` = none. With one, variables that
+    the image sets are added to `environment`, and its PATH is taken instead of the one here."""
 
 
 @dataclass(frozen=True, slots=True)
