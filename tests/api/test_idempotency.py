@@ -10,7 +10,9 @@ import httpx
 import pytest
 
 from hearth.control.idempotency import ANSWER_MAX_CHARS, KEPT, LEASE
-from hearth.model.refusals import Busy
+from hearth.model.prompt import Pending, PromptFuture
+from hearth.model.refusals import Busy, StorageAway
+from hearth.model.resources import Execution
 from hearth.model.running import Invocation, Outcome, Result
 from tests.api.test_error_table import FUNCTION, Stage
 from tests.api.whole import Whole, whole
@@ -241,3 +243,67 @@ async def test_of_many_at_once_one_is_done(stage: Stage) -> None:
     assert {answer.status_code for answer in answers} <= {202, 409}
     assert len({answer.json()["$id"] for answer in answers if answer.status_code == 202}) == 1
     assert (await stage.client.get(RUNS)).json()["total"] == 1
+
+
+class Away:
+    """A store that takes no records, and with `keys` no notes about keys either, until it `is_back`."""
+
+    def __init__(self, stage: Stage, monkeypatch: pytest.MonkeyPatch, *, keys: bool) -> None:
+        self._fault = StorageAway("no", reason="its disk is full")
+        self._is_away = True
+        self._submit, self._finish = stage.app.store.execution_log.submit, stage.app.store.idempotency_keys.finish
+        monkeypatch.setattr(stage.app.store.execution_log, "submit", self.submit)
+        if keys:
+            monkeypatch.setattr(stage.app.store.idempotency_keys, "finish", self.finish)
+
+    def is_back(self) -> None:
+        self._is_away = False
+
+    def submit(self, execution: Execution) -> Pending[Execution]:
+        if not self._is_away:
+            return self._submit(execution)
+        failed: PromptFuture[Execution] = PromptFuture()
+        failed.set_exception(self._fault)
+        return failed
+
+    async def finish(self, mine: Any, answer: str) -> None:
+        if self._is_away:
+            raise self._fault
+        await self._finish(mine, answer)
+
+
+@pytest.mark.parametrize("keys", [False, True], ids=["records", "records and keys"])
+async def test_a_run_that_could_not_be_recorded_keeps_its_key_and_is_not_done_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, keys: bool
+) -> None:
+    away = Away(stage, monkeypatch, keys=keys)
+    assert (await run(stage)).status_code == 503
+    id = stage.app.executor.invocations[0].execution_id
+    again = await run(stage)
+    if keys:
+        assert (again.status_code, again.json()["type"]) == (409, "idempotency_request_in_progress")
+    else:
+        assert (again.status_code, again.json()["$id"]) == (201, id)
+    stage.app.clock.moment += LEASE + timedelta(seconds=1)
+    away.is_back()
+    if keys:  # noted by itself: the next server finds it
+        async with asyncio.timeout(20):
+            while stage.app.idempotency._binding is not None:  # noqa: ASYNC110 - bounded above
+                await asyncio.sleep(0.01)
+    async with asyncio.timeout(20):
+        while (await stage.client.get(f"{RUNS}/{id}")).status_code != 200:  # noqa: ASYNC110 - bounded above
+            await asyncio.sleep(0.01)
+    restarted(stage.app)
+    last = await run(stage)
+    assert (last.status_code, last.json()["$id"], last.headers["idempotency-replayed"]) == (201, id, "true")
+    assert len(stage.app.executor.invocations) == 1
+
+
+async def test_a_stop_notes_the_keys_that_could_not_be_noted(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    away = Away(stage, monkeypatch, keys=True)
+    assert (await run(stage)).status_code == 503
+    assert stage.app.idempotency._binding is not None
+    away.is_back()
+    await stage.app.idempotency.close()
+    restarted(stage.app)
+    assert (await run(stage)).json()["$id"] == stage.app.executor.invocations[0].execution_id

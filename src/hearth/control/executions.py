@@ -205,7 +205,13 @@ class ExecutionsControl:
             return await _require(unit, actor, function_id, execution_id)
 
     async def find(self, project_id: str, function_id: str, execution_id: str) -> Execution | None:
-        """An execution if it is stored, whoever may read it: for the one who made it."""
+        """An execution if it is stored, or is still to be because the database was away; whoever may read it.
+
+        For the one who made it.
+        """
+        late = self._late.find(project_id, execution_id)
+        if late is not None:
+            return late if late.function_id == function_id else None
         async with self._store.view(project_id) as unit:
             return await unit.executions.get(function_id, execution_id)
 

@@ -6,6 +6,7 @@ What the request makes has an id from the beginning: if the server dies in betwe
 
 import asyncio
 import hashlib
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -31,6 +32,9 @@ LEASE = timedelta(seconds=2 * SYNC_WAIT_S)
 ANSWER_MAX_CHARS = 2 * 1024 * 1024
 #: When a request that meets itself should be sent again.
 RETRY_AFTER_S = 1
+#: Keys that are remembered while the database is away, of requests that were carried out; the oldest one gives way.
+UNBOUND_MAX = 10_000
+_BIND_PAUSE_S, _BIND_PAUSE_MAX_S = 0.25, 2.0
 
 #: Carries the request out and returns its answer as text; given the id of what it is to make.
 Work = Callable[[str], Awaitable[str]]
@@ -47,6 +51,8 @@ class Idempotency:
         self._owner = owner
         self._node = owner.split("/")[0] + "/"
         self._running: set[asyncio.Task[str]] = set()
+        self._unbound: deque[IdempotencyKey] = deque(maxlen=UNBOUND_MAX)
+        self._binding: asyncio.Task[None] | None = None
 
     async def once(
         self,
@@ -103,6 +109,10 @@ class Idempotency:
         """Wait until what was begun has its answer stored. Called while stopping, after the runs have ended."""
         if self._running:
             await asyncio.wait(self._running)
+        if self._binding is not None:
+            self._binding.cancel()
+            await asyncio.wait([self._binding])
+        await self._bind_some()
 
     async def _carry_out(self, mine: IdempotencyKey, work: Work, recall: Recall) -> str:
         try:
@@ -114,13 +124,45 @@ class Idempotency:
             if await recall(mine.subject_id) is None:
                 await self._keys.forget(mine)
             else:  # it has happened, though its answer is an error: not to be done again
-                await self._keys.finish(mine, "")
+                await self._bind(mine)
             raise
         try:
             await self._keys.finish(mine, answer if len(answer) <= ANSWER_MAX_CHARS else "")
         except PlatformFault as fault:  # when the lease is over, the next one finds what was made
             log.warning("the answer to a request with an idempotency key was not kept", error=str(fault))
         return answer
+
+    async def _bind(self, mine: IdempotencyKey) -> None:
+        """Note that a request was carried out, as soon as the database takes it.
+
+        Until then this server finds what it made, and any other finds the key held until its lease is over.
+        """
+        try:
+            await self._keys.finish(mine, "")
+        except PlatformFault as fault:
+            log.warning("a key of a request that was carried out is not noted yet", error=str(fault))
+            self._unbound.append(mine)
+            if self._binding is None:
+                self._binding = asyncio.create_task(self._bind_all(), name="keys to be noted")
+
+    async def _bind_all(self) -> None:
+        pause_s = _BIND_PAUSE_S
+        try:
+            while self._unbound:
+                await asyncio.sleep(pause_s)
+                pause_s = _BIND_PAUSE_S if await self._bind_some() else min(pause_s * 2, _BIND_PAUSE_MAX_S)
+        finally:
+            self._binding = None
+
+    async def _bind_some(self) -> bool:
+        """Whether all are noted."""
+        while self._unbound:
+            try:
+                await self._keys.finish(self._unbound[0], "")
+            except PlatformFault:
+                return False
+            self._unbound.popleft()
+        return True
 
     def _ended(self, task: "asyncio.Task[str]") -> None:
         self._running.discard(task)

@@ -37,6 +37,13 @@ class LateRecords:
         """How many are not stored yet."""
         return len(self._kept)
 
+    def find(self, project_id: str, execution_id: str) -> Execution | None:
+        """One that is not stored yet."""
+        for execution in self._kept:
+            if (execution.project_id, execution.id) == (project_id, execution_id):
+                return execution
+        return None
+
     def keep(self, execution: Execution, fault: PlatformFault) -> None:
         """Store this one as soon as it can be."""
         if self._is_closed:

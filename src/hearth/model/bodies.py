@@ -58,6 +58,10 @@ class KeptResponse(msgspec.Struct, frozen=True):
     headers: tuple[Header, ...]
     body: Body
 
+    def whole(self) -> bytes:
+        """The body, empty if it is not kept as a whole."""
+        return b"" if self.body.is_truncated else self.body.content
+
 
 class Bodies(msgspec.Struct, frozen=True):
     """What is kept of one execution. `response` is None where the function gave none."""

@@ -69,7 +69,10 @@ async def create(call: Call) -> Answer:
 
     async def recall(id: str) -> Answer | None:
         execution = await call.control.executions.find(call.project_id, call.arguments["function_id"], id)
-        return None if execution is None else _created(call, ExecutionView(execution))
+        if execution is None:
+            return None
+        kept = await call.control.bodies.response_of(execution)
+        return _created(call, ExecutionView(execution, b"" if kept is None else kept.whole()))
 
     return await once(call, run, recall)
 
