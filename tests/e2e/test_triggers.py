@@ -1,6 +1,8 @@
 """Schedules and events on a real server, through restarts and a kill."""
 
+import json
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
@@ -14,24 +16,70 @@ from tests.support.server import Server, running_server, wait_for
 pytestmark = [pytest.mark.slow, pytest.mark.sandbox]
 
 RUN_WAIT_S = 60.0
+#: Logs what it is told; scheduled runs, and the event of one user, then wait for somebody to open the gate.
 ECHO = """
-def main(context):
+import asyncio
+
+gate = asyncio.Event()
+
+async def main(context):
+    if context.req.path == '/open':
+        gate.set()
+        return context.res.text('open')
     told = {name: value for name, value in context.req.headers.items() if name.startswith('x-appwrite-')}
-    context.log(told['x-appwrite-trigger'] + '|' + told['x-appwrite-event'] + '|' + context.req.body_text)
+    trigger, body = told['x-appwrite-trigger'], context.req.body_text
+    context.log(trigger + '|' + told['x-appwrite-event'] + '|' + body)
+    if trigger == 'schedule' or '"$id":"ann"' in body:
+        await gate.wait()
+        context.log('the gate is open')
     return context.res.empty()
 """
 
 
 def ran(client: httpx.Client, id: str, count: int) -> list[dict[str, Any]]:
-    """The executions of a function once `count` have ended."""
-    path = f"/functions/{id}/executions"
+    """The executions of a function that nobody called, once `count` have ended."""
+    path, query = f"/functions/{id}/executions", '{"method":"notEqual","attribute":"trigger","values":["http"]}'
 
-    def ended() -> bool:
-        found = ok(client.get(path))["executions"]
-        return len([it for it in found if it["status"] in ("completed", "failed")]) >= count
+    def found() -> list[dict[str, Any]]:
+        return list(ok(client.get(path, params={"queries[]": query}))["executions"])
 
-    wait_for(ended, RUN_WAIT_S, f"{count} executions of {id}")
-    return list(ok(client.get(path))["executions"])
+    wait_for(
+        lambda: len([it for it in found() if it["status"] in ("completed", "failed")]) >= count,
+        RUN_WAIT_S,
+        f"{count} executions of {id}",
+    )
+    return found()
+
+
+def followed(client: httpx.Client, id: str, start: Callable[[], object]) -> dict[str, Any]:
+    """Follow a function's log, `start` a run, and open its gate once its first line is read; the record afterwards."""
+    lines: list[str] = []
+    ours = ""
+    with client.stream("GET", f"/functions/{id}/logs", params={"follow": "true"}) as answer:
+        started = False
+        for line in answer.iter_lines():
+            if not started:
+                start()
+                started = True
+            name, _, value = line.partition(": ")
+            if name != "data":
+                continue
+            data = json.loads(value)
+            ours = ours or data["executionId"]
+            if data["executionId"] != ours:
+                continue
+            if "status" in data:
+                assert data["status"] == "completed"
+                break
+            lines.append(data["line"])
+            if len(lines) == 1:
+                assert ok(client.get(f"/functions/{id}/executions/{ours}"))["status"] == "processing"
+                assert (
+                    client.post(f"/functions/{id}/executions", json={"path": "/open"}).json()["responseBody"] == "open"
+                )
+    record = ok(client.get(f"/functions/{id}/executions/{ours}"))
+    assert (record["logs"].splitlines(), lines[1:]) == (lines, ["the gate is open"])
+    return record
 
 
 def put_back(server: Server, hours: int) -> None:
@@ -49,10 +97,10 @@ def put_back(server: Server, hours: int) -> None:
 
 def test_functions_run_on_events_and_on_schedule_and_nothing_is_lost_by_a_kill() -> None:
     python = runtime_of("python")
-    with running_server() as server:
+    with running_server({"HEARTH_MAX_INSTANCES_PER_FUNCTION": "1"}) as server:
         with server.client() as client:
-            create_function(client, "listener", python, entrypoint="main.py", events=["users.*.create"])
-            create_function(client, "daily", python, entrypoint="main.py", schedule="* * * * *")
+            create_function(client, "listener", python, entrypoint="main.py", events=["users.*.create"], timeout=120)
+            create_function(client, "daily", python, entrypoint="main.py", schedule="* * * * *", timeout=120)
             for id in ("listener", "daily"):
                 assert deploy(client, id, {"main.py": ECHO})["status"] == "ready"
             settings = {"scheduleMissedRuns": "once", "schedulePayload": {"body": "from the schedule"}}
@@ -61,8 +109,8 @@ def test_functions_run_on_events_and_on_schedule_and_nothing_is_lost_by_a_kill()
             paused = {"schedulePaused": True}
             ok(client.patch("/functions/daily/settings", json=paused))
 
-            ok(client.post("/users", json={"userId": "ann"}))
-            (execution,) = ran(client, "listener", 1)
+            execution = followed(client, "listener", lambda: ok(client.post("/users", json={"userId": "ann"})))
+            assert [it["$id"] for it in ran(client, "listener", 1)] == [execution["$id"]]
             assert (execution["trigger"], execution["status"]) == ("event", "completed")
             assert execution["logs"].startswith("event|users.ann.create|{")
             assert '"$id":"ann"' in execution["logs"]
@@ -84,12 +132,12 @@ def test_functions_run_on_events_and_on_schedule_and_nothing_is_lost_by_a_kill()
         server.start()
         with server.client() as client:
             # It has missed some 120 planned times, which are one run; another minute may come meanwhile.
-            first, *_ = ran(client, "daily", 1)
+            first = followed(client, "daily", lambda: None)
             assert (first["trigger"], first["status"]) == ("schedule", "completed")
             assert first["logs"].startswith("schedule||from the schedule")
             assert first["scheduledAt"].endswith(":00.000+00:00")
             assert first["queueTime"] >= 0
             assert first["peakMemory"] > 0, "figures, as of any run"
-            planned = [it["scheduledAt"] for it in ok(client.get("/functions/daily/executions"))["executions"]]
+            planned = [it["scheduledAt"] for it in ran(client, "daily", 1)]
             assert len(set(planned)) == len(planned) <= 3
         server.assert_nothing_left()
