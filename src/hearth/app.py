@@ -5,7 +5,6 @@ import os
 import time
 import uuid
 from collections.abc import Mapping
-from datetime import datetime
 
 import structlog
 
@@ -75,6 +74,7 @@ from hearth.jobs.reaper import Reaper
 from hearth.jobs.worker import Worker
 from hearth.metrics import Metrics, Sources
 from hearth.model import times
+from hearth.model.resources import Deployment, Function, Variable
 from hearth.model.vcs import Provider
 from hearth.outbound.addresses import resolve
 from hearth.outbound.caller import Caller
@@ -110,11 +110,8 @@ REPORT_CONCURRENCY = 4
 class SystemClock:
     """The real time (`hearth.ports.Clock`)."""
 
-    def now(self) -> datetime:
-        return times.now()
-
-    def monotonic(self) -> float:
-        return time.monotonic()
+    now = staticmethod(times.now)
+    monotonic = staticmethod(time.monotonic)
 
 
 class Application:
@@ -366,7 +363,7 @@ class Application:
         self._reports = reports = Reports(
             store=store, clock=clock, hosts=hosts, pull_requests=pull_requests, console_url=public_endpoint
         )
-        events.subscribe(reports.heard)
+        events.subscribe(reports.heard, Deployment)
         self._polling = Polling(pushes=pushes, interval_s=settings.git_poll_interval)
         control = Control(
             projects=hosting.projects,
@@ -448,11 +445,11 @@ class Application:
             store=store, clock=clock, queued=queued, payload_of=owner_payload
         )
         events.record_with(event_triggers)
-        events.subscribe(event_triggers.heard)
+        events.subscribe(event_triggers.heard, Function)
         self._scheduler = scheduler = Scheduler(store=store, clock=clock, queued=queued, make_alarm=Alarm)
-        events.subscribe(scheduler.heard)
+        events.subscribe(scheduler.heard, Function, Deployment)
         self._kept = KeptInstances(store=store, runnables=runnables, executor=executor)
-        events.subscribe(self._kept.heard)
+        events.subscribe(self._kept.heard, Function, Deployment, Variable)
         self._worker = worker = Worker(
             store=store,
             clock=clock,

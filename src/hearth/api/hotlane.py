@@ -18,7 +18,7 @@ from hearth.api.formats import Version, shape
 from hearth.api.gateway import Gateway
 from hearth.api.grammar import check_headers
 from hearth.api.heads import Head, Heads
-from hearth.api.messages import JSON_TYPE, Answer, RawHeader, json_answer
+from hearth.api.messages import JSON_TYPE, Answer, RawHeader
 from hearth.api.resources.executions import PATH_LIMITS, WRITE_SCOPES, not_text
 from hearth.api.validators import Invalid, Text
 from hearth.control.views import ExecutionView
@@ -41,6 +41,7 @@ class _Fields(msgspec.Struct):
 
 
 _decode = msgspec.json.Decoder(_Fields).decode
+_encode = msgspec.json.Encoder().encode
 _path = Text(*PATH_LIMITS)
 
 
@@ -86,7 +87,7 @@ class HotLane:
         if running is None:
             return False
 
-        def answered(ended: PromptFuture[ExecutionView]) -> None:
+        def answered(ended: "PromptFuture[ExecutionView]") -> None:
             done(*self._answer(ended, actor, head.version, project_id, 202 if fields.is_async else 201))
 
         running.on_done(answered)
@@ -109,7 +110,6 @@ class HotLane:
         success: int,
     ) -> tuple[int, bytes]:
         error = ended.exception()
-        answer = None
         if error is None:
             view = ended.result()
             try:
@@ -117,10 +117,12 @@ class HotLane:
             except UnicodeDecodeError:
                 error = not_text(view.execution.id)
             else:
-                payload = shape(version, "execution", wire.created_execution(view, actor, text))
-                answer = json_answer(success, payload, wire.figures(view, actor))
-        if answer is None:
-            answer = _refused(error, project_id)
+                body = _encode(shape(version, "execution", wire.created_execution(view, actor, text)))
+                lines = "".join([f"{name}: {value}\r\n" for name, value in wire.figures(view, actor).items()])
+                self._answered[ROUTE, success] += 1
+                rest = lines.encode("latin-1"), b"content-length: %d\r\n\r\n" % len(body), body
+                return success, b"".join((self._head(version), *rest))
+        answer = _refused(error, project_id)
         head = b"".join([b"%b: %b\r\n" % header for header in answer.headers])
         length = b"content-length: %d\r\n\r\n" % len(answer.body)
         self._answered[ROUTE, answer.status] += 1

@@ -29,7 +29,10 @@ class EventBus:
     """Hands each event to every listener, in the order of subscription, on the caller's event-loop tick."""
 
     def __init__(self) -> None:
-        self._listeners: list[Listener] = []
+        self._listeners: list[tuple[Listener, tuple[type, ...]]] = []
+        """Each with the kinds of subjects it is told of; none = every kind."""
+        self._told: dict[type, list[Listener]] = {}
+        """Who is told of a kind of subject; filled as kinds come."""
         self._watchers: list[Listener] = []
         self._is_watched: list[Callable[[str], bool]] = []
         self._recorder: Recorder | None = None
@@ -43,13 +46,14 @@ class EventBus:
         if self._recorder is not None:
             await self._recorder.record(unit, Occurrence(unit.project_id, event, subject, user_id))
 
-    def subscribe(self, listener: Listener) -> None:
-        """Add a listener; only while the app is being composed."""
-        self._listeners.append(listener)
+    def subscribe(self, listener: Listener, *kinds: type) -> None:
+        """Add a listener of what happens to resources of these kinds (none = of all); only at composition."""
+        self._listeners.append((listener, kinds))
+        self._told.clear()
 
     def watch(self, listener: Listener, is_watched: Callable[[str], bool]) -> None:
         """Add a listener that is also told of progress, while `is_watched(project_id)`; only at composition."""
-        self._listeners.append(listener)
+        self.subscribe(listener)
         self._watchers.append(listener)
         self._is_watched.append(is_watched)
 
@@ -58,7 +62,11 @@ class EventBus:
 
         A listener that fails is logged and does not disturb what caused the event.
         """
-        _tell(self._listeners, Occurrence(project_id, event, subject, user_id))
+        kind = type(subject)
+        told = self._told.get(kind)
+        if told is None:
+            told = self._told[kind] = [each for each, of in self._listeners if not of or issubclass(kind, of)]
+        _tell(told, Occurrence(project_id, event, subject, user_id))
 
     def progress(self, project_id: str, event: str, subject: object) -> None:
         """Tell those who watch, and nobody else, how something under way stands (a build's log as it grows)."""

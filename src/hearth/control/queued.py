@@ -157,7 +157,7 @@ class QueuedExecutions:
         stored = execution if taken is None else msgspec.structs.replace(execution, status=ExecutionStatus.PROCESSING)
         answer: PromptFuture[ExecutionView] = PromptFuture()
 
-        def committed(writing: Pending[Execution]) -> None:
+        def committed(writing: "Pending[Execution]") -> None:
             error = writing.exception()
             if error is None:
                 self.emit(execution, "create")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
 
@@ -29,8 +30,7 @@ class Artifact:
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class InstanceKey:
+class InstanceKey(NamedTuple):
     """What is fixed when an instance starts: two invocations with equal keys may share an instance.
 
     `variables_digest` stands for the environment and for where the code may connect to, so that a changed variable
