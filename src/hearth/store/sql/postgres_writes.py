@@ -7,8 +7,8 @@ entry, a record and its job or a job's end and its execution's, is in the same s
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Double, Table
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy import BigInteger, Boolean, Column, Double, Table
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from hearth.model.resources import Job
 from hearth.model.statuses import EXECUTION_FINAL, ExecutionStatus, JobStatus
@@ -19,6 +19,12 @@ from hearth.store.sql.sqlite import execution_row
 from hearth.store.sql.writes import Entry
 
 _OPEN = ", ".join(f"'{status.value}'" for status in sorted(set(ExecutionStatus) - EXECUTION_FINAL))
+
+_ARRAYS: tuple[tuple[type[TypeEngine[Any]], str], ...] = (
+    (BigInteger, "bigint[]"),
+    (Double, "float8[]"),
+    (Boolean, "boolean[]"),
+)
 
 
 def is_plain(entries: Sequence[Entry]) -> bool:
@@ -59,9 +65,7 @@ def _inserted(table: Table) -> list[Column[Any]]:
 
 def _array(column: Column[Any]) -> str:
     kind = column.type.impl_instance if isinstance(column.type, TypeDecorator) else column.type
-    if isinstance(kind, BigInteger):
-        return "bigint[]"
-    return "float8[]" if isinstance(kind, Double) else "text[]"
+    return next((array for known, array in _ARRAYS if isinstance(kind, known)), "text[]")
 
 
 def _unnest(columns: Sequence[Column[Any]], given: int) -> str:
