@@ -23,6 +23,7 @@ from hearth.model.sources import CloneAccess, CloneSource, GitSource, ReferenceK
 from hearth.model.vcs import (
     Branch,
     CommitState,
+    CommitStatus,
     HostedCommit,
     HostEvent,
     Installation,
@@ -92,10 +93,8 @@ class MadeUpHost:
         assert marker in text
         self.comments.append(text)
 
-    async def set_status(
-        self, installation: Installation, repository: str, commit: str, state: CommitState, **more: Any
-    ) -> None:
-        self.statuses.append((repository, commit, state))
+    async def set_status(self, installation: Installation, repository: str, commit: str, status: CommitStatus) -> None:
+        self.statuses.append((repository, commit, status.state))
 
     async def register_webhook(self, installation: Installation, repository: str, url: str, secret: str) -> str:
         return "hook-1"

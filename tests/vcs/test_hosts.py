@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from hearth.model.sources import GitSource, ReferenceKind
-from hearth.model.vcs import Branch, CommitState, Content
+from hearth.model.vcs import Branch, CommitState, CommitStatus, Content
 from hearth.ports import GitHostFailed, NoSuchRepository
 from hearth.vcs.api import FILE_BYTES
 from tests.support.forges.kinds import SECRET, Side
@@ -216,10 +216,12 @@ async def test_a_status_is_shown_at_its_commit(at: Side, state: CommitState) -> 
             at.installation,
             at.id(made),
             commit,
-            state,
-            target_url="https://hearth.example/x",
-            description="Deployment is on its way",
-            context="Hearth (shop of a project with a long name)",
+            CommitStatus(
+                state,
+                target_url="https://hearth.example/x",
+                description="Deployment is on its way",
+                context="Hearth (shop of a project with a long name)",
+            ),
         )
 
     await show()

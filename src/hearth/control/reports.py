@@ -13,7 +13,7 @@ from hearth.control.pull_requests import PullRequests, is_fork_branch
 from hearth.model.events import Occurrence
 from hearth.model.resources import Deployment
 from hearth.model.statuses import DeploymentStatus
-from hearth.model.vcs import CommitState, Provider
+from hearth.model.vcs import CommitState, CommitStatus, Provider
 from hearth.ports import Clock, Store
 
 log = structlog.get_logger(__name__)
@@ -104,8 +104,5 @@ class Reports:
             installation,
             repository_id,
             deployment.provider_commit_hash,
-            state,
-            target_url=self._console_url,
-            description=description,
-            context=f"hearth/{function.name}"[:_CONTEXT_CHARS],
+            CommitStatus(state, self._console_url, description, f"hearth/{function.name}"[:_CONTEXT_CHARS]),
         )

@@ -150,6 +150,16 @@ class CommitState(StrEnum):
     FAILURE = "failure"
 
 
+@dataclass(frozen=True, slots=True)
+class CommitStatus:
+    """What is shown at a commit: `context` names what it is about (a later one replaces an earlier one of it)."""
+
+    state: CommitState
+    target_url: str
+    description: str
+    context: str
+
+
 # ------------------------------------------------------------------------------------- what a host tells us
 
 

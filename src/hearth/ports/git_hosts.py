@@ -6,7 +6,7 @@ from typing import Protocol
 from hearth.model.sources import CloneSource
 from hearth.model.vcs import (
     Branch,
-    CommitState,
+    CommitStatus,
     Content,
     HostedCommit,
     HostEvent,
@@ -89,17 +89,7 @@ class GitHost(Protocol):
     async def clone_source(self, installation: Installation, repository: str) -> CloneSource:
         """Where the repository is cloned from, with credentials that are valid now."""
 
-    async def set_status(
-        self,
-        installation: Installation,
-        repository: str,
-        commit: str,
-        state: CommitState,
-        *,
-        target_url: str,
-        description: str,
-        context: str,
-    ) -> None:
+    async def set_status(self, installation: Installation, repository: str, commit: str, status: CommitStatus) -> None:
         """Show a deployment's state at a commit; does nothing where the host has no such thing."""
 
     async def comment(

@@ -14,6 +14,7 @@ from hearth.model.vcs import (
     CloneAccess,
     CloneSource,
     CommitState,
+    CommitStatus,
     Content,
     HostedCommit,
     HostEvent,
@@ -26,6 +27,7 @@ from hearth.model.vcs import (
     RepositoryPage,
 )
 from hearth.ports import GitHostFailed, NoSuchRepository
+from hearth.vcs.answers import CONTENTS_MAX, ByToken
 from hearth.vcs.api import (
     PAGES_MAX,
     Access,
@@ -65,7 +67,6 @@ T = TypeVar("T")
 DEFAULT_URL = "https://bitbucket.org"
 API_URL = "https://api.bitbucket.org/2.0"
 PAGE_MAX = 100
-CONTENTS_MAX = 1_000
 #: Characters of a status' key.
 KEY_CHARS = 40
 STATES = {CommitState.PENDING: "INPROGRESS", CommitState.SUCCESS: "SUCCESSFUL", CommitState.FAILURE: "FAILED"}
@@ -82,11 +83,10 @@ _HTML_COMMENT = re.compile(r"<!--\s*(.*?)\s*-->", re.DOTALL)
 _UUID = re.compile(r"\{[0-9a-fA-F-]{32,40}\}\Z")
 
 
-class Bitbucket:
+class Bitbucket(ByToken):
     """See `hearth.ports.GitHost`. The installation's organization is the workspace; ids are UUIDs in braces."""
 
     provider = Provider.BITBUCKET
-    webhook_secret = ""
 
     def __init__(self, api: Api) -> None:
         self._api = api
@@ -101,14 +101,6 @@ class Bitbucket:
         asked = self._api.get(self._access(found), path, read_repositories, {"pagelen": 1})
         await named(asked, found.organization)
         return found
-
-    def authorize_url(self, state: str) -> str:
-        """See the port. There is none: installations are made with a token."""
-        return ""
-
-    async def authorized(self, query: Mapping[str, str]) -> tuple[str, str]:
-        """See the port."""
-        raise GitHostFailed("There is no page to sign in at: make the installation with a token.")
 
     async def repositories(self, installation: Installation, search: str, offset: int, limit: int) -> RepositoryPage:
         """See the port."""
@@ -210,24 +202,15 @@ class Bitbucket:
         url = clone_url(_base(installation), f"{found.organization}/{found.name}")
         return CloneSource(url, CloneAccess(username, token))
 
-    async def set_status(
-        self,
-        installation: Installation,
-        repository: str,
-        commit: str,
-        state: CommitState,
-        *,
-        target_url: str,
-        description: str,
-        context: str,
-    ) -> None:
+    async def set_status(self, installation: Installation, repository: str, commit: str, status: CommitStatus) -> None:
         """See the port."""
+        context = status.context
         content = {
             "key": context if len(context) <= KEY_CHARS else context[: KEY_CHARS - 8] + _short_digest(context),
             "name": context,
-            "state": STATES[state],
-            "url": target_url,
-            "description": description,
+            "state": STATES[status.state],
+            "url": status.target_url,
+            "description": status.description,
         }
         path = f"{self._path(installation, repository)}/commit/{quoted(commit)}/statuses/build"
         await self._api.tell(self._access(installation), "POST", path, content)

@@ -8,7 +8,7 @@ from hearth.model.vcs import (
     Branch,
     CloneAccess,
     CloneSource,
-    CommitState,
+    CommitStatus,
     Content,
     HostedCommit,
     HostEvent,
@@ -17,11 +17,20 @@ from hearth.model.vcs import (
     Provider,
     ProviderRepository,
     PullRequest,
-    PullRequestEvent,
     PushEvent,
     RepositoryPage,
 )
-from hearth.ports import GitHostFailed, NoSuchRepository
+from hearth.ports import NoSuchRepository
+from hearth.vcs.answers import (
+    ByToken,
+    pull_request_event,
+    push_event,
+    read_commit,
+    read_contents,
+    read_id,
+    read_marked,
+    read_pull_request,
+)
 from hearth.vcs.api import (
     Access,
     Api,
@@ -38,9 +47,6 @@ from hearth.vcs.api import (
     window,
 )
 from hearth.vcs.reading import (
-    Malformed,
-    branch_of,
-    commit_hash,
     find,
     flag,
     items,
@@ -49,14 +55,12 @@ from hearth.vcs.reading import (
     needed_hash,
     number,
     read_json,
-    size,
     text,
 )
 from hearth.vcs.signatures import check_digest
 
 #: The interface's own maximum unless its operator changed it (`MAX_RESPONSE_ITEMS`).
 PAGE_MAX = 50
-CONTENTS_MAX = 1_000
 SIGNATURES = ("x-forgejo-signature", "x-gitea-signature")
 EVENTS = ("x-forgejo-event", "x-gitea-event")
 #: `pull_request` includes new commits; `delete` is how the end of a branch is told.
@@ -65,10 +69,8 @@ DEFAULT_URLS = {Provider.GITEA: "https://gitea.com", Provider.FORGEJO: "https://
 _CHANGES = frozenset({"opened", "reopened", "synchronized", "synchronize"})
 
 
-class Gitea:
+class Gitea(ByToken):
     """See `hearth.ports.GitHost`; one object for Gitea, one for Forgejo."""
-
-    webhook_secret = ""
 
     def __init__(self, api: Api, provider: Provider = Provider.GITEA) -> None:
         self._api = api
@@ -86,19 +88,11 @@ class Gitea:
             login = await named(self._api.get(access, path, _login), found.organization)
         return dataclasses.replace(found, organization=login)
 
-    def authorize_url(self, state: str) -> str:
-        """See the port. There is none: installations are made with a token."""
-        return ""
-
-    async def authorized(self, query: Mapping[str, str]) -> tuple[str, str]:
-        """See the port."""
-        raise GitHostFailed("There is no page to sign in at: make the installation with a token.")
-
     async def repositories(self, installation: Installation, search: str, offset: int, limit: int) -> RepositoryPage:
         """See the port. The repositories of the organization or user that the installation names."""
         access = self._access(installation)
         owner = f"/users/{quoted(installation.organization)}" if installation.organization else "/user"
-        query: dict[str, str | int] = {"q": search, "sort": "alpha", "uid": await self._api.get(access, owner, _id)}
+        query: dict[str, str | int] = {"q": search, "sort": "alpha", "uid": await self._api.get(access, owner, read_id)}
         if installation.organization:
             query["exclusive"] = "true"
 
@@ -139,7 +133,7 @@ class Gitea:
     async def contents(self, installation: Installation, repository: str, path: str, ref: str) -> tuple[Content, ...]:
         """See the port."""
         access, base = await self._named(installation, repository)
-        return await self._api.get(access, f"{base}/{below('contents', path)}", _contents, _ref(ref))
+        return await self._api.get(access, f"{base}/{below('contents', path)}", read_contents, _ref(ref))
 
     async def file(self, installation: Installation, repository: str, path: str, ref: str) -> bytes:
         """See the port."""
@@ -152,7 +146,7 @@ class Gitea:
         if not is_hash(ref):
             path = f"{base}/branches/{quoted_path(ref)}"
             ref = await self._api.get(access, path, lambda answer: needed_hash(answer, "commit", "id"))
-        return await self._api.get(access, f"{base}/git/commits/{ref}", _commit)
+        return await self._api.get(access, f"{base}/git/commits/{ref}", read_commit)
 
     async def changed_files(
         self, installation: Installation, repository: str, before: str, after: str
@@ -170,7 +164,7 @@ class Gitea:
     async def pull_request(self, installation: Installation, repository: str, id: str) -> PullRequest:
         """See the port."""
         access, base = await self._named(installation, repository)
-        return await self._api.get(access, f"{base}/pulls/{numeric(id)}", lambda a: _pull_request(a, repository))
+        return await self._api.get(access, f"{base}/pulls/{numeric(id)}", lambda a: read_pull_request(a, repository))
 
     async def clone_source(self, installation: Installation, repository: str) -> CloneSource:
         """See the port."""
@@ -179,20 +173,15 @@ class Gitea:
         username = installation.credentials.get("username", "") or "oauth2"
         return CloneSource(url, CloneAccess(username, installation.credentials.get("token", "")))
 
-    async def set_status(
-        self,
-        installation: Installation,
-        repository: str,
-        commit: str,
-        state: CommitState,
-        *,
-        target_url: str,
-        description: str,
-        context: str,
-    ) -> None:
+    async def set_status(self, installation: Installation, repository: str, commit: str, status: CommitStatus) -> None:
         """See the port."""
         access, base = await self._named(installation, repository)
-        content = {"state": str(state), "target_url": target_url, "description": description, "context": context}
+        content = {
+            "state": str(status.state),
+            "target_url": status.target_url,
+            "description": status.description,
+            "context": status.context,
+        }
         await self._api.tell(access, "POST", f"{base}/statuses/{quoted(commit)}", content)
 
     async def comment(
@@ -202,7 +191,7 @@ class Gitea:
         access, base = await self._named(installation, repository)
         path = f"{base}/issues/{numeric(pull_request)}/comments"
         # This list is not paged by the interface.
-        ours = await self._api.get(access, path, lambda answer: _marked(answer, marker))
+        ours = await self._api.get(access, path, lambda answer: read_marked(answer, marker))
 
         async def change(id: int) -> None:
             await self._api.tell(access, "PATCH", f"{base}/issues/comments/{id}", {"body": text})
@@ -219,15 +208,12 @@ class Gitea:
         content = read_json(body)
         repository = str(number(content, "repository", "id"))
         if event == "pull_request":
-            return _pull_request_event(content, repository)
+            return pull_request_event(content, repository, _CHANGES)
         if event == "delete":
             if text(content, "ref_type") != "branch":
                 return Ignored("not a branch")
             return PushEvent(repository, needed(content, "ref").removeprefix("refs/heads/"), "", "")
-        branch = branch_of(needed(content, "ref"))
-        if not branch:
-            return Ignored("not a branch")
-        return PushEvent(repository, branch, commit_hash(content, "before"), commit_hash(content, "after"))
+        return push_event(content, repository)
 
     async def register_webhook(self, installation: Installation, repository: str, url: str, secret: str) -> str:
         """See the port."""
@@ -245,7 +231,7 @@ class Gitea:
             await self._api.tell(access, "PATCH", f"{base}/hooks/{existing[0]}", content)
             return str(existing[0])
         kind = "forgejo" if self.provider is Provider.FORGEJO else "gitea"
-        return str(await self._api.send(access, "POST", f"{base}/hooks", {"type": kind, **content}, _id))
+        return str(await self._api.send(access, "POST", f"{base}/hooks", {"type": kind, **content}, read_id))
 
     async def unregister_webhook(self, installation: Installation, repository: str, webhook_id: str) -> None:
         """See the port."""
@@ -273,10 +259,6 @@ def _ref(ref: str) -> dict[str, str | int]:
     return {"ref": ref} if ref else {}
 
 
-def _id(answer: Any) -> int:
-    return number(answer, "id")
-
-
 def _login(answer: Any) -> str:
     return needed(answer, "login")
 
@@ -301,25 +283,6 @@ def _branches(answer: Any) -> list[Branch]:
     return [Branch(needed(entry, "name"), needed_hash(entry, "commit", "id")) for entry in items(answer)]
 
 
-def _contents(answer: Any) -> tuple[Content, ...]:
-    if isinstance(answer, dict):
-        raise NoSuchRepository("that is a file, not a folder")
-    found = [
-        Content(needed(entry, "name"), text(entry, "type") == "dir", size(entry, "size")) for entry in items(answer)
-    ]
-    return tuple(found[:CONTENTS_MAX])
-
-
-def _commit(answer: Any) -> HostedCommit:
-    return HostedCommit(
-        hash=needed_hash(answer, "sha"),
-        message=text(answer, "commit", "message"),
-        author=text(answer, "commit", "author", "name"),
-        author_url=text(answer, "author", "html_url"),
-        url=text(answer, "html_url"),
-    )
-
-
 def _count(answer: Any) -> int:
     return number(answer, "total_commits")
 
@@ -332,34 +295,6 @@ def _changed(answer: Any) -> tuple[str, ...] | None:
     return tuple(sorted({needed(file, "filename") for commit in commits for file in items(commit, "files")}))
 
 
-def _marked(answer: Any, marker: str) -> list[int]:
-    return [number(entry, "id") for entry in items(answer) if marker in text(entry, "body")]
-
-
 def _hooks(answer: Any, url: str) -> tuple[list[int], int]:
     entries = items(answer)
     return [number(entry, "id") for entry in entries if text(entry, "config", "url") == url], len(entries)
-
-
-def _pull_request(answer: Any, repository: str) -> PullRequest:
-    # The repository of a head is null once a fork was deleted.
-    head_repository = find(answer, "head", "repo", "id")
-    return PullRequest(
-        id=str(number(answer, "number")),
-        repository_id=repository,
-        branch=needed(answer, "head", "ref"),
-        commit=needed_hash(answer, "head", "sha"),
-        base_branch=needed(answer, "base", "ref"),
-        is_external=head_repository is None or str(head_repository) != repository,
-        title=text(answer, "title"),
-        url=text(answer, "html_url"),
-    )
-
-
-def _pull_request_event(content: Any, repository: str) -> HostEvent:
-    action = text(content, "action")
-    if action not in _CHANGES and action != "closed":
-        return Ignored(f"nothing is done about a pull request that was {action[:60]}")
-    if not isinstance(find(content, "pull_request"), dict):
-        raise Malformed("pull_request is missing")
-    return PullRequestEvent(_pull_request(content["pull_request"], repository), action == "closed")

@@ -13,6 +13,7 @@ from hearth.model.vcs import (
     CloneAccess,
     CloneSource,
     CommitState,
+    CommitStatus,
     Content,
     HostedCommit,
     HostEvent,
@@ -23,6 +24,7 @@ from hearth.model.vcs import (
     RepositoryPage,
 )
 from hearth.ports import GitHostFailed, NoSuchRepository
+from hearth.vcs.answers import read_commit, read_contents, read_id, read_marked, read_pull_request
 from hearth.vcs.api import (
     Access,
     Api,
@@ -40,12 +42,11 @@ from hearth.vcs.api import (
     window,
 )
 from hearth.vcs.github_app import DEFAULT_URL, PAGE_MAX, GitHubApp, access, no_app
-from hearth.vcs.github_events import parse_event, pull_request
-from hearth.vcs.reading import flag, items, moment, needed, needed_hash, number, size, text
+from hearth.vcs.github_events import parse_event
+from hearth.vcs.reading import flag, items, moment, needed, needed_hash, number, text
 
 T = TypeVar("T")
 
-CONTENTS_MAX = 1_000
 #: Files a comparison names at most.
 COMPARED_MAX = 300
 DESCRIPTION_CHARS = 140
@@ -148,7 +149,7 @@ class GitHub:
     async def contents(self, installation: Installation, repository: str, path: str, ref: str) -> tuple[Content, ...]:
         """See the port."""
         url = f"{_path(repository)}/{below('contents', path)}"
-        return await self._api.get(await self._access(installation), url, _contents, _ref(ref))
+        return await self._api.get(await self._access(installation), url, read_contents, _ref(ref))
 
     async def file(self, installation: Installation, repository: str, path: str, ref: str) -> bytes:
         """See the port."""
@@ -161,7 +162,9 @@ class GitHub:
         # A tag may have the name of a branch; `heads/` says which is meant.
         name = ref if is_hash(ref) else f"heads/{quoted_path(ref)}"
         try:
-            return await self._api.get(await self._access(installation), f"{_path(repository)}/commits/{name}", _commit)
+            return await self._api.get(
+                await self._access(installation), f"{_path(repository)}/commits/{name}", read_commit
+            )
         except Rejected as error:
             # An empty repository is a conflict for GitHub, a commit it does not know cannot be processed.
             if error.status in (409, 422):
@@ -181,7 +184,7 @@ class GitHub:
     async def pull_request(self, installation: Installation, repository: str, id: str) -> PullRequest:
         """See the port."""
         path = f"{_path(repository)}/pulls/{numeric(id)}"
-        return await self._api.get(await self._access(installation), path, lambda a: pull_request(a, repository))
+        return await self._api.get(await self._access(installation), path, lambda a: read_pull_request(a, repository))
 
     async def clone_source(self, installation: Installation, repository: str) -> CloneSource:
         """See the port."""
@@ -192,23 +195,13 @@ class GitHub:
         url = clone_url(self._base(installation), f"{found.organization}/{found.name}")
         return CloneSource(url, CloneAccess("x-access-token", token))
 
-    async def set_status(
-        self,
-        installation: Installation,
-        repository: str,
-        commit: str,
-        state: CommitState,
-        *,
-        target_url: str,
-        description: str,
-        context: str,
-    ) -> None:
+    async def set_status(self, installation: Installation, repository: str, commit: str, status: CommitStatus) -> None:
         """See the port."""
         content = {
-            "state": _STATES[state],
-            "target_url": target_url,
-            "description": description[:DESCRIPTION_CHARS],
-            "context": context,
+            "state": _STATES[status.state],
+            "target_url": status.target_url,
+            "description": status.description[:DESCRIPTION_CHARS],
+            "context": status.context,
         }
         path = f"{_path(repository)}/statuses/{quoted(commit)}"
         await self._api.tell(await self._access(installation), "POST", path, content)
@@ -219,7 +212,7 @@ class GitHub:
         """See the port."""
         there, base = await self._access(installation), _path(repository)
         path = f"{base}/issues/{numeric(pull_request)}/comments"
-        ours = await self._all(there, path, lambda answer: _marked(answer, marker))
+        ours = await self._all(there, path, lambda answer: read_marked(answer, marker))
 
         async def change(id: int) -> None:
             await self._api.tell(there, "PATCH", f"{base}/issues/comments/{id}", {"body": text})
@@ -242,7 +235,7 @@ class GitHub:
         if existing:
             await self._api.tell(there, "PATCH", f"{path}/{existing[0]}", content)
             return str(existing[0])
-        return str(await self._api.send(there, "POST", path, {"name": "web", **content}, _id))
+        return str(await self._api.send(there, "POST", path, {"name": "web", **content}, read_id))
 
     async def unregister_webhook(self, installation: Installation, repository: str, webhook_id: str) -> None:
         """See the port."""
@@ -302,10 +295,6 @@ def _ref(ref: str) -> dict[str, str | int]:
     return {"ref": ref} if ref else {}
 
 
-def _id(answer: Any) -> int:
-    return number(answer, "id")
-
-
 def _login(answer: Any) -> str:
     return needed(answer, "login")
 
@@ -333,35 +322,12 @@ def _branches(answer: Any) -> list[Branch]:
     return [Branch(needed(entry, "name"), needed_hash(entry, "commit", "sha")) for entry in items(answer)]
 
 
-def _contents(answer: Any) -> tuple[Content, ...]:
-    if isinstance(answer, dict):
-        raise NoSuchRepository("that is a file, not a folder")
-    found = [
-        Content(needed(entry, "name"), text(entry, "type") == "dir", size(entry, "size")) for entry in items(answer)
-    ]
-    return tuple(found[:CONTENTS_MAX])
-
-
-def _commit(answer: Any) -> HostedCommit:
-    return HostedCommit(
-        hash=needed_hash(answer, "sha"),
-        message=text(answer, "commit", "message"),
-        author=text(answer, "commit", "author", "name"),
-        author_url=text(answer, "author", "html_url"),
-        url=text(answer, "html_url"),
-    )
-
-
 def _changed(answer: Any) -> tuple[str, ...] | None:
     files = items(answer, "files")
     if text(answer, "status") not in ("ahead", "identical") or len(files) >= COMPARED_MAX:
         return None
     named = {text(file, name) for file in files for name in ("filename", "previous_filename")}
     return tuple(sorted(named - {""}))
-
-
-def _marked(answer: Any, marker: str) -> list[int]:
-    return [number(entry, "id") for entry in items(answer) if marker in text(entry, "body")]
 
 
 def _hooks(answer: Any, url: str) -> list[int]:

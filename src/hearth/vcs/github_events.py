@@ -3,14 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hearth.model.vcs import HostEvent, Ignored, InstallationEvent, PullRequest, PullRequestEvent, PushEvent
+from hearth.model.vcs import HostEvent, Ignored, InstallationEvent
+from hearth.vcs.answers import pull_request_event, push_event
 from hearth.vcs.reading import (
     Malformed,
-    branch_of,
-    commit_hash,
     find,
-    needed,
-    needed_hash,
     number,
     read_json,
     text,
@@ -34,34 +31,8 @@ def parse_event(headers: Mapping[str, str], body: bytes, secret: str) -> HostEve
         return _installation_event(content, installation_id)
     repository = str(number(content, "repository", "id"))
     if event == "push":
-        branch = branch_of(needed(content, "ref"))
-        if not branch:
-            return Ignored("not a branch")
-        before, after = commit_hash(content, "before"), commit_hash(content, "after")
-        return PushEvent(repository, branch, before, after, installation_id)
-    action = text(content, "action")
-    if action not in _CHANGES and action != "closed":
-        return Ignored(f"nothing is done about a pull request that was {action[:60]}")
-    if not isinstance(find(content, "pull_request"), dict):
-        raise Malformed("pull_request is missing")
-    found = pull_request(content["pull_request"], repository)
-    return PullRequestEvent(found, action == "closed", installation_id)
-
-
-def pull_request(answer: Any, repository: str) -> PullRequest:
-    """A pull request as the interface and webhooks both have it. Its head is served by the repository itself."""
-    # The repository of a head is null once a fork was deleted.
-    head_repository = find(answer, "head", "repo", "id")
-    return PullRequest(
-        id=str(number(answer, "number")),
-        repository_id=repository,
-        branch=needed(answer, "head", "ref"),
-        commit=needed_hash(answer, "head", "sha"),
-        base_branch=needed(answer, "base", "ref"),
-        is_external=head_repository is None or str(head_repository) != repository,
-        title=text(answer, "title"),
-        url=text(answer, "html_url"),
-    )
+        return push_event(content, repository, installation_id)
+    return pull_request_event(content, repository, _CHANGES, installation_id)
 
 
 def _installation_event(content: Any, installation_id: str) -> HostEvent:

@@ -9,6 +9,7 @@ from hearth.model.vcs import (
     CloneAccess,
     CloneSource,
     CommitState,
+    CommitStatus,
     Content,
     HostedCommit,
     HostEvent,
@@ -18,10 +19,10 @@ from hearth.model.vcs import (
     ProviderRepository,
     PullRequest,
     PullRequestEvent,
-    PushEvent,
     RepositoryPage,
 )
-from hearth.ports import GitHostFailed, NoSuchRepository
+from hearth.ports import NoSuchRepository
+from hearth.vcs.answers import CONTENTS_MAX, ByToken, push_event, read_id, read_marked
 from hearth.vcs.api import (
     Access,
     Api,
@@ -39,8 +40,6 @@ from hearth.vcs.api import (
 )
 from hearth.vcs.reading import (
     Malformed,
-    branch_of,
-    commit_hash,
     find,
     flag,
     items,
@@ -57,18 +56,16 @@ T = TypeVar("T")
 
 DEFAULT_URL = "https://gitlab.com"
 PAGE_MAX = 100
-CONTENTS_MAX = 1_000
 #: Differences a comparison shows before it may be cut (`diff_max_files` as installed).
 DIFFS_MAX = 1_000
 STATES = {CommitState.PENDING: "pending", CommitState.SUCCESS: "success", CommitState.FAILURE: "failed"}
 _PUSH, _MERGE_REQUEST = "Push Hook", "Merge Request Hook"
 
 
-class GitLab:
+class GitLab(ByToken):
     """See `hearth.ports.GitHost`. A project is a repository, a merge request a pull request (its `iid` the id)."""
 
     provider = Provider.GITLAB
-    webhook_secret = ""
 
     def __init__(self, api: Api) -> None:
         self._api = api
@@ -84,14 +81,6 @@ class GitLab:
             asked = self._api.get(access, path, lambda answer: needed(answer, "full_path"))
             name = await named(asked, found.organization)
         return dataclasses.replace(found, organization=name)
-
-    def authorize_url(self, state: str) -> str:
-        """See the port. There is none: installations are made with a token."""
-        return ""
-
-    async def authorized(self, query: Mapping[str, str]) -> tuple[str, str]:
-        """See the port."""
-        raise GitHostFailed("There is no page to sign in at: make the installation with a token.")
 
     async def repositories(self, installation: Installation, search: str, offset: int, limit: int) -> RepositoryPage:
         """See the port. The projects of which the token's user is a member."""
@@ -124,7 +113,7 @@ class GitLab:
         }
         if installation.organization:
             namespace = f"/namespaces/{quoted(installation.organization)}"
-            content["namespace_id"] = await self._api.get(access, namespace, _id)
+            content["namespace_id"] = await self._api.get(access, namespace, read_id)
         return await self._api.send(access, "POST", "/projects", content, _repository)
 
     async def branches(self, installation: Installation, repository: str) -> tuple[Branch, ...]:
@@ -177,19 +166,14 @@ class GitLab:
         username = installation.credentials.get("username", "") or "oauth2"
         return CloneSource(url, CloneAccess(username, installation.credentials.get("token", "")))
 
-    async def set_status(
-        self,
-        installation: Installation,
-        repository: str,
-        commit: str,
-        state: CommitState,
-        *,
-        target_url: str,
-        description: str,
-        context: str,
-    ) -> None:
+    async def set_status(self, installation: Installation, repository: str, commit: str, status: CommitStatus) -> None:
         """See the port."""
-        content = {"state": STATES[state], "target_url": target_url, "description": description, "name": context}
+        content = {
+            "state": STATES[status.state],
+            "target_url": status.target_url,
+            "description": status.description,
+            "name": status.context,
+        }
         path = f"/projects/{numeric(repository)}/statuses/{quoted(commit)}"
         try:
             await self._api.tell(self._access(installation), "POST", path, content)
@@ -203,7 +187,7 @@ class GitLab:
     ) -> None:
         """See the port."""
         path = f"/projects/{numeric(repository)}/merge_requests/{numeric(pull_request)}/notes"
-        ours = await self._all(installation, path, lambda answer: _marked(answer, marker))
+        ours = await self._all(installation, path, lambda answer: read_marked(answer, marker))
         access = self._access(installation)
 
         async def change(id: int) -> None:
@@ -222,10 +206,7 @@ class GitLab:
         repository = str(number(content, "project", "id"))
         if event == _MERGE_REQUEST:
             return _merge_request_event(content, repository)
-        branch = branch_of(needed(content, "ref"))
-        if not branch:
-            return Ignored("not a branch")
-        return PushEvent(repository, branch, commit_hash(content, "before"), commit_hash(content, "after"))
+        return push_event(content, repository)
 
     async def register_webhook(self, installation: Installation, repository: str, url: str, secret: str) -> str:
         """See the port. A GitLab that knows signing tokens signs, an older one sends the secret itself."""
@@ -244,7 +225,7 @@ class GitLab:
         if existing:
             await self._api.tell(access, "PUT", f"{path}/{existing[0]}", content)
             return str(existing[0])
-        return str(await self._api.send(access, "POST", path, content, _id))
+        return str(await self._api.send(access, "POST", path, content, read_id))
 
     async def unregister_webhook(self, installation: Installation, repository: str, webhook_id: str) -> None:
         """See the port."""
@@ -277,10 +258,6 @@ class GitLab:
             return found, headers.get("x-next-page", "") != ""
 
         return await self._api.all_pages(page)
-
-
-def _id(answer: Any) -> int:
-    return number(answer, "id")
 
 
 def _repository(answer: Any) -> ProviderRepository:
@@ -323,10 +300,6 @@ def _changed(answer: Any) -> tuple[str, ...] | None:
     if flag(answer, "compare_timeout") or len(diffs) >= DIFFS_MAX:
         return None
     return tuple(sorted({needed(diff, name) for diff in diffs for name in ("old_path", "new_path")}))
-
-
-def _marked(answer: Any, marker: str) -> list[int]:
-    return [number(entry, "id") for entry in items(answer) if marker in text(entry, "body")]
 
 
 def _hooks(answer: Any, url: str) -> list[int]:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from hearth.model.sources import CloneAccess, CloneSource, normal_folder
 from hearth.model.vcs import (
     Branch,
-    CommitState,
+    CommitStatus,
     Content,
     HostedCommit,
     HostEvent,
@@ -132,17 +132,7 @@ class PlainGit:
         """See the port."""
         return self._source(installation, repository)
 
-    async def set_status(
-        self,
-        installation: Installation,
-        repository: str,
-        commit: str,
-        state: CommitState,
-        *,
-        target_url: str,
-        description: str,
-        context: str,
-    ) -> None:
+    async def set_status(self, installation: Installation, repository: str, commit: str, status: CommitStatus) -> None:
         """There is nowhere to show it."""
 
     async def comment(
