@@ -150,7 +150,11 @@ class Application:
         """Open the database, repair what a killed server left, and start all loops."""
         settings, clock = self._settings, self._clock
         self._store = store = await open_store(
-            settings.database_url, data_dir=settings.data_dir, secret=self._cipher, clock=clock
+            settings.database_url,
+            data_dir=settings.data_dir,
+            secret=self._cipher,
+            clock=clock,
+            synced=settings.commit_survives == "machine",
         )
         await bootstrap(store, clock, settings.data_dir, public_endpoint)
         self._compose(store, public_endpoint)

@@ -67,6 +67,11 @@ class Settings:
     host: str = _setting("127.0.0.1", "address to listen on")
     port: int = _setting(8080, "port to listen on, 0 = any free one", least=0, most=65_535)
     database_url: str = _setting("", "`postgresql://...`; empty = SQLite in the data folder")
+    commit_survives: str = _setting(
+        "process",
+        "what a commit into SQLite survives: the end of the server (process), or of the machine (an fsync each)",
+        choices=("process", "machine"),
+    )
     files_url: str = _setting("", "where code is kept; empty = the data folder")
     nats_url: str = _setting("", "NATS server, only when scaled out")
     grace: float = _setting(30.0, "seconds running executions get when the server is stopped", least=0, most=3_600)

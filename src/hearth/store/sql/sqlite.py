@@ -1,7 +1,8 @@
 """SQLite: one file, one writer at a time, readers on snapshots beside it (WAL).
 
 Durable against the end of the process at every commit, against the end of the machine at every checkpoint
-(synchronous=NORMAL). Checkpoints run in a thread; no commit ever does one.
+(synchronous=NORMAL), or at every commit too if it is opened `synced` (synchronous=FULL; then groups of records are
+committed in a thread, and what comes meanwhile shares the next fsync). Checkpoints run in a thread; no commit does one.
 """
 
 import asyncio
@@ -61,7 +62,7 @@ def _list_has_any(element: Any, compiler: Any, **options: Any) -> str:
     return f"EXISTS (SELECT 1 FROM json_each({column}) WHERE json_each.value IN ({values}))"  # noqa: S608 - bound values
 
 
-def make_engine(path: Path, *, write: bool, connections: int) -> AsyncEngine:
+def make_engine(path: Path, *, write: bool, connections: int, synced: bool = False) -> AsyncEngine:
     """An engine on `path` whose transactions start as writers (`write`) or as read-only snapshots."""
     engine = create_async_engine(
         f"sqlite+aiosqlite:///{path}",
@@ -73,7 +74,7 @@ def make_engine(path: Path, *, write: bool, connections: int) -> AsyncEngine:
     @event.listens_for(engine.sync_engine, "connect")
     def set_up(connection: Any, record: object) -> None:
         cursor = connection.cursor()
-        for pragma in _pragmas(write=write):
+        for pragma in _pragmas(write=write, synced=synced):
             cursor.execute(pragma)
         cursor.close()
 
@@ -84,8 +85,12 @@ def make_engine(path: Path, *, write: bool, connections: int) -> AsyncEngine:
     return engine
 
 
-def _pragmas(*, write: bool) -> list[str]:
-    common = ["PRAGMA synchronous=NORMAL", "PRAGMA wal_autocheckpoint=0", "PRAGMA temp_store=MEMORY"]
+def _pragmas(*, write: bool, synced: bool) -> list[str]:
+    common = [
+        f"PRAGMA synchronous={'FULL' if synced else 'NORMAL'}",
+        "PRAGMA wal_autocheckpoint=0",
+        "PRAGMA temp_store=MEMORY",
+    ]
     return ["PRAGMA journal_mode=WAL", *common] if write else [*common, "PRAGMA query_only=ON"]
 
 
@@ -101,13 +106,13 @@ class SqliteBackend:
     writers = 1
     readers = _READERS
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, synced: bool = False) -> None:
         self.path = path
-        self.writer = make_engine(path, write=True, connections=self.writers)
+        self.writer = make_engine(path, write=True, connections=self.writers, synced=synced)
         self.reader = make_engine(path, write=False, connections=self.readers)
         # Units, the record writer and checkpoints stand in this one queue.
         self.write_places = asyncio.Semaphore(self.writers)
-        self._records = SqliteRecords(path, self.write_places, self.committed)
+        self._records = SqliteRecords(path, self.write_places, self.committed, synced=synced)
         self.records: RecordWriter = self._records
         self._commits = 0
         self._due = asyncio.Event()
@@ -190,8 +195,11 @@ class SqliteRecords:
     no other process holds the lock.
     """
 
-    def __init__(self, path: Path, write_places: asyncio.Semaphore, committed: Callable[[], None]) -> None:
+    def __init__(
+        self, path: Path, write_places: asyncio.Semaphore, committed: Callable[[], None], *, synced: bool = False
+    ) -> None:
         self._path = path
+        self._synced = synced
         self._write_places = write_places
         self._committed = committed
         self._connection: sqlite3.Connection | None = None
@@ -207,7 +215,7 @@ class SqliteRecords:
 
     def write_now(self, entries: Sequence[Entry]) -> list[bool] | None:
         """See `RecordWriter`."""
-        if self._write_places.locked() or sum(map(writes.weight, entries)) > _INLINE_BYTES:
+        if self._synced or self._write_places.locked() or sum(map(writes.weight, entries)) > _INLINE_BYTES:
             return None
         try:
             return self._commit(entries)
@@ -268,7 +276,7 @@ class SqliteRecords:
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
             connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=0)
-            for pragma in _pragmas(write=True):
+            for pragma in _pragmas(write=True, synced=self._synced):
                 connection.execute(pragma)
             self._connection = connection
         return self._connection

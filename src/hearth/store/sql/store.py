@@ -206,24 +206,25 @@ class SqlStore:
             self._jobs_may_wait()
 
 
-def _backend(address: Address) -> Backend:
+def _backend(address: Address, *, synced: bool) -> Backend:
     if address.path is not None:
-        return SqliteBackend(address.path)
+        return SqliteBackend(address.path, synced=synced)
     from hearth.store.sql.postgres import PostgresBackend  # with its driver: 4 MB that a server on SQLite does without
 
     return PostgresBackend(address.url)
 
 
-async def open_store(url: str, *, data_dir: Path, secret: Cipher, clock: Clock) -> SqlStore:
+async def open_store(url: str, *, data_dir: Path, secret: Cipher, clock: Clock, synced: bool = False) -> SqlStore:
     """Open the database at `url` (`""` = a SQLite file in `data_dir`), creating or migrating it first.
 
-    `secret` seals the values of variables. Raises AddressRefused, WrongKey, DatabaseTooNew and PlatformFault;
-    nothing stays open then.
+    `secret` seals the values of variables. With `synced` a commit into SQLite is on the disk before it is answered;
+    what a commit into PostgreSQL survives is said in its own configuration. Raises AddressRefused, WrongKey,
+    DatabaseTooNew and PlatformFault; nothing stays open then.
     """
     address = parse_address(url, data_dir)
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     await migrate(address)
-    backend = _backend(address)
+    backend = _backend(address, synced=synced)
     store = SqlStore(backend, clock, secret, IntentFile(data_dir / INTENTS_FILE))
     try:
         await store.start()
