@@ -38,12 +38,11 @@ from hearth.executor.sandbox.privileges import drop_privileges
 from hearth.executor.sandbox.spec import Facility
 from hearth.executor.sandbox.userns import for_ordinary_user
 from hearth.model.refusals import PlatformFault
-from hearth.runtimes.host import discover_host_packs
-from hearth.runtimes.images import ImagePacks, parse_images
 from hearth.runtimes.installer import sweep
+from hearth.runtimes.machine import packs_of
 from hearth.runtimes.packs import Packs
 from hearth.runtimes.registries import Registries, client_registries
-from hearth.runtimes.shelf import Shelf, mark_in_use, prepare_folder
+from hearth.runtimes.shelf import mark_in_use, prepare_folder
 from hearth.settings import Settings
 from hearth.store.sql.address import AddressRefused
 from hearth.store.sql.keycheck import WrongKey
@@ -176,7 +175,7 @@ def missing(facilities: Sequence[Facility], weakened: frozenset[str]) -> list[st
 
 def _serve(settings: Settings) -> int:
     uid, gid = server_identity(settings)
-    packs = packs_of(settings)
+    packs = packs_of(settings.packs_folder, settings.docker_images)
     registries = client_registries()
     lines = missing(probe_facilities(spawner_config(settings, uid, gid, packs)), settings.weakened)
     if lines:
@@ -214,16 +213,6 @@ def github_app_of(settings: Settings) -> AppKeys | None:
         return app_keys(settings)
     except ValueError as error:
         raise NotAllowed([str(error)]) from error
-
-
-def packs_of(settings: Settings) -> Packs:
-    """The runtimes that can run here: what is installed as a pack, as it is at each look, then the host's own.
-
-    Images that the operator named for the driver `docker` go before both.
-    """
-    shelf = Shelf(settings.packs_folder, discover_host_packs())
-    rows = parse_images(settings.docker_images)
-    return ImagePacks(rows, shelf) if rows else shelf
 
 
 def _open_packs(settings: Settings) -> None:

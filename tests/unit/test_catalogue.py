@@ -10,6 +10,7 @@ from hearth.data import load
 from hearth.runtimes.catalogue import Catalogue, InstalledPacks
 from hearth.runtimes.host import discover_host_packs
 from hearth.runtimes.packs import Level, Pack
+from hearth.runtimes.probes import Probes
 
 WIRE_KEYS = {"$id", "key", "name", "version", "base", "image", "logo", "supports"}
 
@@ -190,6 +191,56 @@ def test_an_interpreter_is_asked_once_until_it_changes(tmp_path: Path) -> None:
     install_node(tmp_path / "n", "24.12.1")
     os.utime(program, (1, 1))
     assert [pack.id for pack in discover_host_packs(search_path=str(program.parent)).all()] == ["node-24"]
+
+
+def again(file: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What another process finds on a path, with the answers that are kept in a file."""
+    monkeypatch.setattr("hearth.runtimes.host._PROBED", {})
+    return [pack.id for pack in discover_host_packs(search_path=str(folder), probes=Probes(file)).all()]
+
+
+def test_answers_are_kept_for_other_processes_until_something_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a version manager's scripts, which decide by files beside them; not of any other script."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    kept = tmp_path / "cache/probes.json"
+    manager = tmp_path / "manager"
+    real = install_node(manager / "versions/22", "22.1.0")
+    script = manager / "shims/node"
+    script.parent.mkdir()
+    script.write_text(f'#!/bin/sh\nexec {real} "$@"\n')
+    script.chmod(0o755)
+    for _ in range(3):
+        assert again(kept, script.parent, monkeypatch) == ["node-22"]
+    assert (manager / "versions/22/calls").read_text() == "called\n"
+    (manager / "version").write_text("22")
+    assert again(kept, script.parent, monkeypatch) == ["node-22"]
+    assert (manager / "versions/22/calls").read_text() == "called\n" * 2
+    for _ in range(2):
+        assert again(kept, real.parent, monkeypatch) == ["node-22"]
+    assert (manager / "versions/22/calls").read_text() == "called\n" * 4
+    real.unlink()
+    assert again(kept, script.parent, monkeypatch) == []
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"format": 0}', '{"format": 1, "entries": [["a", {"version": 5}]]}']
+)
+def test_kept_answers_that_cannot_be_read_are_none(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "probes.json"
+    file.write_text(content)
+    assert Probes(file).get("a") == (False, None)
+
+
+def test_kept_answers_that_others_can_write_are_none(tmp_path: Path) -> None:
+    file = tmp_path / "probes.json"
+    probes = Probes(file)
+    probes.put("a", None)
+    probes.save()
+    assert Probes(file).get("a") == (True, None)
+    file.chmod(0o666)
+    assert Probes(file).get("a") == (False, None)
 
 
 def test_names_on_the_path_that_are_one_file_are_asked_once(tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from hearth.executor.sandbox.facilities import probe_facilities
 from hearth.model import times
 from hearth.model.refusals import PlatformFault
 from hearth.runtimes.families import has_shim
+from hearth.runtimes.machine import packs_of
 from hearth.runtimes.shelf import installed
-from hearth.server import NotAllowed, become_server, github_app_of, packs_of, server_identity, spawner_config
+from hearth.server import NotAllowed, become_server, github_app_of, server_identity, spawner_config
 from hearth.settings import Loaded, Settings
 from hearth.store.sql.address import AddressRefused
 from hearth.store.sql.inspection import ROWS_MAX, inspect_database
@@ -70,7 +71,7 @@ def run(loaded: Loaded, *, as_json: bool) -> int:
 
 
 def _machine(settings: Settings) -> Iterator[Finding]:
-    packs = packs_of(settings)
+    packs = packs_of(settings.packs_folder, settings.docker_images)
     config = spawner_config(settings, *server_identity(settings), packs)
     for facility in probe_facilities(config):
         name = f"{facility.name}{f' (--weaken={facility.flag})' if facility.flag else ''}"

@@ -88,7 +88,7 @@ def quickstart(
         folder of the examples
     """
     from hearth.cli.quickstart import default_examples_dir, run_quickstart
-    from hearth.server import packs_of
+    from hearth.runtimes.machine import packs_of
 
     loaded = _load(flags, config)
     settings = loaded.settings
@@ -107,7 +107,7 @@ def quickstart(
         port=port,
         data_dir=settings.data_dir,
         examples_dir=examples or default_examples_dir(),
-        runtimes=[pack.id for pack in packs_of(settings).all()],
+        runtimes=[pack.id for pack in packs_of(settings.packs_folder, settings.docker_images).all()],
         once=once,
     )
 

@@ -22,7 +22,8 @@ from hearth.cli.backup import KEY_FILES, private_file, progress, read_passphrase
 from hearth.datafolder import DataFolder, FolderRefused
 from hearth.model import times
 from hearth.model.refusals import PlatformFault
-from hearth.server import NotAllowed, become_server, packs_of, server_identity
+from hearth.runtimes.machine import packs_of
+from hearth.server import NotAllowed, become_server, server_identity
 from hearth.settings import Settings
 from hearth.store.archive import ArchiveReader, BackupRefused, Manifest
 from hearth.store.files.copying import AREAS, placed
@@ -125,7 +126,10 @@ def _restored(
         task = _Task(settings, backup, project, keys, may_replace, shown, lambda count: shown.advance(rows, count))
         asyncio.run(_project(task) if project else _everything(task))
     print(f"restored: {described(backup.manifest)}")
-    missing = sorted(set(backup.manifest.runtimes) - {pack.id for pack in packs_of(settings).all()})
+    missing = sorted(
+        set(backup.manifest.runtimes)
+        - {pack.id for pack in packs_of(settings.packs_folder, settings.docker_images).all()}
+    )
     if missing:
         print(f"Functions here need runtimes that are not installed: hearth runtimes install {' '.join(missing)}")
     return 0

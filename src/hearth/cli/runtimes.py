@@ -16,10 +16,10 @@ from hearth.runtimes.catalogue import Catalogue
 from hearth.runtimes.downloads import Sources, machine_sources
 from hearth.runtimes.families import has_shim
 from hearth.runtimes.installer import InstallFailed, Reporter
+from hearth.runtimes.machine import packs_of
 from hearth.runtimes.pack_table import PackEntry, PackUnknown, pack_table
 from hearth.runtimes.registries import client_registries
 from hearth.runtimes.shelf import installed
-from hearth.server import packs_of
 from hearth.settings import Settings
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
@@ -27,7 +27,7 @@ EXIT_FAILED, EXIT_USAGE = 1, 2
 
 def show(settings: Settings, *, as_json: bool) -> int:
     """Print one row for each runtime of the contract."""
-    rows = Catalogue(packs_of(settings)).rows()
+    rows = Catalogue(packs_of(settings.packs_folder, settings.docker_images)).rows()
     if as_json:
         print(json.dumps([asdict(row) for row in rows], indent=2))
         return 0

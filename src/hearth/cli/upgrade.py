@@ -12,7 +12,8 @@ from pathlib import Path
 from hearth.cli.admin import EXIT_FAILED, EXIT_NOT_ALLOWED, say
 from hearth.cli.backup import backup_folder
 from hearth.model.refusals import PlatformFault
-from hearth.server import NotAllowed, become_server, packs_of
+from hearth.runtimes.machine import packs_of
+from hearth.server import NotAllowed, become_server
 from hearth.settings import Settings
 from hearth.store.archive import BackupRefused
 from hearth.store.sql.address import AddressRefused, parse_address
@@ -62,7 +63,7 @@ async def _check(settings: Settings) -> int:
 
 
 def _missing_runtimes(settings: Settings, wanted: Sequence[str]) -> list[str]:
-    missing = sorted(set(wanted) - {pack.id for pack in packs_of(settings).all()})
+    missing = sorted(set(wanted) - {pack.id for pack in packs_of(settings.packs_folder, settings.docker_images).all()})
     return (
         [f"Functions need runtimes that are not here: hearth runtimes install {' '.join(missing)}"] if missing else []
     )

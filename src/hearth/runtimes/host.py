@@ -18,6 +18,7 @@ from hearth.data import load
 from hearth.runtimes.catalogue import InstalledPacks
 from hearth.runtimes.families import FAMILIES, SYSTEM_PYTHON, shim_command
 from hearth.runtimes.packs import Level, Pack
+from hearth.runtimes.probes import Answer, Probes, stamp
 
 PROVIDER = "host"
 
@@ -52,18 +53,26 @@ class _Found:
         return self.executable.is_relative_to(_SYSTEM) and not self.executable.is_relative_to(_NOT_SHOWN)
 
 
+class _NoAnswer(Exception):
+    """A candidate could not be asked."""
+
+
 #: What a probe said, by (path, mtime, size): one file is asked once per process.
 _PROBED: dict[tuple[str, int, int], _Found | None] = {}
 
 
 def discover_host_packs(
-    runtimes: Sequence[Mapping[str, Any]] | None = None, search_path: str | None = None
+    runtimes: Sequence[Mapping[str, Any]] | None = None,
+    search_path: str | None = None,
+    probes: Probes | None = None,
 ) -> InstalledPacks:
     """Find the interpreters of this machine and the runtimes they serve exactly.
 
-    `runtimes` are rows of the catalogue's table (default: all), `search_path` replaces PATH. Starts each candidate
-    once, so call it at start-up and keep the answer. A candidate that does not answer is passed over.
+    `runtimes` are rows of the catalogue's table (default: all), `search_path` replaces PATH, `probes` are answers that
+    are known already (default: none). Starts every other candidate once, so call it at start-up and keep the answer. A
+    candidate that does not answer is passed over.
     """
+    probes = probes or Probes(None)
     rows = load("runtimes.json")["runtimes"] if runtimes is None else runtimes
     path = os.environ.get("PATH", "") if search_path is None else search_path
     by_series = {
@@ -72,10 +81,11 @@ def discover_host_packs(
         if row["key"] in FAMILIES
     }
     packs: dict[str, Pack] = {}
-    for family, found in _interpreters(path):
+    for family, found in _interpreters(path, probes):
         id = by_series.get((family, FAMILIES[family].series(found.version)))
         if id is not None and id not in packs:
             packs[id] = _pack(id, family, found)
+    probes.save()
     packs.update(_static_packs(rows))
     return InstalledPacks(packs.values())
 
@@ -92,7 +102,7 @@ def _static_packs(rows: Sequence[Mapping[str, Any]]) -> dict[str, Pack]:
     }
 
 
-def _interpreters(search_path: str) -> list[tuple[str, _Found]]:
+def _interpreters(search_path: str, probes: Probes) -> list[tuple[str, _Found]]:
     """Every interpreter found, best first."""
     asked = [
         (family, path, ask)
@@ -101,7 +111,7 @@ def _interpreters(search_path: str) -> list[tuple[str, _Found]]:
     ]
     # Side by side, because a version manager's script takes a tenth of a second to say that it has none.
     with ThreadPoolExecutor(max_workers=4) as threads:
-        answers = threads.map(lambda candidate: _probe(candidate[1], candidate[2]), asked)
+        answers = threads.map(lambda candidate: _probe(candidate[1], candidate[2], probes), asked)
         return [(family, found) for (family, _, _), found in zip(asked, answers, strict=True) if found is not None]
 
 
@@ -131,19 +141,50 @@ def _candidates(names: re.Pattern[str], search_path: str) -> list[Path]:
     return list(found.values())
 
 
-def _probe(path: Path, ask: Callable[[Path], _Found | None]) -> _Found | None:
+def _probe(path: Path, ask: Callable[[Path], _Found | None], probes: Probes) -> _Found | None:
     try:
         status = path.stat()
     except OSError:
         return None
     key = (str(path), status.st_mtime_ns, status.st_size)
     if key not in _PROBED:
-        _PROBED[key] = ask(path)
+        kept = stamp(path)
+        is_known, answer = probes.get(kept)
+        if is_known and (answer is None or Path(answer["executable"]).exists()):
+            _PROBED[key] = _found_again(answer)
+        else:
+            _PROBED[key] = _asked(path, ask, probes, kept)
     return _PROBED[key]
 
 
+def _asked(path: Path, ask: Callable[[Path], _Found | None], probes: Probes, kept: str) -> _Found | None:
+    try:
+        found = ask(path)
+    except _NoAnswer:
+        return None  # a busy machine may be why: the next process asks again
+    probes.put(kept, _to_keep(found))
+    return found
+
+
+def _to_keep(found: _Found | None) -> Answer:
+    if found is None:
+        return None
+    return {
+        "version": found.version,
+        "executable": str(found.executable),
+        "prefix": str(found.prefix),
+        "library": found.library,
+    }
+
+
+def _found_again(answer: Answer) -> _Found | None:
+    if answer is None:
+        return None
+    return _Found(answer["version"], Path(answer["executable"]), Path(answer["prefix"]), answer["library"])
+
+
 def _output(command: Sequence[str]) -> str:
-    """What a candidate prints, `""` if it fails, hangs or cannot be started."""
+    """What a candidate prints, `""` if it fails. Raises _NoAnswer if it hangs or cannot be started."""
     environment = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": os.environ.get("HOME", "/")}
     try:
         done = subprocess.run(
@@ -156,8 +197,8 @@ def _output(command: Sequence[str]) -> str:
             timeout=PROBE_TIMEOUT_S,
             check=False,
         )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
+    except (OSError, subprocess.TimeoutExpired) as problem:
+        raise _NoAnswer(str(problem)) from problem
     return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else ""
 
 

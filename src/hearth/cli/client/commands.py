@@ -75,12 +75,13 @@ def init(
     """
     from hearth.cli.client.init import Wanted
     from hearth.cli.client.init import init as run
-    from hearth.server import packs_of
+    from hearth.runtimes.machine import packs_of
     from hearth.settings import load
 
     try:
         wanted = Wanted(folder, template, runtime, name, project, force)
-        return run(wanted, packs_of(load({}, os.environ).settings), as_json=json)
+        settings = load({}, os.environ).settings
+        return run(wanted, packs_of(settings.packs_folder, settings.docker_images), as_json=json)
     except Problem as error:
         print(f"hearth: {error}", file=sys.stderr)
         return error.exit_code

@@ -38,12 +38,13 @@ def dev(
 
     from hearth.cli.dev.program import choose
     from hearth.cli.dev.server import run
-    from hearth.server import packs_of
+    from hearth.runtimes.machine import packs_of
     from hearth.settings import load
 
     try:
         given = {} if data_dir is None else {"data_dir": data_dir}
-        packs = packs_of(load(given, os.environ, None).settings)
+        settings = load(given, os.environ, None).settings
+        packs = packs_of(settings.packs_folder, settings.docker_images)
         program = choose(folder, runtime, entrypoint, packs)
         return run(program, port, env_file.absolute() if env_file else None)
     except Problem as error:
