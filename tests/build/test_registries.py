@@ -166,3 +166,18 @@ def test_an_unreadable_bundle_is_a_warning(machine: Machine) -> None:
     found = machine.read()
     assert found.ca == ""
     assert any("/nonexistent/ca.pem cannot be read" in warning for warning in found.warnings)
+
+
+def test_where_go_gets_modules_is_passed_on_without_credentials(machine: Machine) -> None:
+    """Words that are no addresses stay; an address that builds cannot reach leaves Go's own default."""
+    found = client_registries(
+        {"GOPROXY": "https://me:secret@go.example:8443/proxy,http://b.example|direct", "GOSUMDB": "off"}, machine.home
+    )
+    assert found.go == (("GOPROXY", "https://go.example:8443/proxy,http://b.example|direct"), ("GOSUMDB", "off"))
+    assert {"go.example:8443", "b.example:80"} <= set(found.hosts)
+    assert found.environment("/in")["GOPROXY"] == found.go[0][1]
+    assert "secret" not in str(found)
+    assert client_registries({"GOPROXY": "off"}, machine.home).go == (("GOPROXY", "off"),)
+    local = client_registries({"GOPROXY": "file:///srv/go", "GOPRIVATE": "*.corp"}, machine.home)
+    assert local.go == (("GOPRIVATE", "*.corp"),)
+    assert any("GOPROXY" in warning for warning in local.warnings)

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from hearth.cli.client.init import STARTERS
+from hearth.runtimes.families import family_of
 from tests.support.runtimes import available_runtimes
 from tests.support.server import HEARTH, wait_for
 
@@ -77,8 +78,8 @@ def running(folder: Path, *options: str) -> Iterator[Dev]:
 
 @pytest.mark.parametrize("template", sorted(STARTERS))
 def test_the_starter_of_each_language_runs(template: str, tmp_path: Path) -> None:
-    if template == "go":
-        pytest.skip("inexpressible: Go is compiled, which `hearth dev` does not do")
+    if family_of(template).is_compiled:
+        pytest.skip(f"inexpressible: {template} is compiled, which `hearth dev` does not do")
     runtimes = [id for id in available_runtimes() if id.rpartition("-")[0] == template]
     if not runtimes:
         pytest.skip(f"no {template} runtime is installed on this machine")
@@ -89,6 +90,9 @@ def test_the_starter_of_each_language_runs(template: str, tmp_path: Path) -> Non
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     with running(folder) as dev:
+        if template == "static":
+            assert "<h1>Hello from your site.</h1>" in dev.client.get("/").text
+            return
         assert dev.client.get("/").text.startswith("Hello from your function.")
         answer = dev.client.post("/a/b?c=d", content="body").json()
         assert answer == {"method": "POST", "path": "/a/b", "query": {"c": "d"}, "body": "body"}

@@ -1,10 +1,15 @@
 """How a handler is found, and what is said when it is not (contract: runtime-contract 1 and 5)."""
 
+import json
+from pathlib import Path
+
 import pytest
 
+import hearth.data
+from hearth.cli.client.init import STARTERS
 from hearth.model.running import InstanceTemplate, Outcome
 from hearth.runtimes.families import family_of
-from tests.support.executors import Bench
+from tests.support.executors import Bench, folder_files
 from tests.support.interpreters import built, pack_of
 
 pytestmark = pytest.mark.anyio
@@ -188,6 +193,20 @@ def deploy(bench: Bench, runtime: str, entrypoint: str, files: dict[str, str]) -
 async def test_a_handler_is_found(bench: Bench, name: str) -> None:
     result = await bench.run(deploy(bench, *LOADABLE[name]))
     assert (result.outcome, result.status_code, result.body, result.errors) == (Outcome.COMPLETED, 200, b"hello", "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("template", [name for name in STARTERS if family_of(name).is_compiled])
+async def test_the_starter_of_a_compiled_language_runs(bench: Bench, template: str) -> None:
+    """Those of the others are run by `hearth dev` (tests/e2e/test_dev.py)."""
+    files = folder_files(Path(hearth.data.__file__).parent / "starters" / template)
+    entrypoint = STARTERS[template].entrypoint
+    made = bench.deploy(runtime_id(template), entrypoint, built(template, files, entrypoint))
+    greeting = await bench.run(made, method="GET")
+    assert greeting.body.startswith(b"Hello from your function.")
+    seen = await bench.run(made, body=b"body", path="/a/b?c=d")
+    assert json.loads(seen.body) == {"method": "POST", "path": "/a/b", "query": {"c": "d"}, "body": "body"}
+    assert (seen.logs, seen.errors) == ("POST /a/b\n", "")
 
 
 SIGNATURE = "Function signature invalid. Did you forget to export a 'main' function?\n"

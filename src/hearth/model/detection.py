@@ -72,6 +72,7 @@ _KINDS = (
         ("lib/main.rb", "main.rb", "src/main.rb", "app.rb"),
     ),
     _Kind("go", (("go.mod", ""), ("go.sum", "")), ".go", ("main.go", "src/main.go")),
+    _Kind("java", (("Index.java", ""),), ".java", ("Index.java", "src/Index.java")),
     _Kind("dart", (("pubspec.yaml", "dart pub get"), ("pubspec.lock", "dart pub get")), ".dart", ("lib/main.dart",)),
 )
 

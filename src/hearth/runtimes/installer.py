@@ -19,6 +19,7 @@ from pathlib import Path
 from hearth.runtimes import debian
 from hearth.runtimes.downloads import DownloadFailed, Sources, fetch
 from hearth.runtimes.pack_table import Archive, PackEntry, PackTable
+from hearth.runtimes.prebuilt import prebuild
 from hearth.runtimes.shelf import (
     DOWNLOADS,
     FILES,
@@ -188,6 +189,9 @@ def _stage_files(
     if not program.is_file():
         raise InstallFailed(f"{used[0].name} holds no {program.name}: the table of packs is wrong. Tell its authors.")
     program.chmod(0o755)  # some packages leave that to a script that npm would run
+    if entry.family == "go":
+        tell.say(f"{entry.id}: compiling the standard library, so that builds of functions need not")
+        size += prebuild(files)
     digests = tuple(str(archive.digest) for archive in entry.archives)
     return _manifest(entry, entry.version, size, "", digests), used
 

@@ -1,4 +1,4 @@
-"""What builds are told of this machine's package registries, from its own pip and npm configuration.
+"""What builds are told of this machine's package registries, from its own pip and npm configuration and Go's variables.
 
 Read from the files and variables that pip and npm themselves read, in their order, without running either: a
 machine may have neither. Only what makes sense inside a sandbox goes in: no credentials, no local paths, no proxies
@@ -26,6 +26,9 @@ _NPM_LOCK_KEYS = ("replace-registry-host", "omit-lockfile-registry-resolved")
 #: npm settings of every build: nobody is there to read notices, and an audit needs an address of its own.
 _NPM_QUIET = {"audit": "false", "fund": "false", "update-notifier": "false"}
 
+#: Of Go's variables those that are patterns of module names, or the name of a checksum database.
+_GO_NAMES = ("GOSUMDB", "GONOSUMDB", "GONOSUMCHECK", "GOPRIVATE", "GONOPROXY", "GOINSECURE")
+
 _CA_NAME = "ca.crt"
 
 
@@ -33,13 +36,14 @@ _CA_NAME = "ca.crt"
 class Registries:
     """The registries of this machine, as builds use them.
 
-    `pip` and `npm` are settings in the order to write them (a key may repeat), `ca` the text of the certificates to
-    trust (`""` = what the sandbox has), `hosts` the `host:port` names that the egress gate has to allow. `warnings`
-    say what was left out and why, for the operator.
+    `pip` and `npm` are settings in the order to write them (a key may repeat), `go` variables of its toolchain, `ca`
+    the text of the certificates to trust (`""` = what the sandbox has), `hosts` the `host:port` names that the egress
+    gate has to allow. `warnings` say what was left out and why, for the operator.
     """
 
     pip: tuple[tuple[str, str], ...] = ()
     npm: tuple[tuple[str, str], ...] = ()
+    go: tuple[tuple[str, str], ...] = ()
     ca: str = ""
     hosts: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -64,6 +68,7 @@ class Registries:
         in addition to its own certificates; what replaces a program's trust as a whole is not set.
         """
         environment = {"PIP_CONFIG_FILE": f"{inside}/pip.conf", "NPM_CONFIG_GLOBALCONFIG": f"{inside}/npmrc"}
+        environment.update(self.go)
         if self.ca:
             environment["NODE_EXTRA_CA_CERTS"] = f"{inside}/{_CA_NAME}"
         return environment
@@ -83,9 +88,10 @@ def client_registries(environment: Mapping[str, str] | None = None, home: Path |
     npm = read_npm_config(environment, folder, warnings)
     pip_settings, pip_urls = _pip_settings(pip, warnings)
     npm_settings, npm_urls = _npm_settings(npm, warnings)
-    hosts = _hosts([*pip_urls, *npm_urls])
+    go_settings, go_urls = _go_settings(environment, warnings)
+    hosts = _hosts([*pip_urls, *npm_urls, *go_urls])
     ca = _certificates([*pip.certificate_files, *npm.certificate_files], npm.certificates, warnings)
-    return Registries(pip_settings, npm_settings, ca, hosts, tuple(dict.fromkeys(warnings)))
+    return Registries(pip_settings, npm_settings, go_settings, ca, hosts, tuple(dict.fromkeys(warnings)))
 
 
 def _pip_settings(config: PipConfig, warnings: list[str]) -> tuple[tuple[tuple[str, str], ...], list[str]]:
@@ -124,6 +130,22 @@ def _npm_settings(config: NpmConfig, warnings: list[str]) -> tuple[tuple[tuple[s
         settings.append(("strict-ssl", "false"))
     settings += [(key, values[key]) for key in _NPM_LOCK_KEYS if values.get(key)]
     return tuple(settings), urls
+
+
+def _go_settings(environment: Mapping[str, str], warnings: list[str]) -> tuple[tuple[tuple[str, str], ...], list[str]]:
+    """The variables that say where Go gets modules and what it checks, and the addresses in them."""
+    settings = [(name, environment[name]) for name in _GO_NAMES if environment.get(name)]
+    parts = re.split(r"([,|])", environment.get("GOPROXY", ""))
+    urls: list[str] = []
+    for at in range(0, len(parts), 2):
+        if parts[at].strip() not in ("", "direct", "off"):
+            parts[at] = _address(parts[at], "GOPROXY", warnings)
+            urls.append(parts[at])
+    if not any(parts[::2]) or not all(urls):
+        if environment.get("GOPROXY"):
+            warnings.append("GOPROXY names no address that builds can reach: Go's own default is used there")
+        return tuple(settings), []
+    return (("GOPROXY", "".join(parts)), *settings), urls
 
 
 def _address(url: str, setting: str, warnings: list[str]) -> str:

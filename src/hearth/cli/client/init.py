@@ -36,6 +36,8 @@ STARTERS: Mapping[str, Starter] = {
     "php": Starter("main.php", "", ("vendor", ".env")),
     "ruby": Starter("main.rb", "", ("vendor", ".env")),
     "go": Starter("main.go"),
+    "java": Starter("Index.java"),
+    "static": Starter("index.html"),
 }
 
 

@@ -146,7 +146,7 @@ const actions = {
   streamReadable: ({ res }) => res.stream(Readable.from(['read', 'able'])),
   streamWeb: ({ res }) =>
     res.stream(
-      new ReadableStream({
+      new (globalThis.ReadableStream ?? require('stream/web').ReadableStream)({
         start(controller) {
           controller.enqueue('web');
           controller.close();
@@ -180,7 +180,7 @@ const actions = {
     res.stream(
       (async function* () {
         yield 'begun';
-        req.signal.addEventListener('abort', () => (globalThis.aborted = true));
+        req.signal?.addEventListener('abort', () => (globalThis.aborted = true));
         await new Promise(() => {});
       })(),
     ),

@@ -19,6 +19,8 @@ from .layout import BuildFailed, Layout
 PACKAGE = "hearth-instance"
 #: The program, relative to the output (see `hearth.runtimes.families.BINARY`).
 BINARY = ".hearth/handler"
+#: Below the toolchain: a cache with the standard library, compiled when it was installed (`hearth.runtimes.prebuilt`).
+PREBUILT = "hearth-cache"
 TYPES = "github.com/open-runtimes/types-for-go/v4"
 #: Where our sources are: files of this package's sibling folder.
 SOURCES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "go")
@@ -40,8 +42,35 @@ def go_environment(layout: Layout) -> dict[str, str]:
     }
 
 
+def seed_cache(layout: Layout, interpreter: str) -> None:
+    """Let the toolchain's cache of this build begin with what was compiled ahead, by links: nothing of it can change.
+
+    Where an earlier build's cache was restored, links in it may lead nowhere any more: they are made anew.
+    """
+    prebuilt = os.path.join(os.path.dirname(os.path.dirname(interpreter)), PREBUILT)
+    own = os.path.join(layout.home, ".cache", "go-build")
+    for name in _entry_folders(own):
+        for entry in os.listdir(os.path.join(own, name)):
+            if os.path.islink(os.path.join(own, name, entry)):
+                os.unlink(os.path.join(own, name, entry))
+    for name in _entry_folders(prebuilt):
+        os.makedirs(os.path.join(own, name), exist_ok=True)
+        for entry in os.listdir(os.path.join(prebuilt, name)):
+            if not os.path.lexists(os.path.join(own, name, entry)):
+                os.symlink(os.path.join(prebuilt, name, entry), os.path.join(own, name, entry))
+
+
+def _entry_folders(cache: str) -> list[str]:
+    """The folders of a cache of the toolchain that hold its entries: `00` to `ff`."""
+    try:
+        return sorted(name for name in os.listdir(cache) if re.fullmatch("[0-9a-f]{2}", name))
+    except OSError:
+        return []
+
+
 def compile_command(layout: Layout, output: str, entrypoint: str, interpreter: str) -> str:
     """Prepare everything and return the command that compiles into `output`. Raises BuildFailed without a module."""
+    seed_cache(layout, interpreter)
     work = os.path.join(layout.home, ".hearth-go")
     os.makedirs(work, exist_ok=True)
     module = _module(layout.build)

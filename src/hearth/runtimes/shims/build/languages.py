@@ -46,6 +46,11 @@ def language_environment(
     return {}
 
 
+def compiler_installs(layout: Layout, family: str) -> bool:
+    """Whether compiling fetches what the code requires, so that it is worth keeping."""
+    return family == "go" and os.path.isfile(os.path.join(layout.build, "go.sum"))
+
+
 def compile_warning(layout: Layout, family: str) -> str:
     """What to tell about the source before it is compiled, `""` for nothing."""
     return jvm.gradle_warning(layout.build) if family == "java" else ""

@@ -22,7 +22,7 @@ from .commands import run_commands
 from .defaults import DEFAULTS_SWITCH, default_commands
 from .disk import TooMuch
 from .installs import is_off, only_installs
-from .languages import COMPILERS, compile_warning, language_environment
+from .languages import COMPILERS, compile_warning, compiler_installs, language_environment
 from .layout import ARTIFACT, CHANNEL, BuildFailed, Layout
 from .pack import pack, too_large
 from .prepare import VENV, Venv, check_source, link_npm, make_venv
@@ -104,7 +104,8 @@ def build(request: Mapping[str, Any], layout: Layout, artifact: int) -> Built:
     if not commands and not is_off(request["environment"].get(DEFAULTS_SWITCH)):
         path = os.pathsep.join([*request["path"], "/usr/bin", "/bin"])
         commands, why = default_commands(layout, family, request["entrypoint"], path)
-    installs = cache.begin(layout, family, request.get("restored")) if commands and _cache_of(request) else None
+    has_cache = bool(_cache_of(request)) and (bool(commands) or compiler_installs(layout, family))
+    installs = cache.begin(layout, family, request.get("restored")) if has_cache else None
     is_install = installs is not None and only_installs(commands, layout.build, family, request["environment"])
     is_done = is_install and installs is not None and installs.complete
     venv = make_venv(layout, interpreter) if commands and family == "python" and not is_done else None
