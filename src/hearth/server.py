@@ -38,6 +38,7 @@ from hearth.executor.sandbox.privileges import drop_privileges
 from hearth.executor.sandbox.spec import Facility
 from hearth.executor.sandbox.userns import for_ordinary_user
 from hearth.model.refusals import PlatformFault
+from hearth.runtimes.images import parse_images
 from hearth.runtimes.installer import sweep
 from hearth.runtimes.machine import packs_of
 from hearth.runtimes.packs import Packs
