@@ -28,6 +28,7 @@ from hearth.control.environment import Environment
 from hearth.control.events import EventBus
 from hearth.control.executions import ExecutionsControl
 from hearth.control.gates import Gates
+from hearth.control.kept_bodies import KeptBodies
 from hearth.control.queued import QueuedExecutions
 from hearth.control.runnables import Runnables
 from hearth.control.specifications import Specifications
@@ -95,6 +96,7 @@ class Hearth:
             "mint_key": lambda *_: "key",
             "mint_user_jwt": lambda *_: "jwt",
             "gates": Gates(),
+            "bodies": KeptBodies(store),
         }
         queued = QueuedExecutions(**common)
         self.executions = ExecutionsControl(queued=queued, **common)

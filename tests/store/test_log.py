@@ -12,17 +12,19 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from hearth.control.jobs import JobKind
 from hearth.model.queries import ListQuery
 from hearth.model.refusals import StorageAway
-from hearth.model.statuses import ExecutionStatus, Trigger
+from hearth.model.statuses import ExecutionStatus, JobStatus, Trigger
 from hearth.ports import Conflict
 from hearth.store import SqlStore
 from hearth.store.intents import IntentFile
-from hearth.store.sql.schema import executions
-from hearth.store.sql.sqlite import Prepared, execution_row
-from hearth.store.sql.writes import INSERT_EXECUTION
+from hearth.store.sql.schema import executions, jobs
+from hearth.store.sql.sqlite import Prepared
+from hearth.store.sql.writes import INSERT_EXECUTION, INSERT_JOB
+from hearth.store.sql.written_rows import execution_row, job_row
 from tests.store.conftest import opened
-from tests.store.samples import NOW, FakeClock, execution, function
+from tests.store.samples import NOW, FakeClock, execution, function, job
 
 pytestmark = pytest.mark.anyio
 
@@ -63,7 +65,7 @@ async def test_records_of_one_tick_are_committed_together_and_in_order(
     monkeypatch.setattr(writer, "write", write)
     runs = [execution(f"e{number:04}") for number in range(450)]
     await asyncio.gather(*(store.execution_log.record(run) for run in runs))
-    assert sizes == [200, 200, 50]
+    assert sizes == [100, 100, 100, 100, 50]
     assert await stored(store) == [run.id for run in runs]
 
 
@@ -271,3 +273,18 @@ def test_the_short_way_to_a_row_is_the_long_one(changes: dict[str, Any]) -> None
     record = execution("e1", **changes)
     long = Prepared(INSERT_EXECUTION, columns).row(getattr(record, name) for name in columns)
     assert execution_row(record) == tuple(long)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"payload": {"body": "a\0b", "\ud800": ["\ud800 \u00e4", {"n": 1}]}, "error": "\0"},
+        {"kind": JobKind.EXECUTE, "leased_until": NOW, "owner": "here", "attempts": 2, "status": JobStatus.CLAIMED},
+    ],
+)
+def test_the_short_way_to_the_row_of_a_job_is_the_long_one(changes: dict[str, Any]) -> None:
+    columns = [column.name for column in jobs.columns if column.name != "sequence"]
+    queued = job("j1", **changes)
+    long = Prepared(INSERT_JOB, columns).row(getattr(queued, name) for name in columns)
+    assert job_row(queued) == tuple(long)

@@ -28,6 +28,8 @@ log = structlog.get_logger(__name__)
 
 #: Functions that are read, planned or fired between two turns of the event loop: some 2 ms.
 SLICE = 100
+#: Slices that are read again at the same time: those that were due first are to be stored first.
+READS = 2
 _RETRY_S = 0.5
 _RETRY_MAX_S = 5.0
 #: How long a stop waits for what is being fired to be committed; the next start fires the rest.
@@ -65,6 +67,7 @@ class Scheduler:
         self._loop: asyncio.Task[None] | None = None
         self._firing: set[asyncio.Task[None]] = set()
         self._is_loaded = asyncio.Event()
+        self._reading = asyncio.Semaphore(READS)
         self.lateness = Distribution(LATENESS_BOUNDS_S)
         """Seconds from each planned time, with its jitter, until its execution was stored."""
 
@@ -202,7 +205,8 @@ class Scheduler:
     async def _store_all(self, fires: Sequence[Fire]) -> list[Fire]:
         """One try; returns what the database would not take."""
         keys = [(fire.plan.project_id, fire.plan.function_id) for fire in fires]
-        found = {(it.project_id, it.function_id): it for it in await self._store.schedules.of(keys)}
+        async with self._reading:
+            found = {(it.project_id, it.function_id): it for it in await self._store.schedules.of(keys)}
         waiting = []
         for fire, key in zip(fires, keys, strict=True):
             scheduled = found.get(key)

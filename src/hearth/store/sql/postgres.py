@@ -213,7 +213,7 @@ class PostgresRecords:
             async with self._engine.begin() as connection:
                 if inserted := [values_of(record) for record in writes.executions_of(entries)]:
                     await connection.execute(writes.INSERT_EXECUTION, inserted)
-                if queued := writes.jobs_of(entries):
+                if queued := [values_of(job) for job in writes.jobs_of(entries)]:
                     await connection.execute(writes.INSERT_JOB, queued)
                 applied = [True] * len(entries)
                 if ended := writes.ended_of(entries):

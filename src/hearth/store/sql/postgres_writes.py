@@ -10,13 +10,12 @@ from typing import Any
 from sqlalchemy import BigInteger, Boolean, Column, Double, Table
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from hearth.model.resources import Job
 from hearth.model.statuses import EXECUTION_FINAL, ExecutionStatus, JobStatus
-from hearth.ports import Accepted, AttemptEnded
+from hearth.ports import AttemptEnded
 from hearth.store.sql import writes
 from hearth.store.sql.schema import executions, jobs
-from hearth.store.sql.sqlite import execution_row
 from hearth.store.sql.writes import Entry
+from hearth.store.sql.written_rows import execution_row, job_row
 
 _OPEN = ", ".join(f"'{status.value}'" for status in sorted(set(ExecutionStatus) - EXECUTION_FINAL))
 
@@ -46,9 +45,9 @@ def statement_of(entries: Sequence[Entry], channel: str) -> tuple[str, list[Any]
     if records := writes.executions_of(entries):
         parts.append(f"written AS ({_insert(executions, len(values))})")
         values += _columns(list(map(execution_row, records)))
-    if queued := [entry.job for entry in entries if isinstance(entry, Accepted)]:
+    if queued := writes.jobs_of(entries):
         parts.append(f"queued AS ({_insert(jobs, len(values))})")
-        values += _columns(list(map(_job_row, queued)))
+        values += _columns(list(map(job_row, queued)))
     results = []
     if ended := [entry for entry in entries if isinstance(entry, AttemptEnded)]:
         parts += _end(len(values))
@@ -110,10 +109,6 @@ def _ending_row(ended: AttemptEnded) -> list[Any]:
     return [values[name] if bind is None else bind(values[name]) for name, bind in _END_BINDS]
 
 
-def _job_row(job: Job) -> list[Any]:
-    return [getattr(job, name) if bind is None else bind(getattr(job, name)) for name, bind in _JOB_BINDS]
-
-
 def _columns(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
@@ -128,4 +123,3 @@ def _binder(column: Column[Any]) -> Callable[[Any], Any] | None:
 
 
 _END_BINDS = [(name, _binder(column)) for name, column in _END_COLUMNS]
-_JOB_BINDS = [(column.name, _binder(column)) for column in _inserted(jobs)]

@@ -23,8 +23,6 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from hearth.model.refusals import PlatformFault
-from hearth.model.resources import Execution
-from hearth.model.times import to_epoch_ms
 from hearth.ports import AttemptEnded, Conflict
 from hearth.store.settling import settled
 from hearth.store.sql import expressions, writes
@@ -34,9 +32,8 @@ from hearth.store.sql.faults import fault_of
 from hearth.store.sql.rows import values_of
 from hearth.store.sql.schema import executions, jobs
 from hearth.store.sql.session import within
-from hearth.store.sql.types import encode_list
 from hearth.store.sql.writes import Entry
-from hearth.store.texts import storable
+from hearth.store.sql.written_rows import execution_row, job_row
 
 _BUSY_TIMEOUT_MS = 10_000  # waits for another process only: inside this one writers queue up before
 _READERS = 4
@@ -235,7 +232,7 @@ class SqliteRecords:
 
     def _commit(self, entries: Sequence[Entry], wait_ms: int = 0) -> list[bool]:
         inserted = [execution_row(record) for record in writes.executions_of(entries)]
-        queued = [self._insert_job.named(values) for values in writes.jobs_of(entries)]
+        queued = [job_row(job) for job in writes.jobs_of(entries)]
         connection = None
         try:
             connection = self._connected()
@@ -306,37 +303,6 @@ class Prepared:
         for place, bind in self._binds:
             values[place] = bind(values[place])
         return values
-
-
-def execution_row(record: Execution) -> tuple[Any, ...]:
-    """What `Prepared.row` makes of an execution, columns in the order of the table, in a third of the time.
-
-    For the hot path; a test holds the two against each other.
-    """
-    return (
-        storable(record.id),
-        record.project_id,
-        record.function_id,
-        record.deployment_id,
-        to_epoch_ms(record.created_at),
-        to_epoch_ms(record.updated_at),
-        record.trigger.value,
-        record.status.value,
-        storable(record.request_method),
-        record.response_status_code,
-        record.duration_s,
-        encode_list(record.permissions),
-        None if record.scheduled_at is None else to_epoch_ms(record.scheduled_at),
-        storable(record.request_path),
-        encode_list(record.request_headers),
-        encode_list(record.response_headers),
-        storable(record.logs),
-        storable(record.errors),
-        record.queued_s,
-        record.is_cold,
-        record.cpu_s,
-        record.peak_memory_bytes,
-    )
 
 
 def _insert_or_ignore(table: Table) -> Prepared:

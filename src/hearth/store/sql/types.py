@@ -1,6 +1,7 @@
 """Column types: how our values look in both databases. Nothing here knows a table."""
 
 import dataclasses
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -98,7 +99,7 @@ class Document(TypeDecorator[dict[str, Any]]):
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
         """To JSON text."""
-        return None if value is None else _encode(_storable_in(dict(value))).decode()
+        return None if value is None else encode_document(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> dict[str, Any] | None:
         """To a dictionary."""
@@ -131,6 +132,15 @@ def _git_source(fields: dict[str, Any]) -> GitSource:
             "template": None if template is None else _git_source(template),
         }
     )
+
+
+def encode_document(value: Mapping[str, Any]) -> str:
+    """The stored form of a document. Only one with a character that cannot be stored is gone through."""
+    try:
+        text = _encode(value)
+    except UnicodeEncodeError:  # a lone surrogate
+        return _encode(_storable_in(dict(value))).decode()
+    return _encode(_storable_in(dict(value))).decode() if b"\\u0000" in text else text.decode()
 
 
 def encode_list(value: tuple[Any, ...]) -> str:

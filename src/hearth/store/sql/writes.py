@@ -5,10 +5,9 @@ from typing import Any
 
 from sqlalchemy import Insert, Select, Update, bindparam, insert, or_, select, update
 
-from hearth.model.resources import Execution
+from hearth.model.resources import Execution, Job
 from hearth.model.statuses import EXECUTION_FINAL, ExecutionStatus, JobStatus
 from hearth.ports import Accepted, AttemptEnded
-from hearth.store.sql.rows import values_of
 from hearth.store.sql.schema import executions, jobs
 
 #: One entry of a group.
@@ -94,9 +93,9 @@ def executions_of(entries: Iterable[Entry]) -> list[Execution]:
     ]
 
 
-def jobs_of(entries: Iterable[Entry]) -> list[dict[str, Any]]:
-    """The columns of every job that a group inserts."""
-    return [values_of(entry.job) for entry in entries if isinstance(entry, Accepted)]
+def jobs_of(entries: Iterable[Entry]) -> list[Job]:
+    """Every job that a group inserts."""
+    return [entry.job for entry in entries if isinstance(entry, Accepted)]
 
 
 def ended_of(entries: Sequence[Entry]) -> list[tuple[int, AttemptEnded]]:
