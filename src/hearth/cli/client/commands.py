@@ -91,6 +91,7 @@ def push(
     *functions: str,
     activate: bool = True,
     code: bool = True,
+    cache: bool = True,
     with_variables: Annotated[bool, Parameter(negative="")] = False,
     is_async: Annotated[bool, Parameter(name="--async", negative="")] = False,
     where: Where = _HERE,
@@ -105,6 +106,8 @@ def push(
         whether a deployment becomes the active one when it is built
     code:
         whether the code is deployed, or only the settings updated
+    cache:
+        whether the build may begin with what an earlier one installed
     with_variables:
         also write the variables of each folder's `.env` and of `vars`
     is_async:
@@ -117,7 +120,7 @@ def push(
         from hearth.cli.client.push import push as run
 
         entries = (project or require_project(Path.cwd())).chosen(functions)
-        options = Options(activate=activate, code=code, variables=with_variables, follow=not is_async)
+        options = Options(activate=activate, code=code, cache=cache, variables=with_variables, follow=not is_async)
         return run(connection, entries, options, as_json=where.json)
 
     return _with_connection(where, work)

@@ -26,6 +26,8 @@ SETTINGS = (
 #: What an update would put back to its default if it were not sent, besides.
 _GIT = ("installationId", "providerRepositoryId", "providerBranch", "providerSilentMode", "providerRootDirectory")
 _KEPT = (*SETTINGS, *_GIT, "providerBranches", "providerPaths")
+#: Said with every chunk: whichever is the last one queues the build.
+WITHOUT_CACHE = {"x-hearth-build-cache": "off"}
 FINAL = frozenset({"ready", "failed", "canceled"})
 #: Seconds between two looks at a build: at first, and at most.
 _POLL_S, _POLL_MAX_S = 0.3, 2.0
@@ -39,6 +41,7 @@ class Options:
 
     activate: bool = True
     code: bool = True
+    cache: bool = True
     variables: bool = False
     follow: bool = True
 
@@ -142,7 +145,13 @@ def _push_one(connection: Connection, entry: Entry, options: Options, result: Pu
         output.say(f"{entry.id}: {packed.files} files, {size / 1e6:.2f} MB packed")
         with output.upload_bar(entry.id) as on_progress:
             job = Upload(
-                connection, entry.id, code, size, {"activate": "true" if options.activate else "false"}, on_progress
+                connection,
+                entry.id,
+                code,
+                size,
+                {"activate": "true" if options.activate else "false"},
+                on_progress,
+                {} if options.cache else WITHOUT_CACHE,
             )
             deployment = upload(job, state_folder(os.environ) / "uploads")
     result.deployment_id, result.status = deployment["$id"], deployment["status"]

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -37,6 +37,8 @@ class Upload:
     fields: Mapping[str, str]
     on_progress: Callable[[int, int], None]
     """Told of bytes that have arrived, and of all."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Sent with every request."""
 
 
 def upload(job: Upload, notes: Path) -> dict[str, Any]:
@@ -106,7 +108,9 @@ def state_folder(environment: Mapping[str, str]) -> Path:
 
 
 def _send(job: Upload, start: int, end: int, deployment_id: str, *, is_whole: bool = False) -> dict[str, Any]:
-    headers = {} if is_whole else {"content-range": f"bytes {start}-{end - 1}/{job.size_bytes}"}
+    headers = dict(job.headers)
+    if not is_whole:
+        headers["content-range"] = f"bytes {start}-{end - 1}/{job.size_bytes}"
     if deployment_id:
         headers["x-appwrite-id"] = deployment_id
     data = os.pread(job.code.fileno(), end - start, start)
@@ -126,7 +130,8 @@ def _name(job: Upload) -> str:
     """What an upload is known by again: where to, and what exactly."""
     digest = hashlib.sha256()
     target = job.connection.target
-    for part in (target.endpoint, target.project_id, job.function_id, json.dumps(dict(job.fields), sort_keys=True)):
+    said = json.dumps({**job.fields, **job.headers}, sort_keys=True)
+    for part in (target.endpoint, target.project_id, job.function_id, said):
         digest.update(part.encode() + b"\0")
     job.code.seek(0)
     while piece := job.code.read(1024 * 1024):
