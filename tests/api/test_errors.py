@@ -61,6 +61,7 @@ async def test_busy_names_its_limit_and_when_to_come_again(world: World) -> None
         answer = await client.post("/v1/functions/f1/executions", json={})
     assert (answer.status_code, answer.json()["type"]) == (429, "general_rate_limit_exceeded")
     assert answer.headers["retry-after"] == "3"
+    assert answer.json()["message"].count("limit: ") == 1
     assert "max_instances=4" in answer.json()["message"]
 
 

@@ -35,7 +35,8 @@ async def stored(store: SqlStore) -> list[str]:
 
 
 async def test_what_was_recorded_is_read_at_once_as_it_was(store: SqlStore) -> None:
-    run = execution(request_headers=(("a", "b"),), permissions=('read("user:u")',), logs="ü\n", duration_s=0.25)
+    figures = {"duration_s": 0.25, "queued_s": 0.5, "is_cold": True, "cpu_s": 0.125, "peak_memory_bytes": 1 << 40}
+    run = execution(request_headers=(("a", "b"),), permissions=('read("user:u")',), logs="ü\n", **figures)
     assert await store.execution_log.record(run) == run
     async with store.view("p") as unit:
         stored = await unit.executions.get("f", "e")
@@ -265,6 +266,7 @@ async def test_a_begin_that_cannot_be_written_does_not_stop_the_run(tmp_path: Pa
         {},
         {"request_path": "/\ud800", "logs": "a\0b", "errors": "\ud800 \u00e4", "request_method": "G\0T"},
         {"permissions": ('read("user:u")',), "request_headers": (("content-type", "a\0b"),)},
+        {"queued_s": 0.5, "is_cold": False, "cpu_s": 0.25, "peak_memory_bytes": 1 << 40},
         {"scheduled_at": NOW, "status": ExecutionStatus.SCHEDULED, "trigger": Trigger.SCHEDULE},
     ],
 )

@@ -16,6 +16,7 @@ from tests.store.samples import NOW, FakeClock, execution, job
 pytestmark = pytest.mark.anyio
 
 KINDS = ["execute"]
+FIGURES = {"queued_s": 0.5, "is_cold": False, "cpu_s": 0.25, "peak_memory_bytes": 1 << 40}
 
 
 def waiting(id: str) -> tuple[Execution, Job]:
@@ -155,7 +156,7 @@ async def test_a_group_of_everything_has_the_effect_of_each(store: SqlStore) -> 
         claimed = held[f"job-old{number}"]
         assert claimed.execution is not None
         odd = f"{number} \x00 \ud800 ü\n"
-        final = with_fields(claimed.execution, status=ExecutionStatus.COMPLETED, logs=odd, duration_s=0.5)
+        final = with_fields(claimed.execution, status=ExecutionStatus.COMPLETED, logs=odd, duration_s=0.5, **FIGURES)
         return queue.end(AttemptEnded(final, claimed.job.id, owner))
 
     record = log.submit(execution("r", response_headers=(("a", "b \x00"),), duration_s=1.25))
@@ -170,6 +171,7 @@ async def test_a_group_of_everything_has_the_effect_of_each(store: SqlStore) -> 
     ended = await stored(store, "old1")
     assert ended is not None
     assert (ended.logs[:2], ended.logs[-2:], ended.duration_s) == ("1 ", "ü\n", 0.5)
+    assert {name: getattr(ended, name) for name in FIGURES} == FIGURES
     done, queued = await store.jobs.get("job-old0"), await store.jobs.get("job-new")
     assert done is not None
     assert queued is not None

@@ -50,12 +50,15 @@ def described(error: Exception, *, method: str, route: str, project_id: str) -> 
     about = {"request_id": request_id, "method": method, "route": route, "project_id": project_id}
     if isinstance(error, Busy):
         log.warning("request refused: busy", limit=error.limit, reason=str(error), **about)
-        message = f"The server is busy: {error} (limit: {error.limit}). Try again in {error.retry_after_s} s."
+        message = f"The server is busy: {error} Try again in {error.retry_after_s} s."
         return 429, "general_rate_limit_exceeded", message, headers | {"retry-after": str(error.retry_after_s)}
     if isinstance(error, Unavailable):
         log.error("request failed: unavailable", reason=str(error), exc_info=error, **about)
-        message = f"The server cannot run this at the moment. Its log has the reason under request id {request_id}."
-        return 503, "general_server_error", message, headers
+        message = (
+            f"The server cannot run this at the moment. Try again in {error.retry_after_s} s; "
+            f"its log has the reason under request id {request_id}."
+        )
+        return 503, "general_server_error", message, headers | {"retry-after": str(error.retry_after_s)}
     if isinstance(error, StorageAway):
         log.error("request failed: storage", reason=str(error), **about)
         message = (

@@ -360,7 +360,7 @@ class QueuedExecutions:
         try:
             result = await self._executor.invoke(invocation)
         except Busy as busy:
-            return Outcome(fail(execution, f"{busy} (limit: {busy.limit})", self._clock.now()), Cause.NOT_STARTED)
+            return Outcome(fail(execution, str(busy), self._clock.now()), Cause.NOT_STARTED)
         except PlatformFault as fault:
             if isinstance(fault, Unavailable) and self._dispatch is not None and not self._dispatch.is_open():
                 raise _NotStarted from fault

@@ -19,6 +19,12 @@ log = structlog.get_logger(__name__)
 ENDINGS = {"closing": STOPPED, "deleted": DELETED}
 """Why the pool stops an instance -> what its running requests are told; others have run out by then."""
 
+QUEUES = {
+    "max_waiting_per_key": "Too many requests for this function wait already",
+    "max_waiting": "Too many requests wait already",
+}
+"""Limits that are met before a request waits at all -> what is said then."""
+
 
 class Instances:
     """All instances of an executor. Every method is called from the one event loop and returns at once."""
@@ -162,7 +168,7 @@ class Instances:
             ticket.future.set_result(failed_before_running(reason, ticket, self._monotonic()))
         elif isinstance(reason, Full):
             self.rejected[reason.limit] += 1
-            message = f"No instance came free in time (limit: {reason.limit})."
+            message = QUEUES.get(reason.limit, "No instance came free in time")
             ticket.future.set_exception(Busy(message, limit=reason.limit, retry_after_s=reason.retry_after_s))
         elif isinstance(reason, Closed):
             ticket.future.set_exception(Unavailable("The server is stopping."))

@@ -32,7 +32,7 @@ class PoolLimits:
     pause_after_s: float | None = 0.5
     """After so long without a request an instance is frozen until the next one; None = never."""
     fair_slice_s: float = 1.0
-    """How long a key keeps an instance before it has to give it up to a key that has none."""
+    """How long a key keeps an instance before it has to give it up to a key that has none (docs/adr/0034)."""
     failure_backoff_s: float = 0.25
     """After a failed start the key's requests get the same error for this long, doubled each time."""
     failure_backoff_max_s: float = 5.0

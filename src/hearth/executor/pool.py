@@ -241,8 +241,13 @@ class Pool(Ledger):
         """Give the free places of `member` to waiting requests of its key; else it idles or ends."""
         if member.retired or self.closed:
             return [] if member.running else [self._stop(member, "retired")]
-        if state.waiting and member.running == 0 and self._must_yield(state, member, now):
-            return [self._stop(member, "another function's turn")]
+        if self._demand and self._must_yield(state, member, now):
+            if state in self._demand:
+                self._demand.move_to_end(state)  # else it would take its own room again
+            if not member.running:
+                return [self._stop(member, "another function's turn")]
+            self._retire(member)  # the room is there when what runs in it has ended
+            return []
         actions: list[Action] = []
         while state.waiting and member.running < member.slots:
             waiter = next(iter(state.waiting))
@@ -255,17 +260,16 @@ class Pool(Ledger):
         return actions
 
     def _must_yield(self, state: PoolKey, member: Member, now: float) -> bool:
-        """Whether a key that has no instance at all has waited longer than this key's next request."""
+        """Whether another key has no instance at all and no room for one, after this one has had its slice.
+
+        Whoever came first: a key with many requests waiting would else have its turn until all of them are served.
+        """
         if now - member.since < self.limits.fair_slice_s:
             return False
-        if any(other.state is State.STOPPING for other in self._members.values()):
+        if any(other.state is State.STOPPING or other.retired for other in self._members.values()):
             return False  # room is being made already
-        own = next(iter(state.waiting)).order
         return any(
-            not other.members
-            and next(iter(other.waiting)).order < own
-            and now >= other.not_before
-            and not self._fits(other.template.memory_mb, 0, 0)
+            not other.members and now >= other.not_before and not self._fits(other.template.memory_mb, 0, 0)
             for other in self._demand
             if other is not state
         )

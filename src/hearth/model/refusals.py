@@ -32,16 +32,22 @@ class PlatformFault(Exception):
 
 
 class Busy(PlatformFault):
-    """No instance came free in time; `limit` names the limit met, `retry_after_s` says when to come again."""
+    """No instance came free in time; `limit` names the limit met, `retry_after_s` says when to come again.
+
+    Its text is `message` with the limit.
+    """
 
     def __init__(self, message: str, *, limit: str, retry_after_s: int = 1) -> None:
         self.limit = limit
         self.retry_after_s = retry_after_s
-        super().__init__(message)
+        super().__init__(f"{message.removesuffix('.')} (limit: {limit}).")
 
 
 class Unavailable(PlatformFault):
     """No instance could be started (runtime not installed, machine out of resources, server stopping)."""
+
+    retry_after_s = 5
+    """When it is worth to try again: failed starts of a function are spaced out up to this."""
 
 
 class StorageAway(PlatformFault):
