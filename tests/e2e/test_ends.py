@@ -12,7 +12,7 @@ from tests.support.server import running_server, wait_for
 pytestmark = [pytest.mark.slow, pytest.mark.sandbox]
 
 RUN_WAIT_S = 60.0
-SMALL = {"runtimeSpecification": "s-0.5vcpu-512mb"}
+SMALL = {"runtimeSpecification": "s-1vcpu-512mb"}
 MIB = 1024 * 1024
 CODE = r"""
 import ctypes, os, threading, time
@@ -82,7 +82,7 @@ def check_end(action: str, record: dict[str, Any]) -> None:
 def test_every_end_has_a_reason_of_its_own_and_figures_on_both_ways() -> None:
     with running_server() as server, server.client() as client:
         python = runtime_of("python")
-        for id, timeout_s in (("ends", 60), ("hurried", 1)):
+        for id, timeout_s in (("ends", 60), ("hurried", 2)):
             create_function(client, id, python, entrypoint="main.py", timeout=timeout_s, **SMALL)
             assert deploy(client, id, {"main.py": CODE})["status"] == "ready"
         whose = {action: "hurried" if action == "timeout" else "ends" for action in REASONS}

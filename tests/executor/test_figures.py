@@ -95,7 +95,8 @@ async def test_what_ends_badly_has_figures_too(bench: Bench, action: str, outcom
     if is_counted(bench, result):
         assert result.cpu_s is not None
         assert result.peak_memory_bytes is not None
-        assert result.cpu_s > 0.1
+        # Until its time is out it gets what a busy machine gives it.
+        assert result.cpu_s > (0.1 if outcome is Outcome.CRASHED else 0)
         assert result.peak_memory_bytes > MIB
 
 

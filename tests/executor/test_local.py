@@ -165,7 +165,7 @@ async def test_other_variables_mean_another_instance(bench: Bench) -> None:
     """S5: the key holds the digest of the variables, so an old instance never serves new ones."""
     code = {"main.py": "import os\ndef main(c):\n    return c.res.text(os.environ['SECRET'])\n"}
     old = bench.deploy("python-3.11", "main.py", code, {"SECRET": "old"})
-    new = replace(old, key=replace(old.key, variables_digest="new"), environment={"SECRET": "new"})
+    new = replace(old, key=old.key._replace(variables_digest="new"), environment={"SECRET": "new"})
     assert [(await bench.run(template)).body for template in (old, new, old)] == [b"old", b"new", b"old"]
 
 
