@@ -17,7 +17,7 @@ import pytest
 
 from tests.support.api import execute, ok
 from tests.support.archives import DIGESTS, incompressible
-from tests.support.server import Server
+from tests.support.server import HEARTH, Server
 
 pytestmark = [pytest.mark.clients, pytest.mark.slow, pytest.mark.sandbox]
 
@@ -182,3 +182,44 @@ def pull_variables(cli: Cli, id: str) -> None:
     printed = cli.run("--all", "--force", "pull", "functions", "--with-variables")
     entries = {it["$id"]: it for it in json.loads(cli.config.read_text())["functions"]}
     assert sorted((cli.project / entries[id]["path"] / ".env").read_text().splitlines()) == VARIABLES.split(), printed
+
+
+@pytest.mark.parametrize("version", ["6.2.3", "12.0.1"])
+def test_the_cli_reads_what_our_own_command_wrote(server: Server, node: str, tmp_path: Path, version: str) -> None:
+    """`hearth init` makes the folder and the CLI pushes it; `hearth pull` writes it anew and the CLI pushes that."""
+    cli = Cli(version, tmp_path)
+    owner = server.credentials
+    id = f"ours-{cli.major}"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HEARTH_")}
+    environment |= {"HEARTH_ENDPOINT": server.endpoint, "HEARTH_KEY": owner["apiKey"], "HOME": str(cli.home)}
+
+    def ours(*arguments: str) -> None:
+        subprocess.run(
+            [str(HEARTH), *arguments], cwd=cli.project, env=environment, check=True, timeout=RUN_WAIT_S,
+            stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    if cli.major < 8:
+        # Where a folder has the older file already, ours goes on with that one.
+        cli.configure(server, [])
+    ours("init", ".", "--name", id, "--runtime", node, "--project", owner["projectId"], "--force")
+    assert cli.config.is_file()
+    assert "error" not in cli.log_in(server).lower()
+    with server.client() as client:
+        printed = cli.push()
+        if cli.major >= 8:  # the second push completes (clients 5.6)
+            printed = cli.push()
+        first = ok(client.get(f"/functions/{id}"))
+        assert first["deploymentId"] != "", printed
+        hello = "Hello from your function."
+        assert execute(client, id, path="/", method="GET")["responseBody"].startswith(hello)
+
+        ok(client.put(f"/functions/{id}", json={"name": "Renamed", "timeout": 33, "execute": ["any"]}))
+        ours("pull", id, "--force")
+        (entry,) = [it for it in json.loads(cli.config.read_text())["functions"] if it["$id"] == id]
+        assert (entry["name"], entry["timeout"]) == ("Renamed", 33)
+        printed = cli.push()
+        second = ok(client.get(f"/functions/{id}"))
+        assert second["deploymentId"] not in ("", first["deploymentId"]), printed
+        assert (second["name"], second["timeout"]) == ("Renamed", 33)
+        assert execute(client, id, path="/", method="GET")["responseBody"].startswith(hello)
