@@ -345,6 +345,30 @@ def bounds(args):
     return found
 
 
+def socket_memory(args):
+    """Connections to itself whose other end never reads: what the kernel holds for them, in bytes."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=args["connections"])
+    held, queued = [], 0
+    for _ in range(args["connections"]):
+        sender = socket.create_connection(listener.getsockname())
+        sender.setblocking(False)
+        held += [sender, listener.accept()[0]]
+        try:
+            while True:
+                queued += sender.send(bytes(262_144))
+        except BlockingIOError:
+            pass
+    return {"queued": queued}
+
+
+def core_limit(args):
+    """Try to set the limit of core files to 0, which would let the kernel start the host's program for crashes."""
+    import resource
+
+    tried = seen(lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0)))
+    return {"tried": tried, "limit": resource.getrlimit(resource.RLIMIT_CORE)}
+
+
 # ---------------------------------------------------------------------------------------------- network
 
 

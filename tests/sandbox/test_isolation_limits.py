@@ -12,7 +12,7 @@ import pytest
 from hearth.executor.sandbox.cgroups import hierarchies
 from hearth.executor.sandbox.ns import NsDriver
 from tests.sandbox import harness, modes
-from tests.sandbox.harness import LIMITS, output_of, read_some, run, spec, until
+from tests.sandbox.harness import LIMITS, output_of, outside, read_some, run, spec, until
 
 pytestmark = pytest.mark.anyio
 
@@ -122,6 +122,22 @@ async def test_R7_a_frozen_sandbox_uses_no_cpu_time_and_goes_on_when_thawed(driv
     how = await box.kill()
     assert how.signal == 9
     await output
+
+
+async def test_R1_what_sockets_hold_in_the_kernel_is_bounded_too(driver: NsDriver) -> None:
+    """What TCP may take of a machine is one for all: a sandbox that took it would silence the server."""
+    connections = {"connections": 60}
+    assert outside("socket_memory", connections)["queued"] > 128 * MEBIBYTE, "control"
+    ran = await run(driver, "socket_memory", connections)
+    assert ran.exit.out_of_memory or ran.answer["queued"] < 96 * MEBIBYTE, "64 MiB and what is on its way"
+
+
+async def test_R10_no_program_of_the_host_is_started_for_a_crash(driver: NsDriver) -> None:
+    """The kernel starts one, as root, for a limit of 0 core bytes as for any other, but not for 1 (core(5))."""
+    assert outside("core_limit") == {"tried": None, "limit": [0, 0]}, "control"
+    ran = await run(driver, "core_limit")
+    assert ran.answer["limit"] == [1, 1]
+    assert ran.answer["tried"] in (None, "ValueError"), "refused (EPERM) where runc made the filter"
 
 
 async def test_R10_a_crash_is_told_by_its_signal_and_leaves_no_core(driver: NsDriver, data_folder: Path) -> None:

@@ -278,4 +278,4 @@ async def test_P13_priorities_locked_memory_and_descriptors_are_bounded(driver: 
     assert found["files"] == "EMFILE"
     assert found["opened"] <= 4_096
     assert found["raise"] in {"ValueError", "EPERM"}
-    assert found["core"] == [0, 0]
+    assert found["core"] == [1, 1], "and no program of the host that is started for crashes"

@@ -48,6 +48,15 @@ def test_prctl_keeps_the_tie_to_the_spawner(arguments: tuple[int, int], expected
     assert verdict("prctl", *arguments) == expected
 
 
+def test_the_limit_of_core_files_is_never_changed() -> None:
+    for upper in (0, 1 << 32):
+        assert verdict("prlimit64", 0, 4 | upper, 8) == verdict("prlimit64", 0, 4 | upper, 1 << 32) == "refuse"
+        assert verdict("setrlimit", 4 | upper, 8) == "refuse"
+        for kind in (0, 3, 5, 7, 15, 64):
+            assert verdict("prlimit64", 0, kind | upper, 8) == verdict("setrlimit", kind | upper, 8) == "allow"
+    assert verdict("prlimit64", 0, 4, 0) == "allow"
+
+
 def test_new_namespaces_are_refused_and_threads_are_not() -> None:
     assert verdict("clone", 0x003D_0F00) == verdict("clone", 17) == "allow"
     for flag in (0x0002_0000, 0x0200_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000):

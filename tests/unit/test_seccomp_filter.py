@@ -184,4 +184,16 @@ def test_the_death_signal_stays_and_personality_keeps_randomisation(machine: str
     assert call(machine, "ioctl", 0, 0x5401) == ALLOWED
     assert call(machine, "socketpair", 1, 1, 0) == ALLOWED
     assert call(machine, "socketpair", 16, 3, 0) == 97
-    assert call(machine, "sync") == 0
+    assert call(machine, "sync") == call(machine, "syncfs", 3) == 0
+    assert call(machine, "cachestat", 3) == 1, "it tells which files of the host others read"
+
+
+def test_the_limit_of_core_files_can_be_asked_for_and_is_never_changed(machine: str) -> None:
+    """With 0 instead of 1 the kernel would start the host's program for crashes, as root."""
+    pointers = (8, 1 << 32, 0x7FFF_0000_0000, 0xFFFF_FFFF)
+    for pointer in pointers:
+        assert call(machine, "prlimit64", 0, 4, pointer, 0) == call(machine, "prlimit64", 7, 1 << 32 | 4, pointer) == 0
+        assert call(machine, "prlimit64", 0, 7, pointer, pointer) == ALLOWED
+    assert call(machine, "prlimit64", 0, 4, 0, 0x7FFF_0000_0000) == ALLOWED
+    assert call(machine, "setrlimit", 4, 8) == 0
+    assert call(machine, "setrlimit", 7, 8) == ALLOWED

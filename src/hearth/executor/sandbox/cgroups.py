@@ -16,6 +16,7 @@ from hearth.executor.sandbox import syscalls
 from hearth.executor.sandbox.spec import Limits
 
 CPU_PERIOD_US = 100_000
+SOCKET_MEMORY_BYTES_MAX = 64 << 20
 NEEDED = ("memory", "cpu", "pids")
 LEAF = "hearth-server"
 """Name of the v2 group that the server's own processes move to, so that their group may have children with limits."""
@@ -335,6 +336,8 @@ def _limit_memory(folder: str, limit: int, unified: bool) -> int:
             write(f"{folder}/memory.swap.max", 0)
         return -1
     write(f"{folder}/memory.limit_in_bytes", limit)
+    with contextlib.suppress(FileNotFoundError):  # kernels without IPv4
+        write(f"{folder}/memory.kmem.tcp.limit_in_bytes", socket_memory(limit))
     try:
         write(f"{folder}/memory.memsw.limit_in_bytes", limit)
     except FileNotFoundError:
@@ -351,11 +354,28 @@ def _limit_memory(folder: str, limit: int, unified: bool) -> int:
     return event
 
 
+def socket_memory(limit: int) -> int:
+    """The bytes that a sandbox's sockets may hold in the kernel where they do not count as its memory (v1).
+
+    Without a limit of their own they count for nobody, and what TCP may take of the machine is one for all.
+    """
+    return min(limit, SOCKET_MEMORY_BYTES_MAX)
+
+
+def count_sockets(group: Group) -> None:
+    """Let what sockets in runc's own groups hold count too: v1 looks at a process's own group whether it does."""
+    for folder in group.inner:
+        with contextlib.suppress(OSError):
+            write(f"{folder}/memory.kmem.tcp.limit_in_bytes", SOCKET_MEMORY_BYTES_MAX)
+
+
 def _change_memory(folder: str, old: int, new: int, unified: bool) -> None:
     """Raise or lower the memory limit; v1 insists that the one with swap is never the smaller one."""
     if unified:
         write(f"{folder}/memory.max", new)
         return
+    with contextlib.suppress(FileNotFoundError):
+        write(f"{folder}/memory.kmem.tcp.limit_in_bytes", socket_memory(new))
     names = ["memory.limit_in_bytes", "memory.memsw.limit_in_bytes"]
     for name in names if new < old else reversed(names):
         with contextlib.suppress(FileNotFoundError):  # kernels without swap accounting

@@ -21,6 +21,7 @@ DENIED_V4: Sequence[ipaddress.IPv4Network] = tuple(
             "10.0.0.0/8",  # private (RFC 1918)
             "100.64.0.0/10",  # carrier-grade NAT (RFC 6598)
             "127.0.0.0/8",  # loopback
+            "168.63.129.16/32",  # Azure's platform services: metadata, keys of the machine
             "169.254.0.0/16",  # link-local, cloud metadata
             "172.16.0.0/12",  # private
             "192.0.0.0/24",  # protocol assignments, DS-Lite

@@ -27,6 +27,9 @@ PARKED_DESCRIPTORS = 256
 """Descriptors wait above this number while the numbers the program sees are put in order."""
 SHM_BYTES_MAX = 64 << 20
 LOCKED_MEMORY_BYTES = 8 << 20
+CORE_BYTES = 1
+"""No core file is that small, and 1 also tells the kernel not to start the host's program for crashes, which would run
+as root and get all that the process held; 0 does not (fs/coredump.c)."""
 DATA_EXTRA_BYTES = 256 << 20
 """Room for stacks of threads and what a runtime reserves, which count as data though most is never touched."""
 OOM_SCORE_ADJUSTMENT = 500
@@ -338,7 +341,7 @@ def data_limit(limits: Limits) -> int:
 
 def resource_limits(limits: Limits, use_cgroups: bool) -> Iterator[tuple[int, int]]:
     """The resource limits (kind, value) of a sandbox's processes."""
-    yield resource.RLIMIT_CORE, 0
+    yield resource.RLIMIT_CORE, CORE_BYTES
     yield resource.RLIMIT_NOFILE, limits.open_files
     yield resource.RLIMIT_MEMLOCK, LOCKED_MEMORY_BYTES
     yield resource.RLIMIT_NICE, 0

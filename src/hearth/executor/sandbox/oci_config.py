@@ -17,6 +17,7 @@ ARCHITECTURES = {"x86_64": "SCMP_ARCH_X86_64", "aarch64": "SCMP_ARCH_AARCH64"}
 NAMESPACES = ("pid", "ipc", "uts", "mount", "cgroup")
 """Made by runc; the network namespace is the one that the spawner's child has prepared."""
 _WORD = 0xFFFF_FFFF
+_LONG = 0xFFFF_FFFF_FFFF_FFFF
 _LOW_BITS = 6
 
 _RLIMITS = {
@@ -98,7 +99,7 @@ def seccomp(machine: str) -> dict[str, Any]:
     names = sorted({name for group in generate.PLAIN.values() for name in group.split()})
     rules: list[dict[str, Any]] = [{"names": names, "action": "SCMP_ACT_ALLOW"}]
     rules.append(_refused("clone3", generate.ENOSYS))
-    rules.append(_refused("sync", 0))
+    rules += [_refused("sync", 0), _refused("syncfs", 0)]
     rules.append(_allowed("clone", _masked(0, generate.NEW_NAMESPACES, 0)))
     rules.append(_allowed("socket", _masked(0, _WORD, 1)))
     rules += [
@@ -112,6 +113,9 @@ def seccomp(machine: str) -> dict[str, Any]:
     rules += [_allowed("ioctl", argument) for argument in _all_but(1, (0x5412, 0x541C, 0x5423))]
     rules += [_allowed("personality", _masked(0, _WORD, value)) for value in (0, _WORD)]
     rules += [_allowed("prctl", argument) for argument in _all_but(0, (1, 22, 35))]
+    rules += [_allowed("setrlimit", argument) for argument in _all_but(0, (generate.RLIMIT_CORE,))]
+    rules += [_allowed("prlimit64", argument) for argument in _all_but(1, (generate.RLIMIT_CORE,))]
+    rules.append(_allowed("prlimit64", _masked(1, _WORD, generate.RLIMIT_CORE), _masked(2, _LONG, 0)))
     rules.append(_allowed("prctl", _masked(0, _WORD, 1), _masked(1, _WORD, 9)))
     return {
         "defaultAction": "SCMP_ACT_ERRNO",

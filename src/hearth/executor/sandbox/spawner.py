@@ -399,6 +399,7 @@ class Spawner:
         adopted = status == 0 and maker.adopt(box)
         if box.group is not None and not box.is_container:
             box.group = cgroups.with_inner(box.group, oci_config.group_name(box.id), box.pid if adopted else 0)
+            cgroups.count_sockets(box.group)
         if not adopted:
             return False
         self.loop.unwatch(launcher)

@@ -36,6 +36,7 @@ ERRNO = 0x0005_0000
 EPERM, ENOSYS, EPROTONOSUPPORT, EAFNOSUPPORT = 1, 38, 93, 97
 
 X32_BIT = 0x4000_0000
+RLIMIT_CORE = 4
 NEW_NAMESPACES = 0x7E02_0000
 """Every CLONE_NEW* bit of clone(2) (CLONE_NEWTIME cannot be asked for there)."""
 
@@ -48,8 +49,8 @@ PLAIN = {
         listxattrat llistxattr lremovexattr lseek lsetxattr lstat mkdir mkdirat mknod mknodat newfstatat open openat
         openat2 pread64 preadv preadv2 pwrite64 pwritev pwritev2 read readahead readlink readlinkat readv removexattr
         removexattrat rename renameat renameat2 rmdir sendfile setxattr setxattrat splice stat statfs statx symlink
-        symlinkat sync_file_range syncfs tee truncate umask unlink unlinkat utime utimensat utimes vmsplice write
-        writev cachestat
+        symlinkat sync_file_range tee truncate umask unlink unlinkat utime utimensat utimes vmsplice write
+        writev
     """,
     "memory": """
         brk madvise map_shadow_stack membarrier memfd_create mincore mlock mlock2 mlockall mmap mprotect mremap mseal
@@ -60,11 +61,11 @@ PLAIN = {
         futex_wake get_robust_list get_thread_area getcpu getegid geteuid getgid getgroups getpgid getpgrp getpid
         getppid getpriority getresgid getresuid getrlimit getrusage getsid gettid getuid ioprio_get ioprio_set kill
         landlock_add_rule landlock_create_ruleset landlock_restrict_self nanosleep pause pidfd_open pidfd_send_signal
-        prlimit64 restart_syscall rseq rt_sigaction rt_sigpending rt_sigprocmask rt_sigqueueinfo rt_sigreturn
+        restart_syscall rseq rt_sigaction rt_sigpending rt_sigprocmask rt_sigqueueinfo rt_sigreturn
         rt_sigsuspend rt_sigtimedwait rt_tgsigqueueinfo sched_get_priority_max sched_get_priority_min
         sched_getaffinity sched_getattr sched_getparam sched_getscheduler sched_rr_get_interval sched_setaffinity
         sched_setattr sched_setparam sched_setscheduler sched_yield set_robust_list set_thread_area set_tid_address
-        setfsgid setfsuid setgid setgroups setpgid setpriority setregid setresgid setresuid setreuid setrlimit setsid
+        setfsgid setfsuid setgid setgroups setpgid setpriority setregid setresgid setresuid setreuid setsid
         setuid sigaltstack sysinfo tgkill time times tkill uname vfork wait4 waitid
     """,
     "waiting and clocks": """
@@ -142,6 +143,19 @@ def prctl_rule() -> Program:
     return argument(0) + when(JUMP_EQUAL, 1, death_signal, one_of((22, 35), error(EPERM), answer(ALLOW)))
 
 
+def core_limit_rule(resource: int, is_asking: Program) -> Program:
+    """All but another limit of core files than the sandbox's: with 0 a host's program for crashes would be started.
+
+    It answers success and does nothing, because programs with secrets insist on setting it.
+    """
+    return argument(resource) + when(JUMP_EQUAL, RLIMIT_CORE, is_asking, answer(ALLOW))
+
+
+def prlimit_rule() -> Program:
+    low = argument(2) + when(JUMP_EQUAL, 0, answer(ALLOW), error(0))
+    return core_limit_rule(1, argument(2, high=True) + when(JUMP_EQUAL, 0, low, error(0)))
+
+
 RULES: Mapping[str, Program] = {
     "clone": clone_rule(),
     "clone3": error(ENOSYS),  # its flags are in memory, where a filter cannot look; C libraries fall back to clone
@@ -150,7 +164,11 @@ RULES: Mapping[str, Program] = {
     "ioctl": ioctl_rule(),
     "personality": personality_rule(),
     "prctl": prctl_rule(),
-    "sync": error(0),  # flushes every disk of the host: answers success and does nothing; fsync and syncfs work
+    "setrlimit": core_limit_rule(0, error(0)),
+    "prlimit64": prlimit_rule(),
+    # they flush disks of the host, to which a folder that can only be read is enough: success, and nothing is done
+    "sync": error(0),
+    "syncfs": error(0),
 }
 
 
