@@ -87,7 +87,7 @@ def comparable(answer: httpx.Response) -> Any:
     headers = [
         (name, value)
         for name, value in answer.headers.multi_items()
-        if name not in ("date", "content-length", "x-hearth-request-id")
+        if name not in ("date", "content-length", "x-hearth-request-id", "x-request-id")
     ]
     return answer.status_code, sorted(headers), text
 

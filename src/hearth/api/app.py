@@ -4,6 +4,9 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 
+import structlog
+
+from hearth import log_context
 from hearth.api import formats, origins
 from hearth.api.budget import Budget
 from hearth.api.call import Identify, Services
@@ -41,6 +44,9 @@ _NOSNIFF = (b"x-content-type-options", b"nosniff")
 _FALLBACK = {False: (b"x-debug-fallback", b"false"), True: (b"x-debug-fallback", b"true")}
 _HSTS = (b"strict-transport-security", b"max-age=10886400")
 _CLOSE = (b"connection", b"close")
+REQUEST_ID = b"x-request-id"
+
+log = structlog.get_logger(__name__)
 
 
 class Api:
@@ -86,11 +92,13 @@ class Api:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
+        request.id = log_context.begin_request(request.headers.get(REQUEST_ID, b""))
         watch = _Watch(request)
         answer: Answer | None = None
         try:
             answer = await self._answer(request)
             self.answered[request.route, answer.status] += 1
+            log.debug("answered", method=request.method, route=request.route, status=answer.status)
             if answer.stream is None:
                 watch.stop()
             await self._send(request, answer, send)
@@ -151,6 +159,7 @@ class Api:
         """Contract: functions-api 2."""
         sent = request.headers
         headers = [_SERVER, _NOSNIFF, _FALLBACK[b"x-fallback-cookies" in sent and _used_fallback(request)]]
+        headers.append((REQUEST_ID, request.id.encode()))
         if b"origin" in sent:
             cors = origins.cors_headers(request, self._settings.allowed_origins)
             headers += cors or origins.cors_headers(request, self._origins.all)

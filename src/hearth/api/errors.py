@@ -5,9 +5,8 @@ Contract: functions-api 2 (body, statuses passed through, cache headers).
 
 import structlog
 
-from hearth import CONTRACT_VERSION
+from hearth import CONTRACT_VERSION, log_context
 from hearth.api.messages import Answer, json_answer
-from hearth.model.ids import unique_id
 from hearth.model.refusals import PASSED_STATUSES, Busy, Refusal, StorageAway, Unavailable
 from hearth.ports import CursorNotFound
 
@@ -45,7 +44,7 @@ def described(error: Exception, *, method: str, route: str, project_id: str) -> 
     if isinstance(error, CursorNotFound):
         refusal = Refusal("general_cursor_not_found")
         return refusal.code, refusal.type, refusal.message, {}
-    request_id = unique_id()
+    request_id = log_context.request_id()
     headers = {REQUEST_ID_HEADER: request_id}
     about = {"request_id": request_id, "method": method, "route": route, "project_id": project_id}
     if isinstance(error, Busy):

@@ -11,9 +11,10 @@ from typing import Literal
 
 import msgspec
 
+from hearth import log_context
 from hearth.api import formats, wire
 from hearth.api.call import Services
-from hearth.api.errors import answer_for
+from hearth.api.errors import REQUEST_ID_HEADER, answer_for
 from hearth.api.formats import Version, shape
 from hearth.api.gateway import Gateway
 from hearth.api.grammar import check_headers
@@ -23,6 +24,7 @@ from hearth.api.resources.executions import PATH_LIMITS, WRITE_SCOPES, not_text
 from hearth.api.validators import Invalid, Text
 from hearth.control.views import ExecutionView
 from hearth.model.actor import Actor
+from hearth.model.ids import unique_id
 from hearth.model.prompt import PromptFuture
 from hearth.model.refusals import Refusal
 
@@ -120,6 +122,9 @@ class HotLane:
                 body = _encode(shape(version, "execution", wire.created_execution(view, actor, text)))
                 lines = "".join([f"{name}: {value}\r\n" for name, value in wire.figures(view, actor).items()])
                 self._answered[ROUTE, success] += 1
+                lines += (
+                    f"x-request-id: {view.execution.id}\r\n"  # of a request that asks for nothing but its execution
+                )
                 rest = lines.encode("latin-1"), b"content-length: %d\r\n\r\n" % len(body), body
                 return success, b"".join((self._head(version), *rest))
         answer = _refused(error, project_id)
@@ -157,4 +162,8 @@ def _read(body: bytes) -> _Fields | None:
 
 def _refused(error: BaseException | None, project_id: str) -> Answer:
     fault = error if isinstance(error, Exception) else Refusal("general_server_error")
-    return answer_for(fault, method="POST", route=ROUTE, project_id=project_id)
+    # Whatever has just been completed may have run for another request, whose ids are not to be told.
+    answer = log_context.blank().run(answer_for, fault, method="POST", route=ROUTE, project_id=project_id)
+    said = dict(answer.headers).get(REQUEST_ID_HEADER.encode()) or unique_id().encode()
+    answer.headers.append((b"x-request-id", said))
+    return answer

@@ -81,6 +81,7 @@ class Request:
         "body_done",
         "expects_body",
         "headers",
+        "id",
         "method",
         "query_string",
         "receive",
@@ -98,6 +99,8 @@ class Request:
         if len(self.headers) != len(raw):
             self.headers = _joined(raw)
         self.query_string: bytes = scope["query_string"]
+        self.id = ""
+        """Told in the log and in the answer."""
         self.route = ""
         """The name of the route it is for, once it is found; `visit` for a function's domain."""
         # The raw path: ids are decoded after routing, so that `a%2Fb` stays one segment (contract: clients 1.1).

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from hearth import log_context
 from hearth.api import origins, params
 from hearth.api.call import Call, Services
 from hearth.api.client_address import client_address
@@ -58,6 +59,7 @@ class Pipeline:
         try:
             project = await self._project(request, body)
             project_id = about["project_id"] = CONSOLE if project is None else project.id
+            _bind(project_id, path)
             version = parse_version(request.header(b"x-appwrite-response-format"))
             actor = await services.identify.identify(_credentials(request, project_id, project))
             _check_switches(route, actor, project)
@@ -121,6 +123,16 @@ class Pipeline:
         if project is None:
             raise Refusal("project_not_found")
         return project
+
+
+def _bind(project_id: str, path: dict[str, str]) -> None:
+    """Let the log say what the request is about, as far as its address does."""
+    log_context.bind(
+        project_id=project_id,
+        function_id=path.get("functionId", "")[:64],
+        deployment_id=path.get("deploymentId", "")[:64],
+        execution_id=path.get("executionId", "")[:64],
+    )
 
 
 async def _handle(call: Call, body: "_FieldsReader", version: Version | None) -> Answer:

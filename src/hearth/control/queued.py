@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import msgspec
 import structlog
 
+from hearth import log_context
 from hearth.control.gates import Closed, Gates, Key, is_limited
 from hearth.control.invocations import (
     MintKey,
@@ -183,6 +184,8 @@ class QueuedExecutions:
         recorded as failed all the same, because user code runs at most once.
         """
         job, execution = claimed.job, claimed.execution
+        ids = {"execution_id": job.resource_id, "function_id": job.payload.get("functionId", "")}
+        log_context.begin(project_id=job.project_id, job_id=job.id, **ids)
         if execution is None:  # deleted, or ended by the reaper
             await self._store.jobs.finish(job.id, job.owner)
             return

@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 from collections import Counter
+from contextvars import Context
 
 import structlog
 
-from hearth.executor.actions import Action, Assign, Closed, Full, Pause, Reject, Start, State
+from hearth import log_context
+from hearth.executor.actions import Action, Assign, Closed, Full, Member, Pause, Reject, Start, State
 from hearth.executor.calls import Ended, Ticket, failed_before_running
 from hearth.executor.instance import DELETED, STOPPED, Instance, Surroundings
 from hearth.executor.pool import Pool
@@ -147,7 +149,9 @@ class Instances:
                 instance = Instance(action.member, self._around, self)
                 self._by_id[action.member.id] = instance
                 self.started += 1
-                task = asyncio.create_task(instance.live(), name=f"instance {action.member.id}")
+                task = asyncio.create_task(
+                    instance.live(), name=f"instance {action.member.id}", context=_context_of(action.member)
+                )
                 self._lives.add(task)
                 task.add_done_callback(self._lives.discard)
             elif isinstance(action, Reject):
@@ -188,3 +192,11 @@ class Instances:
     def _on_timer(self) -> None:
         self._timer = None
         self._act(self.pool.tick(self._monotonic()))
+
+
+def _context_of(member: Member) -> Context:
+    """An instance outlives the request it was started for: its lines are about its deployment."""
+    context, template = log_context.blank(), member.template
+    ids = {"deployment_id": template.key.deployment_id, "function_id": template.function_id}
+    context.run(log_context.bind, project_id=template.project_id, instance=str(member.id), **ids)
+    return context

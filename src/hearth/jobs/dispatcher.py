@@ -11,6 +11,7 @@ from datetime import timedelta
 
 import structlog
 
+from hearth import log_context
 from hearth.control.jobs import JobKind
 from hearth.control.queued import QueuedExecutions, taken
 from hearth.jobs.worker import LEASE_S, POLL_S
@@ -145,7 +146,7 @@ class Dispatcher:
         job_id = claimed.job.id
         task = asyncio.create_task(self._queued.run(claimed), name=f"job-{job_id}")
         self._running[job_id] = task
-        task.add_done_callback(lambda ended: self._ended(job_id, ended))
+        task.add_done_callback(lambda ended: self._ended(job_id, ended), context=log_context.blank())
 
     def _ended(self, job_id: str, task: "asyncio.Task[None]") -> None:
         del self._running[job_id]

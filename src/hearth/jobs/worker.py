@@ -10,6 +10,8 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from hearth import log_context
+from hearth.control.jobs import JobKind
 from hearth.model.resources import Job
 from hearth.ports import Clock, Store
 
@@ -19,6 +21,8 @@ log = structlog.get_logger(__name__)
 LEASE_S = 30.0
 #: Longest sleep between two looks at the queue; wake-ups make it rarely matter.
 POLL_S = 5.0
+#: Kinds whose resource is a deployment.
+_OF_DEPLOYMENTS = frozenset({JobKind.BUILD, JobKind.REPORT})
 
 Handler = Callable[[Job], Awaitable[None]]
 
@@ -137,7 +141,11 @@ class Worker:
             freed.cancel()
 
     async def _carry_out(self, job: Job) -> None:
-        bound = log.bind(job_id=job.id, kind=job.kind, resource_id=job.resource_id, attempt=job.attempts)
+        ids = {"function_id": job.payload.get("functionId", "")}
+        if job.kind in _OF_DEPLOYMENTS:
+            ids["deployment_id"] = job.resource_id
+        log_context.begin(project_id=job.project_id, job_id=job.id, **ids)
+        bound = log.bind(kind=job.kind, resource_id=job.resource_id, attempt=job.attempts)
         work = asyncio.ensure_future(self._handlers[job.kind](job))
         beat = asyncio.create_task(self._beat(job, work))
         try:
