@@ -48,6 +48,7 @@ fault-report: setup-test ## rounds of kills under load on both engines (ROUNDS=1
 bench: setup-bench ## the benchmarks; a table for each at the end, JSON in bench-results/
 	.venv/bin/python -m bench
 	.venv/bin/python -m bench.cold
+	.venv/bin/python -m bench.machine
 	.venv/bin/python -m bench.lists
 	.venv/bin/python -m bench.queue
 	.venv/bin/python -m bench.schedules

@@ -55,6 +55,10 @@ from hearth.vcs.github_app import AppKeys
 #: New objects before a round over the young, and rounds before one over the next older (Python: 700, 10, 10).
 COLLECTOR_THRESHOLDS = (10_000, 20, 20)
 
+#: How long a connection may be idle. Longer than an instance is: what a function keeps open for its next execution
+#: is not closed while it is frozen, when it would find that out only by a request that fails.
+IDLE_CONNECTION_S = 75
+
 log = structlog.get_logger(__name__)
 
 EXIT_FAILED = 1
@@ -383,6 +387,7 @@ async def _serve_until(
             log_level="warning",  # addresses of WebSockets, which it logs otherwise, can hold a JWT
             proxy_headers=False,  # whom to trust about the client's address is the API's own decision
             server_header=False,
+            timeout_keep_alive=IDLE_CONNECTION_S,
             timeout_graceful_shutdown=CONNECTION_GRACE_S,
             backlog=2048,
         )

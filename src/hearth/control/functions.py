@@ -8,6 +8,7 @@ import structlog
 from hearth.control.connections import DISCONNECTED, Connections
 from hearth.control.git_deployments import GitDeployments
 from hearth.control.jobs import JobKind, purge_job
+from hearth.control.remembered import Remembered
 from hearth.control.requiring import activate, require_function
 from hearth.control.rules import RuleBook
 from hearth.control.runnables import Runnables
@@ -45,6 +46,8 @@ class FunctionsControl:
         git_deployments: GitDeployments,
     ) -> None:
         self._store = store
+        self._views = Remembered[FunctionView](store, clock)
+        self._pages = Remembered[Page[FunctionView]](store, clock)
         self._clock = clock
         self._events = events
         self._executor = executor
@@ -131,14 +134,22 @@ class FunctionsControl:
 
     async def get(self, project_id: str, function_id: str) -> FunctionView:
         """Raises `function_not_found`."""
-        async with self._store.view(project_id) as unit:
-            return await _view(unit, await require_function(unit, function_id))
+
+        async def load() -> FunctionView:
+            async with self._store.view(project_id) as unit:
+                return await _view(unit, await require_function(unit, function_id))
+
+        return await self._views.read((project_id, function_id), load)
 
     async def list(self, project_id: str, query: ListQuery) -> Page[FunctionView]:
         """One page of functions, each with its variables."""
-        async with self._store.view(project_id) as unit:
-            page = await unit.functions.list(query)
-            return Page(page.total, tuple([await _view(unit, function) for function in page.items]))
+
+        async def load() -> Page[FunctionView]:
+            async with self._store.view(project_id) as unit:
+                page = await unit.functions.list(query)
+                return Page(page.total, tuple([await _view(unit, function) for function in page.items]))
+
+        return await load() if query.random else await self._pages.read((project_id, query), load)
 
     async def update(
         self,

@@ -234,6 +234,13 @@ class Store(Protocol):
     schedules: Schedules
     listeners: Listeners
 
+    @property
+    def changes(self) -> int | None:
+        """How many transactions of `begin` were committed so far, counted before they are acknowledged.
+
+        None where other processes write as well and nothing follows from that.
+        """
+
     async def kept_functions(self) -> tuple[tuple[str, str], ...]:
         """(project, function) of the functions of all projects whose settings ask for instances that are kept ready."""
 

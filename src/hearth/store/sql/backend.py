@@ -35,6 +35,8 @@ class Backend(Protocol):
     write_places: asyncio.Semaphore
     """How many write transactions may be open at once."""
     readers: int
+    is_alone: bool
+    """Whether no other server writes to the database."""
     records: RecordWriter
 
     def insert(self, table: Table) -> Insert:

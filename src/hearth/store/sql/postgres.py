@@ -85,6 +85,7 @@ class PostgresBackend:
     """The PostgreSQL database at `url`."""
 
     readers = _READERS
+    is_alone = False
 
     def __init__(self, url: URL) -> None:
         self._url = url

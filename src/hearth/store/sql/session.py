@@ -97,6 +97,8 @@ class Transactions:
         self._write_places = backend.write_places
         self._read_places = asyncio.Semaphore(backend.readers)
         self._turns = Turns()
+        self.changes = 0
+        """Counted also where one failed: it may have taken effect."""
 
     @asynccontextmanager
     async def begin(self, project_id: str = "") -> AsyncIterator[Session]:
@@ -126,7 +128,10 @@ class Transactions:
             yield Session(connection, self._backend, self._clock, self._cipher, project_id)
 
     async def _commit(self, connection: AsyncConnection, *, jobs: bool) -> None:
-        await connection.commit()
+        try:
+            await connection.commit()
+        finally:
+            self.changes += 1
         self._backend.committed()
         if jobs:
             self._on_jobs()

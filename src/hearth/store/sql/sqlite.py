@@ -102,6 +102,7 @@ class SqliteBackend:
 
     writers = 1
     readers = _READERS
+    is_alone = True
 
     def __init__(self, path: Path, *, synced: bool = False) -> None:
         self.path = path

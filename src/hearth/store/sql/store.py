@@ -133,6 +133,11 @@ class SqlStore:
             await check_key(session)
         await self._backend.start(self._jobs_may_wait)
 
+    @property
+    def changes(self) -> int | None:
+        """See the port."""
+        return self._transactions.changes if self._backend.is_alone else None
+
     async def kept_functions(self) -> tuple[tuple[str, str], ...]:
         """See the port."""
         async with self._transactions.view() as session:
