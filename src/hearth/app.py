@@ -29,6 +29,7 @@ from hearth.control.connections import Connections
 from hearth.control.control import Control
 from hearth.control.dead_letters import DeadLettersControl
 from hearth.control.deployments import DeploymentsControl
+from hearth.control.elsewhere import ChangesElsewhere
 from hearth.control.environment import Environment
 from hearth.control.events import EventBus
 from hearth.control.executions import ExecutionsControl
@@ -166,6 +167,7 @@ class Application:
         await self._builder.sweep()
         await self._executor.start()
         self._kept.start()
+        self._elsewhere.start()
         self._reaper.start()
         self._worker.start()
         self._dispatcher.start()
@@ -193,6 +195,7 @@ class Application:
         await self._reports.close()
         await self._maintenance.close()
         await self._scheduler.close()
+        await self._elsewhere.close()
         await self._kept.close()
         await self._reaper.close()
         self._worker.pause()
@@ -454,6 +457,17 @@ class Application:
         events.subscribe(scheduler.heard, Function, Deployment)
         self._kept = KeptInstances(store=store, runnables=runnables, executor=executor)
         events.subscribe(self._kept.heard, Function, Deployment, Variable)
+        self._elsewhere = elsewhere = ChangesElsewhere(
+            store=store,
+            clock=clock,
+            runnables=runnables,
+            forget_keys=identify.forget_keys,
+            forget_people=people.forget_all,
+            reload_hosting=hosting.load,
+            follow=(event_triggers.heard, scheduler.heard, self._kept.heard),
+            reload=(event_triggers.load, scheduler.reload, self._kept.reload),
+        )
+        store.on_changes(elsewhere.heard)
         self._worker = worker = Worker(
             store=store,
             clock=clock,

@@ -104,6 +104,12 @@ class People:
         for key in self._keys_of.pop((project_id, user_id), ()):
             self._known.pop(key, None)
 
+    def forget_all(self) -> None:
+        """Drop everything that is remembered."""
+        self._generation += 1
+        self._known.clear()
+        self._keys_of.clear()
+
     def _remember(self, key: tuple[str, ...], person: Person, generation: int) -> None:
         if generation != self._generation:
             return

@@ -51,6 +51,13 @@ class KeptInstances:
                     if key[0] == project_id:
                         self._look_at(key)
 
+    async def reload(self) -> None:
+        """Look again at all functions that are kept or ask for it."""
+        for key in await self._store.kept_functions():
+            self._look_at(key)
+        for key in self._kept:
+            self._look_at(key)
+
     def start(self) -> None:
         """Begin to keep what is to be kept."""
         self._is_settled.clear()

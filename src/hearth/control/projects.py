@@ -35,7 +35,8 @@ class ProjectsControl:
         self._teams: dict[str, str] = {}
 
     async def load(self) -> None:
-        """Remember the organization of every project; at start, before the first request."""
+        """Remember the organization of every project, and nothing else; at start, before the first request."""
+        self._cache.drop_all()
         self._teams = {project.id: project.team_id for project in await self._store.projects.all()}
 
     def team_of(self, project_id: str) -> str:

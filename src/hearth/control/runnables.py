@@ -84,6 +84,12 @@ class Runnables:
         self._entries = {key: entry for key, entry in self._entries.items() if key[0] != project_id}
         self._others = {key: entries for key, entries in self._others.items() if key[0] != project_id}
 
+    def drop_all(self) -> None:
+        """Forget everything: anything may have changed."""
+        self._generation += 1
+        self._entries.clear()
+        self._others.clear()
+
     async def _load(self, project_id: str, function_id: str, deployment_id: str = "") -> Runnable | None:
         async with self._store.view(project_id) as unit:
             function = await unit.functions.get(function_id)
@@ -145,6 +151,11 @@ class ProjectCache:
             if project is not None and generation == self._generation:
                 self._entries[project_id] = project
         return project
+
+    def drop_all(self) -> None:
+        """Forget all projects."""
+        self._generation += 1
+        self._entries.clear()
 
     def drop(self, project_id: str) -> None:
         """Forget a project: called after every committed write to it."""

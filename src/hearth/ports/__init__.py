@@ -47,13 +47,16 @@ from hearth.ports.running import Executor as Executor
 from hearth.ports.running import Fetcher as Fetcher
 from hearth.ports.running import Runtimes as Runtimes
 from hearth.ports.running import SourceUnavailable as SourceUnavailable
+from hearth.ports.store import ANYTHING_CHANGED as ANYTHING_CHANGED
 from hearth.ports.store import Accepted as Accepted
 from hearth.ports.store import AttemptEnded as AttemptEnded
+from hearth.ports.store import ChangedElsewhere as ChangedElsewhere
 from hearth.ports.store import Claimed as Claimed
 from hearth.ports.store import ExecutionLog as ExecutionLog
 from hearth.ports.store import ExecutionQueue as ExecutionQueue
 from hearth.ports.store import Listeners as Listeners
 from hearth.ports.store import Listening as Listening
+from hearth.ports.store import MemoryKind as MemoryKind
 from hearth.ports.store import Projects as Projects
 from hearth.ports.store import Scheduled as Scheduled
 from hearth.ports.store import Schedules as Schedules

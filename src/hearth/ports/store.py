@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Protocol
 
 from hearth.model.bodies import Bodies
@@ -222,6 +223,34 @@ class Listeners(Protocol):
         """Up to `limit` of a project (`""` = of all), by `sequence`, from above `after`."""
 
 
+class MemoryKind(StrEnum):
+    """What servers keep in memory of a project besides its functions."""
+
+    HOSTING = "hosting"
+    """The project itself, its rules, platforms and webhooks."""
+    KEYS = "keys"
+    PEOPLE = "people"
+    """Users, sessions and memberships."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedElsewhere:
+    """What was committed by a server of this database, as far as it makes the memory of others outdated.
+
+    `functions` are those that were changed, or whose settings, variables or deployments were; None = any of the
+    project, or of all projects where `project_id` is `""`. `is_own`: it was this very server.
+    """
+
+    project_id: str
+    functions: frozenset[str] | None
+    kinds: frozenset[MemoryKind]
+    is_own: bool = False
+
+
+#: After notices may have been missed.
+ANYTHING_CHANGED = ChangedElsewhere("", None, frozenset(MemoryKind))
+
+
 class Store(Protocol):
     """The database. `begin` and `view` give a `Unit` bound to a project."""
 
@@ -261,6 +290,13 @@ class Store(Protocol):
 
     def on_jobs(self, listener: Callable[[], None]) -> None:
         """Call `listener` whenever jobs may have been added, here or by another process; it must not block."""
+
+    def on_changes(self, listener: Callable[[ChangedElsewhere], None]) -> None:
+        """Call `listener` with what servers of this database commit, itself included; it must not block.
+
+        Within seconds of the commit; ANYTHING_CHANGED after a time without connection. Never where there can be but
+        one server.
+        """
 
     async def ping(self) -> None:
         """Raise if the database does not answer."""

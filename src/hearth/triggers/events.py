@@ -65,21 +65,31 @@ class EventTriggers:
         self._queued = queued
         self._payload_of = payload_of
         self._book = ListenerBook()
+        self._meanwhile: list[tuple[str, str, tuple[str, ...]]] | None = None
+        """What was heard while the book is read anew."""
 
     async def load(self) -> None:
-        """Fill the book; at start, before the first request."""
+        """Fill the book anew; at start before the first request, and when any function may have changed."""
+        book = ListenerBook()
+        meanwhile = self._meanwhile = []
         after = -1
         while page := await self._store.listeners.page(after, SLICE):
             for it in page:
-                self._book.put(it.project_id, it.function_id, it.events)
+                book.put(it.project_id, it.function_id, it.events)
             after = page[-1].sequence
+        for heard in meanwhile:  # what was read may be older
+            book.put(*heard)
+        self._book, self._meanwhile = book, None
 
     def heard(self, occurrence: Occurrence) -> None:
         """Follow what functions listen to. Called for every event; free for all others."""
         function = occurrence.subject
         if isinstance(function, Function):
             is_gone = occurrence.event == f"functions.{function.id}.delete"
-            self._book.put(function.project_id, function.id, () if is_gone else function.events)
+            now = function.project_id, function.id, () if is_gone else function.events
+            self._book.put(*now)
+            if self._meanwhile is not None:
+                self._meanwhile.append(now)
 
     async def record(self, unit: Unit, occurrence: Occurrence) -> None:
         """Keep an event in the transaction of its change. See `hearth.control.events.Recorder`."""

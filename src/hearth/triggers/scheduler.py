@@ -88,6 +88,14 @@ class Scheduler:
         self._changed.add((project_id, function_id))
         self._wake.set()
 
+    async def reload(self) -> None:
+        """Look again at every function with a schedule. One that has none any more is found out when it is due."""
+        after = -1
+        while page := await self._store.schedules.page(after, SLICE):
+            for scheduled in page:
+                self.look_at(scheduled.project_id, scheduled.function_id)
+            after = page[-1].sequence
+
     def start(self) -> None:
         """Read all schedules, a slice at a time, and fire what is due from then on."""
         self._loop = asyncio.create_task(self._run(), name="schedules")

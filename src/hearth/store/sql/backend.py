@@ -7,6 +7,7 @@ from typing import Protocol
 from sqlalchemy import Insert, Table
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from hearth.ports import ChangedElsewhere, MemoryKind
 from hearth.store.sql.writes import Entry
 
 
@@ -48,11 +49,19 @@ class Backend(Protocol):
     async def announce_jobs(self, connection: AsyncConnection) -> None:
         """Called last in a transaction that queued jobs: tell other processes, once it is committed."""
 
+    async def announce_changes(
+        self, connection: AsyncConnection, project_id: str, functions: set[str], kinds: set[MemoryKind]
+    ) -> None:
+        """Called last in a transaction that changed what servers keep in memory: tell them, once it is committed."""
+
     def committed(self) -> None:
         """Called after each commit."""
 
-    async def start(self, wake: Callable[[], None]) -> None:
-        """Start what runs in the background; `wake` is to be called when another process queued jobs."""
+    async def start(self, wake: Callable[[], None], heard: Callable[[ChangedElsewhere], None]) -> None:
+        """Start what runs in the background.
+
+        `wake` is to be called when another process queued jobs, `heard` with what servers changed.
+        """
 
     async def close(self) -> None:
         """Stop the background work and disconnect."""

@@ -71,7 +71,11 @@ class SqlDeployments:
     async def _change(self, which: ColumnElement[bool], changes: dict[str, Any]) -> Deployment | None:
         values = {"updated_at": self._session.clock.now(), **checked(Deployment, changes)}
         row = await self._session.one(update(deployments).where(which).values(values).returning(deployments))
-        return None if row is None else _deployment(row)
+        if row is None:
+            return None
+        if "status" in changes:
+            self._session.changed_functions.add(row.function_id)
+        return _deployment(row)
 
     async def append_log(self, id: str, text: str, limit: int) -> None:
         """See the port. `limit` is in characters; every call rewrites the text, so append in pieces of some size."""
@@ -90,7 +94,12 @@ class SqlDeployments:
     async def delete(self, id: str) -> bool:
         """Whether there was one. Its chunks go with it."""
         await self.clear_chunks(id)
-        return await self._session.count(delete(deployments).where(self._is(id))) > 0
+        gone = delete(deployments).where(self._is(id)).returning(deployments.c.function_id)
+        row = await self._session.one(gone)
+        if row is None:
+            return False
+        self._session.changed_functions.add(row.function_id)
+        return True
 
     async def all_of(self, function_id: str) -> tuple[Deployment, ...]:
         """Every deployment of a function, oldest first."""

@@ -34,6 +34,7 @@ class SqlFunctionSettings:
 
     async def put(self, function_id: str, settings: FunctionSettings) -> FunctionSettings:
         """See the port."""
+        self._session.changed_functions.add(function_id)
         settings = replace(settings, updated_at=self._session.clock.now())
         document = {name: value for name, value in msgspec.to_builtins(settings).items() if name != "updated_at"}
         values = {"updated_at": settings.updated_at, "settings": document}

@@ -9,6 +9,7 @@ from hearth.model.queries import ListQuery
 from hearth.model.resources import ApiKey, Function
 from hearth.ports import Conflict, Page
 from hearth.store.sql import collections
+from hearth.store.sql.changes import EVERY
 from hearth.store.sql.pages import page_of
 from hearth.store.sql.rows import checked, reader, values_of
 from hearth.store.sql.schema import api_keys, functions
@@ -35,6 +36,7 @@ class SqlFunctions:
         sequence = await self._session.insert(functions, {**values_of(function), "search_words": words})
         if sequence is None:
             raise Conflict("id")
+        self._session.changed_functions.add(function.id)
         return replace(function, sequence=sequence)
 
     async def get(self, id: str) -> Function | None:
@@ -53,6 +55,7 @@ class SqlFunctions:
         row = await self._session.one(update(functions).where(self._is(id)).values(values).returning(functions))
         if row is None:
             return None
+        self._session.changed_functions.add(id)
         function = _function(row)
         if "name" in changes or "runtime" in changes:
             words = searchable(function.id, function.name, function.runtime)
@@ -61,10 +64,12 @@ class SqlFunctions:
 
     async def delete(self, id: str) -> bool:
         """Whether there was one."""
+        self._session.changed_functions.add(id)
         return await self._session.count(delete(functions).where(self._is(id))) > 0
 
     async def outdate(self) -> tuple[Function, ...]:
         """See the port."""
+        self._session.changed_functions.add(EVERY)
         which = functions.c.project_id == self._session.project_id
         values = {"updated_at": self._session.clock.now(), "live": False}
         rows = await self._session.all(update(functions).where(which).values(values).returning(functions))

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,9 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.ext.compiler import compiles
 
 from hearth.model.statuses import JobStatus
-from hearth.ports import AttemptEnded, Conflict
+from hearth.ports import ANYTHING_CHANGED, AttemptEnded, ChangedElsewhere, Conflict, MemoryKind
 from hearth.store.settling import settled
-from hearth.store.sql import expressions, writes
+from hearth.store.sql import changes, expressions, writes
 from hearth.store.sql.backend import RecordWriter
 from hearth.store.sql.durability_schema import dead_letters, execution_attempts
 from hearth.store.sql.postgres_writes import is_plain, statement_of
@@ -32,6 +33,9 @@ _CONNECT_TIMEOUT_S = 10
 _STATEMENT_TIMEOUT_S = 60
 _RECONNECT_S = 2.0
 _CHANNEL = "hearth_jobs"
+_CHANGES = "hearth_changes"
+#: How often the listening connection is asked whether it is still one, seconds.
+_ASK_EVERY_S = 30.0
 #: Advisory locks are numbered; ours are (class, hash of the project's id).
 _PROJECT_LOCK_CLASS = 0x48727468
 
@@ -95,6 +99,7 @@ class PostgresBackend:
         self._records = PostgresRecords(self.writer, self._address())
         self.records: RecordWriter = self._records
         self._listening: asyncio.Task[None] | None = None
+        self._origin = uuid.uuid4().hex
 
     def insert(self, table: Table) -> postgres_dml.Insert:
         """See `Backend`."""
@@ -111,12 +116,21 @@ class PostgresBackend:
         """See `Backend`."""
         await connection.execute(text(f"NOTIFY {_CHANNEL}"))
 
+    async def announce_changes(
+        self, connection: AsyncConnection, project_id: str, functions: set[str], kinds: set[MemoryKind]
+    ) -> None:
+        """See `Backend`."""
+        notice = changes.encode(self._origin, project_id, functions, kinds)
+        await connection.execute(text("SELECT pg_notify(:channel, :notice)"), {"channel": _CHANGES, "notice": notice})
+
     def committed(self) -> None:
         """Nothing to do."""
 
-    async def start(self, wake: Callable[[], None]) -> None:
-        """See `Backend`."""
-        self._listening = asyncio.create_task(self._listen(wake), name="listen for jobs")
+    async def start(self, wake: Callable[[], None], heard: Callable[[ChangedElsewhere], None]) -> None:
+        """See `Backend`. Listens on return, so that what is read from then on is not missed; unless that fails."""
+        is_tried = asyncio.Event()
+        self._listening = asyncio.create_task(self._listen(wake, heard, is_tried), name="listen for jobs and changes")
+        await is_tried.wait()
 
     async def close(self) -> None:
         """See `Backend`."""
@@ -132,25 +146,47 @@ class PostgresBackend:
         """The database, for connections of the driver's own."""
         return self._url.set(drivername="postgresql").render_as_string(hide_password=False)
 
-    async def _listen(self, wake: Callable[[], None]) -> None:
+    async def _listen(
+        self, wake: Callable[[], None], heard: Callable[[ChangedElsewhere], None], is_tried: asyncio.Event
+    ) -> None:
         """Keep one connection listening. While there is none, workers find jobs when they look by themselves."""
+
+        def notified(*arguments: Any) -> None:
+            changed = changes.decode(arguments[-1], self._origin)
+            heard(ANYTHING_CHANGED if changed is None else changed)
+
         while True:
             try:
                 connection = await asyncpg.connect(self._address(), timeout=_CONNECT_TIMEOUT_S)
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
                 log.warning("cannot listen for jobs, trying again", error=str(error))
+                is_tried.set()
                 await asyncio.sleep(_RECONNECT_S)
                 continue
             ended = asyncio.Event()
             connection.add_termination_listener(lambda _, ended=ended: ended.set())
             try:
                 await connection.add_listener(_CHANNEL, lambda *_: wake())
+                await connection.add_listener(_CHANGES, notified)
                 wake()  # what was announced before we listened
-                await ended.wait()
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                if is_tried.is_set():
+                    heard(ANYTHING_CHANGED)
+                is_tried.set()
+                await self._watch(connection, ended)
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
                 log.warning("listening for jobs ended, trying again", error=str(error))
+                is_tried.set()
             finally:
                 connection.terminate()
+
+    async def _watch(self, connection: "asyncpg.Connection[asyncpg.Record]", ended: asyncio.Event) -> None:
+        """Return when a connection has ended; ask now and then, since one may end without a word."""
+        while not ended.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_ASK_EVERY_S):
+                    await ended.wait()
+                return
+            await connection.fetchval("SELECT 1", timeout=_CONNECT_TIMEOUT_S)
 
 
 class PostgresRecords:

@@ -8,16 +8,17 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sqlalchemy import CursorResult, Executable, Row, Table
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from hearth.model.refusals import PlatformFault
-from hearth.ports import Clock
+from hearth.ports import Clock, MemoryKind
 from hearth.store.settling import settled
 from hearth.store.sql.backend import Backend
+from hearth.store.sql.changes import kind_of
 from hearth.store.sql.faults import database_errors, fault_of
 
 #: A transaction holds the only writer of SQLite, so a wait this long means that somebody never lets go
@@ -56,6 +57,9 @@ class Session:
     cipher: Cipher
     project_id: str
     queued_jobs: bool = False
+    changed_functions: set[str] = field(default_factory=set)
+    """What other servers are to read again: ids, or `changes.EVERY`."""
+    changed_kinds: set[MemoryKind] = field(default_factory=set)
 
     def own(self, project_id: str) -> None:
         """Raise ValueError if something of another project is about to be written in this unit."""
@@ -64,6 +68,8 @@ class Session:
 
     async def execute(self, statement: Executable) -> CursorResult[Any]:
         """Run one statement and fetch all of its rows. Raises PlatformFault."""
+        if (kind := kind_of(statement)) is not None:
+            self.changed_kinds.add(kind)
         with translated("answer"):
             return await settled(self.connection.execute(statement))
 
@@ -119,6 +125,9 @@ class Transactions:
             with translated("commit"):
                 if session.queued_jobs:
                     await settled(self._backend.announce_jobs(connection))
+                if session.changed_functions or session.changed_kinds:
+                    changed = project_id, session.changed_functions, session.changed_kinds
+                    await settled(self._backend.announce_changes(connection, *changed))
                 await settled(self._commit(connection, jobs=session.queued_jobs))
 
     @asynccontextmanager

@@ -23,7 +23,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from hearth.model.refusals import PlatformFault
-from hearth.ports import AttemptEnded, Conflict
+from hearth.ports import AttemptEnded, ChangedElsewhere, Conflict, MemoryKind
 from hearth.store.settling import settled
 from hearth.store.sql import expressions, writes
 from hearth.store.sql.backend import RecordWriter
@@ -126,13 +126,18 @@ class SqliteBackend:
     async def announce_jobs(self, connection: AsyncConnection) -> None:
         """Nothing to do: workers of other processes look from time to time."""
 
+    async def announce_changes(
+        self, connection: AsyncConnection, project_id: str, functions: set[str], kinds: set[MemoryKind]
+    ) -> None:
+        """Nothing to do: a database file has one server."""
+
     def committed(self) -> None:
         """Count towards the next checkpoint."""
         self._commits += 1
         if self._commits >= _CHECKPOINT_AFTER_COMMITS:
             self._due.set()
 
-    async def start(self, wake: Callable[[], None]) -> None:
+    async def start(self, wake: Callable[[], None], heard: Callable[[ChangedElsewhere], None]) -> None:
         """See `Backend`."""
         self._checkpoints = asyncio.create_task(self._checkpoint_loop(), name="checkpoints")
 

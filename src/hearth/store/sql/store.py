@@ -13,6 +13,7 @@ from hearth.model.figures import CommitFigures, QueueFigures
 from hearth.model.resources import Execution
 from hearth.ports import (
     Attempts,
+    ChangedElsewhere,
     Clock,
     DeadLetters,
     Deployments,
@@ -117,6 +118,7 @@ class SqlStore:
         self._jobs_queued = asyncio.Event()
         self._intents = intents
         self._job_listeners: list[Callable[[], None]] = [self._jobs_queued.set]
+        self._change_listeners: list[Callable[[ChangedElsewhere], None]] = []
         self._transactions = Transactions(backend, clock, cipher, self._jobs_may_wait)
         self.projects: Projects = SqlProjects(self._transactions)
         self.schedules: Schedules = SqlSchedules(self._transactions)
@@ -131,7 +133,7 @@ class SqlStore:
         """Check the key and start the background work. Raises WrongKey."""
         async with self._transactions.begin() as session:
             await check_key(session)
-        await self._backend.start(self._jobs_may_wait)
+        await self._backend.start(self._jobs_may_wait, self._changed)
 
     @property
     def changes(self) -> int | None:
@@ -176,6 +178,10 @@ class SqlStore:
         """See the port."""
         self._job_listeners.append(listener)
 
+    def on_changes(self, listener: Callable[[ChangedElsewhere], None]) -> None:
+        """See the port."""
+        self._change_listeners.append(listener)
+
     async def ping(self) -> None:
         """Raises PlatformFault if the database does not answer."""
         async with self._transactions.view() as session:
@@ -204,6 +210,10 @@ class SqlStore:
     def _jobs_may_wait(self) -> None:
         for listener in self._job_listeners:
             listener()
+
+    def _changed(self, change: ChangedElsewhere) -> None:
+        for listener in self._change_listeners:
+            listener(change)
 
     def _written(self, entries: Sequence[Entry]) -> None:
         self._intents.settle((entry.project_id, entry.id) for entry in entries if isinstance(entry, Execution))

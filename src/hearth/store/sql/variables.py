@@ -11,6 +11,7 @@ from hearth.model.refusals import PlatformFault
 from hearth.model.resources import Variable
 from hearth.ports import Conflict, Page
 from hearth.store.sql import collections
+from hearth.store.sql.changes import EVERY
 from hearth.store.sql.pages import page_of
 from hearth.store.sql.rows import checked, reader, values_of
 from hearth.store.sql.schema import variables
@@ -49,6 +50,7 @@ class SqlVariables:
         if sequence is None:
             taken = await self._session.one(select(variables.c.sequence).where(self._is(variable.id)))
             raise Conflict("key" if taken is None else "id")
+        self._changed(variable.resource_type, variable.resource_id)
         return replace(variable, sequence=sequence)
 
     async def get(self, id: str) -> Variable | None:
@@ -86,15 +88,27 @@ class SqlVariables:
         if "value" in changes:
             values["value"] = self._sealed(changes["value"], row._mapping)
         row = await self._session.one(update(variables).where(self._is(id)).values(values).returning(variables))
-        return None if row is None else self._read(row)
+        if row is None:
+            return None
+        self._changed(row.resource_type, row.resource_id)
+        return self._read(row)
 
     async def delete(self, id: str) -> bool:
         """Whether there was one."""
-        return await self._session.count(delete(variables).where(self._is(id))) > 0
+        gone = delete(variables).where(self._is(id)).returning(variables.c.resource_type, variables.c.resource_id)
+        row = await self._session.one(gone)
+        if row is None:
+            return False
+        self._changed(row.resource_type, row.resource_id)
+        return True
 
     async def delete_of(self, resource_type: str, resource_id: str) -> int:
         """How many went."""
+        self._changed(resource_type, resource_id)
         return await self._session.count(delete(variables).where(self._of(resource_type, resource_id)))
+
+    def _changed(self, resource_type: str, resource_id: str) -> None:
+        self._session.changed_functions.add(resource_id if resource_type == "function" else EVERY)
 
     def _sealed(self, value: str, row: Mapping[Any, Any]) -> bytes:
         return self._session.cipher.seal(value, _context_of(row))
