@@ -44,6 +44,7 @@ class BodiesControl:
             raise Refusal(
                 "general_unauthorized_scope", "Stored requests and responses are for API keys and the console."
             )
+        pending = self._bodies.pending(project_id, execution_id)  # first: it leaves memory once it is in the database
         async with self._store.view(project_id) as unit:
             await require_function(unit, function_id)
             settings = await unit.function_settings.get(function_id)
@@ -51,7 +52,7 @@ class BodiesControl:
             kept = None if execution is None else await unit.bodies.get(function_id, execution_id)
         if execution is None:
             raise Refusal("execution_not_found")
-        kept = kept or self._bodies.pending(project_id, execution_id)
+        kept = kept or pending
         if kept is not None:
             return execution, kept
         if execution.status not in EXECUTION_FINAL:
