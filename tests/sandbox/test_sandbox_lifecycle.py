@@ -194,6 +194,26 @@ async def test_a_cancelled_start_ends_what_was_started(driver: NsDriver) -> None
     assert group_folders() == []
 
 
+async def test_what_a_sandbox_uses_is_told_while_it_runs_and_no_more_after_its_end(driver: NsDriver) -> None:
+    """By the groups of every driver: the second process that computes is counted with the first."""
+    before = len(os.listdir("/proc/self/fd"))
+    box = await driver.start(spec("burn", {"seconds": 60, "processes": 2}))
+    meter = box.meter
+    assert meter is not None
+    began_s = meter.cpu_s()
+    assert began_s is not None
+    await until(lambda: (meter.cpu_s() or 0.0) > began_s + 0.2, 20, "its CPU time to be counted")
+    peak = meter.peak_memory_bytes()
+    assert peak is not None
+    assert 1 << 20 < peak <= LIMITS.memory_bytes
+    seen_s = meter.cpu_s()
+    how = await box.kill()
+    assert how.cpu_s >= (seen_s or 0.0)
+    assert (meter.cpu_s(), meter.peak_memory_bytes()) == (None, None)
+    await output_of(box)
+    assert len(os.listdir("/proc/self/fd")) <= before
+
+
 async def test_two_sandboxes_may_not_share_an_id(driver: NsDriver) -> None:
     box = await driver.start(spec("linger", {"stay": True}, id="twin"))
     with pytest.raises(SandboxFailed, match="in use"):

@@ -272,23 +272,22 @@ class NsDriver:
             return
         number = message.get("seq") or 0
         started = self._starts.pop(number, None)
-        meters = message.get("meters", ())
-        if meters:
-            descriptors, metering = descriptors[: -len(meters)], descriptors[-len(meters) :]
-            self._attach_meter(started, GroupMeter(meters, metering))
+        if "meters" in message:
+            self._attach_meter(started, message["meters"], descriptors[message["gates"] :])
+            descriptors = descriptors[: message["gates"]]
         # before the answer is given out: the next message may be this sandbox's end, which takes it from the gate
         self._attach_gate(started, descriptors)
         answer = self._replies.pop(number, None)
         if answer is not None and not answer.done():
             answer.set_result(message)
 
-    def _attach_meter(self, spec: SandboxSpec | None, meter: GroupMeter) -> None:
+    def _attach_meter(self, spec: SandboxSpec | None, names: Sequence[str], descriptors: Sequence[int]) -> None:
         """Give a sandbox that has started its meter; one that is not wanted any more needs none."""
         sandbox = self._sandboxes.get(spec.id) if spec is not None else None
-        if sandbox is None:
-            meter.close()
+        if sandbox is None or len(names) != len(descriptors):  # too few: this process may open no more files
+            _close_all(descriptors)
         else:
-            sandbox.meter = meter
+            sandbox.meter = GroupMeter(names, descriptors)
 
     def _lost(self, why: str) -> None:
         """The spawner or the gate is gone: nothing that ran is left, whoever waits is told."""

@@ -379,7 +379,8 @@ class Spawner:
             meters = open_meters(box.group) if box.group is not None else {}
             box.announced = True
             uid = userns.host_uid(self.config, box.uid)
-            started = {"seq": box.sequence, "uid": uid, "pid": box.pid, "meters": list(meters)}
+            started: dict[str, Any] = {"seq": box.sequence, "uid": uid, "pid": box.pid}
+            started |= {"gates": len(gate_fds), "meters": list(meters)}  # whose descriptors follow, in this order
             self.loop.send(started, [*gate_fds, *meters.values()])
             if box.mount_point:
                 self.spares.prepare()
