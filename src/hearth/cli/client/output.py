@@ -15,6 +15,9 @@ _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 #: Control characters that a terminal acts on. What a function logged is data and must not move the cursor.
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
+#: Width of tables that no terminal shows.
+PLAIN_COLUMNS = 200
+
 
 def document(value: Any) -> None:
     """One JSON document on standard output."""
@@ -33,8 +36,8 @@ def table(titles: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
         shown.add_column(title, overflow="fold")
     for row in rows:
         shown.add_row(*map(plain, row))
-    console = Console(markup=False, highlight=False)
-    console.print(shown, width=None if console.is_terminal else 200)
+    # A console takes 80 columns where there is no terminal, and `print` nothing wider than that.
+    Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else PLAIN_COLUMNS).print(shown)
 
 
 def say(text: str) -> None:
