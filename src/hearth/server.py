@@ -377,7 +377,7 @@ async def _serve_until(
     http = _Http(
         uvicorn.Config(
             app.asgi,
-            http=hot_protocol(app.asgi.hot_lane),
+            http=hot_protocol(app.asgi.hot_lane, app.asgi.visit_lane),
             ws="websockets-sansio",
             ws_max_size=REALTIME_FRAME_BYTES,
             ws_per_message_deflate=False,  # a compressor for each connection costs more memory than all else of it

@@ -98,7 +98,7 @@ async def here(tmp_path: Path) -> AsyncIterator[Here]:
         made = await setup.post("/proxy/rules/function", json={"domain": DOMAIN, "functionId": "f1"})
         assert made.status_code == 201, made.text
         async with (
-            listening(app.app, hot_protocol(app.app.hot_lane)) as url,
+            listening(app.app, hot_protocol(app.app.hot_lane, app.app.visit_lane)) as url,
             httpx.AsyncClient(trust_env=False, timeout=10) as client,
         ):
             yield Here(app, url, client)

@@ -22,6 +22,7 @@ from hearth.api.realtime.hub import Hub
 from hearth.api.routes import Facts
 from hearth.api.settings import ApiSettings
 from hearth.api.table import all_routes
+from hearth.api.visitlane import VisitLane
 from hearth.control.control import Control
 from hearth.control.streams import StreamBroken
 from hearth.ports import Clock
@@ -63,13 +64,14 @@ class Api:
         self.answered: Counter[tuple[str, int]] = Counter()
         """(route, status) -> how many requests were answered so; `""` where no route was meant."""
         self.hot_lane = HotLane(services, self._gateway, self.answered)
-        """For the HTTP server below us."""
+        self.visit_lane = VisitLane(services, self._gateway, self.answered)
+        """Both are for the HTTP server below us."""
         self._stopping = False
 
     def refuse_new_work(self) -> None:
         """From now on every new request is answered 503; running ones go on, what only listens is closed."""
         self._stopping = True
-        self.hot_lane.open = False
+        self.hot_lane.open = self.visit_lane.open = False
         self.hub.stop()
         self._services.control.logs.stop()
 

@@ -4,7 +4,7 @@ A visit is answered by the function itself; what stands in its way is told in an
 """
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from html import escape
 
 from hearth.api.call import Services
@@ -12,9 +12,12 @@ from hearth.api.client_address import client_address
 from hearth.api.errors import REQUEST_ID_HEADER, described
 from hearth.api.messages import HTML_TYPE, Answer, ClientGone, RawHeader, Request
 from hearth.control.rules import API, REDIRECT
+from hearth.control.views import ExecutionView
 from hearth.model.refusals import Refusal
 from hearth.model.resources import Header, Rule
 
+#: Where the scope of a request has its answer, if that is known already (the hot lane hands it over).
+ANSWER = "hearth.answer"
 #: What stands for a route where a function's domain is visited.
 VISIT = "visit"
 #: Bytes of a visitor's body (contract: functions-api 4, execution `body`).
@@ -54,7 +57,7 @@ class Gateway:
         """Whether `host` (a Host header, with or without port) is the functions domain or below it."""
         if not self._domain or self._domain not in host.lower():
             return False
-        name = _name(host)
+        name = host_name(host)
         return name == self._domain or name.endswith(self._ending)
 
     def is_surely_api(self, host: str) -> bool:
@@ -63,11 +66,16 @@ class Gateway:
 
     async def answer(self, request: Request) -> Answer | None:
         """The answer to a visit; None when the request is for the API. Raises only ClientGone."""
+        given = request.scope.get(ANSWER)
+        if given is not None:
+            request.route, request.body_done = VISIT, True
+            answer: Answer = given
+            return answer
         host = request.header(b"host")
         below = self.is_function_host(host)
         if not below and not self._rules.has_custom:
             return None
-        name = _name(host)
+        name = host_name(host)
         rule = self._rules.find(name)
         if (rule is None and not below) or request.segments[:2] == _ACME_PATH:
             return None
@@ -82,10 +90,14 @@ class Gateway:
         except ClientGone:
             raise
         except Exception as error:  # noqa: BLE001 - the top of a request: whatever it is becomes its page
-            status, type, message, headers = described(
-                error, method=request.method, route=f"visit {name}", project_id=rule.project_id if rule else ""
-            )
-            return _page(status, type, message, headers)
+            return failed_visit(error, request.method, name, rule.project_id if rule else "")
+
+    def rule_of_visit(self, name: str) -> Rule | None:
+        """The rule under which `name` shows the active deployment of a function; None for every other name."""
+        rule = self._rules.find(name) if name.endswith(self._ending) else None
+        if rule is None or rule.type in (API, REDIRECT) or rule.branch or rule.trigger != "manual":
+            return None
+        return rule
 
     def _unknown(self, name: str) -> Refusal:
         if name == self._domain:
@@ -102,14 +114,11 @@ class Gateway:
             rule.deployment_id if rule.branch or rule.trigger != "manual" else "",
             method=request.method,
             path=path_of(request),
-            headers=passed_headers(request),
+            headers=passed_headers(request.headers),
             body=body,
             client_ip=client_address(request, self._services.settings.trusted_proxies),
         )
-        stream = view.stream
-        if stream is not None:
-            return visit_answer(stream.status_code, view.response_headers, b"", stream)
-        return visit_answer(view.execution.response_status_code, view.response_headers, view.response_body)
+        return visit_view_answer(view)
 
     async def _body(self, request: Request) -> bytes:
         """The whole body, within its limit and the memory budget of all requests."""
@@ -124,7 +133,7 @@ class Gateway:
             self._services.memory.give_back(expected)
 
 
-def _name(host: str) -> str:
+def host_name(host: str) -> str:
     """The name in a Host header: lower case, without port and final period."""
     name, _, port = host.rpartition(":")
     return (name if name and port.isdecimal() else host).lower().rstrip(".")
@@ -137,14 +146,28 @@ def path_of(request: Request) -> str:
     return (path + b"?" + request.query_string if request.query_string else path).decode("latin-1")
 
 
-def passed_headers(request: Request) -> dict[str, str]:
+def passed_headers(headers: Mapping[bytes, bytes]) -> dict[str, str]:
     """What the function is given of a visitor's headers: all, cookies in one, except what is not his to say."""
     passed = {}
-    for raw_name, raw_value in request.headers.items():
+    for raw_name, raw_value in headers.items():
         name = raw_name.decode("latin-1")
         if name not in _NOT_PASSED_IN and not name.startswith(_OWN_PREFIXES):
             passed[name] = raw_value.decode("latin-1")
     return passed
+
+
+def failed_visit(error: Exception, method: str, name: str, project_id: str) -> Answer:
+    """The page for a visit of the host `name` that came to nothing; the log has the reason."""
+    status, type, message, headers = described(error, method=method, route=f"visit {name}", project_id=project_id)
+    return _page(status, type, message, headers)
+
+
+def visit_view_answer(view: ExecutionView) -> Answer:
+    """What a visited function answered, or streams."""
+    stream = view.stream
+    if stream is not None:
+        return visit_answer(stream.status_code, view.response_headers, b"", stream)
+    return visit_answer(view.execution.response_status_code, view.response_headers, view.response_body)
 
 
 def _redirect(rule: Rule, request: Request) -> Answer:

@@ -5,8 +5,9 @@ is kept by its bytes, and the parser (httptools, as everywhere) sees each only o
 never a decision about its sender.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import httptools
 
@@ -47,18 +48,22 @@ class Head:
     length: int
 
 
-class Heads:
-    """Reads heads, and remembers which ones it has read. The memory is dropped whole when it is full."""
+T = TypeVar("T")
 
-    def __init__(self) -> None:
-        self._known: dict[bytes, Head | None] = {}
 
-    def read(self, head: bytes) -> Head | None:
+class Heads(Generic[T]):
+    """Reads heads with `reader`, and remembers what they say. The memory is dropped whole when it is full."""
+
+    def __init__(self, reader: Callable[[bytes], T | None]) -> None:
+        self._reader = reader
+        self._known: dict[bytes, T | None] = {}
+
+    def read(self, head: bytes) -> T | None:
         """What a head (with its empty line) says; None for every request that goes the ordinary way."""
         try:
             return self._known[head]
         except KeyError:
-            found = _read(head) if len(head) <= HEAD_MAX_BYTES else None
+            found = self._reader(head) if len(head) <= HEAD_MAX_BYTES else None
             if len(head) <= HEAD_MAX_BYTES:
                 if len(self._known) >= HEADS_MAX:
                     self._known.clear()
@@ -89,6 +94,8 @@ class _Collector:
         self.headers: list[RawHeader] = []
         self.is_complete = False
         self.has_body = False
+        self.keeps_alive = False
+        self.parser: httptools.HttpRequestParser | None = None
 
     def on_url(self, url: bytes) -> None:
         self.url += url
@@ -98,21 +105,42 @@ class _Collector:
 
     def on_headers_complete(self) -> None:
         self.is_complete = True
+        # Asked now: where there is no body the message ends with its head, and the parser forgets.
+        if self.parser is not None:
+            self.keeps_alive = self.parser.should_keep_alive()
 
     def on_body(self, body: bytes) -> None:
         self.has_body = True
 
 
-def _read(head: bytes) -> Head | None:
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A whole head, names in lower case. Its connection stays open after the answer."""
+
+    method: bytes
+    url: bytes
+    headers: list[RawHeader]
+
+
+def parse(head: bytes) -> Parsed | None:
+    """Take a head (with its empty line) apart; None for one that is not whole, wrong, or of a connection that ends."""
     seen = _Collector()
-    parser = httptools.HttpRequestParser(seen)
+    parser = seen.parser = httptools.HttpRequestParser(seen)
     try:
         parser.feed_data(head)
     except (httptools.HttpParserError, httptools.HttpParserUpgrade):
         return None  # whatever is wrong, the ordinary way says it
-    if not seen.is_complete or seen.has_body or parser.get_method() != b"POST":
+    finally:
+        seen.parser = None
+    if not seen.is_complete or seen.has_body or not seen.keeps_alive or parser.get_http_version() != "1.1":
         return None
-    if parser.get_http_version() != "1.1" or not parser.should_keep_alive():
+    return Parsed(parser.get_method(), seen.url, seen.headers)
+
+
+def read_plain(head: bytes) -> Head | None:
+    """What the head of a plain create execution says; None for any other."""
+    seen = parse(head)
+    if seen is None or seen.method != b"POST":
         return None
     function_id = function_of(seen.url)
     if function_id is None or not is_plain(seen.headers):

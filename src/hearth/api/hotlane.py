@@ -18,7 +18,7 @@ from hearth.api.errors import REQUEST_ID_HEADER, answer_for
 from hearth.api.formats import Version, shape
 from hearth.api.gateway import Gateway
 from hearth.api.grammar import check_headers
-from hearth.api.heads import Head, Heads
+from hearth.api.heads import Head, Heads, read_plain
 from hearth.api.messages import JSON_TYPE, Answer, RawHeader
 from hearth.api.resources.executions import PATH_LIMITS, WRITE_SCOPES, not_text
 from hearth.api.validators import Invalid, Text
@@ -56,7 +56,7 @@ class HotLane:
         self._answered = answered
         self._services = services
         self._gateway = gateway
-        self.heads = Heads()
+        self.heads = Heads(read_plain)
         self._heads: dict[Version | None, bytes] = {}
         self._common: tuple[Sequence[RawHeader] | None, bytes] = None, b""
 

@@ -6,14 +6,19 @@ uvicorn's. A hot request waits in place of uvicorn's request cycle, so that one 
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from hearth.api.app import ABORT
-from hearth.api.heads import END, START, Head
+from hearth.api.gateway import ANSWER
+from hearth.api.heads import END, HEAD_MAX_BYTES, START, Head
 from hearth.api.hotlane import HotLane
-from hearth.api.messages import BODY_IDLE_S
+from hearth.api.messages import BODY_IDLE_S, Answer
+from hearth.api.visitlane import VisitHead, VisitLane
+
+_Done = Callable[[int, bytes], None]
 
 
 class _NoEvent:
@@ -35,7 +40,7 @@ class _HotCycle:
         self.response_complete = False
 
 
-def hot_protocol(lane: HotLane) -> type[HttpToolsProtocol]:
+def hot_protocol(lane: HotLane, visits: VisitLane) -> type[HttpToolsProtocol]:
     """The protocol class to give to uvicorn (`http=`)."""
 
     class HotProtocol(HttpToolsProtocol):
@@ -54,7 +59,7 @@ def hot_protocol(lane: HotLane) -> type[HttpToolsProtocol]:
         def data_received(self, data: bytes) -> None:
             if self._held:
                 data = self._release() + data
-            if not (self._is_between and data.startswith(START) and self._take(data)):
+            if not (self._is_between and self._take(data)):
                 super().data_received(data)
 
         def connection_lost(self, exc: Exception | None) -> None:
@@ -83,13 +88,16 @@ def hot_protocol(lane: HotLane) -> type[HttpToolsProtocol]:
 
         def _take(self, data: bytes) -> bool:
             """Begin the request that `data` begins with, if it is a hot one, or keep it until its body is whole."""
+            is_visit = not data.startswith(START)
+            if is_visit and (not visits.mark or visits.mark not in data[:HEAD_MAX_BYTES]):
+                return False
             cycle = self.cycle
             if not (cycle is None or cycle.response_complete) or self.pipeline:  # type: ignore[redundant-expr]
                 return False
             start = data.find(END) + len(END)
             if start < len(END) or self.scheme != "http" or self.transport.is_closing():
                 return False
-            head = lane.heads.read(data[:start])
+            head = visits.heads.read(data[:start]) if is_visit else lane.heads.read(data[:start])
             if head is None:
                 return False
             end = start + head.length
@@ -104,19 +112,70 @@ def hot_protocol(lane: HotLane) -> type[HttpToolsProtocol]:
                 super().data_received(data[end:])
             return True
 
-        def _begin(self, head: Head, body: bytes) -> bool:
+        def _begin(self, head: Head | VisitHead, body: bytes) -> bool:
             cycle = _HotCycle()
 
             def done(status: int, rest: bytes) -> None:
                 self._finish(cycle, status, rest)
 
             former, self.cycle = self.cycle, cycle  # type: ignore[assignment]
-            if not lane.begin(head, body, self.client[0] if self.client else "", done):
+            peer = self.client[0] if self.client else ""
+            if type(head) is Head:
+                begun = lane.begin(head, body, peer, done)
+            else:
+                begun = self._visit(head, body, peer, cycle, done)
+            if not begun:
                 self.cycle = former
                 return False
             if self.timeout_keep_alive_task is not None:
                 self._unset_keepalive_if_required()
             return True
+
+        def _visit(
+            self, head: Any, body: bytes, peer: str, cycle: _HotCycle, done: Callable[[int, bytes], None]
+        ) -> bool:
+            def hand_over(answer: Answer) -> None:
+                self._hand_over(cycle, head.method, answer)
+
+            return visits.begin(head, body, peer, done, hand_over)
+
+        def _hand_over(self, cycle: _HotCycle, method: str, answer: Answer) -> None:
+            """Let the ordinary way send an answer: it knows streams, and answers without a body."""
+            scope: Any = {
+                "type": "http",
+                "asgi": {"version": "3.0", "spec_version": "2.3"},
+                "http_version": "1.1",
+                "method": method,
+                "scheme": self.scheme,
+                "path": "/",
+                "raw_path": b"/",
+                "query_string": b"",
+                "root_path": "",
+                "headers": [],
+                "client": self.client,
+                "server": self.server,
+                ANSWER: answer,
+                ABORT: self.transport.abort,
+            }
+            ordinary = RequestResponseCycle(
+                scope=scope,
+                transport=self.transport,
+                flow=self.flow,
+                logger=self.logger,
+                access_logger=self.access_logger,
+                access_log=self.access_log,
+                default_headers=self.server_state.default_headers,
+                message_event=asyncio.Event(),
+                expect_100_continue=False,
+                keep_alive=cycle.keep_alive,
+                on_response=self.on_response_complete,
+            )
+            ordinary.more_body = False
+            if cycle.disconnected or self.transport.is_closing():
+                ordinary.disconnected = True
+                ordinary.message_event.set()
+            self.cycle = ordinary
+            self._start_asgi_task(ordinary, self.app)
 
         def _release(self) -> bytes:
             """What was kept of a request; nothing is from now on."""

@@ -183,6 +183,31 @@ class ExecutionsControl:
         request = RunRequest(method=method, path=path, headers=headers, body=body, client_ip=client_ip)
         return await self.run_now(runnable, template, request, streams=True)
 
+    def begin_visit(
+        self,
+        project_id: str,
+        function_id: str,
+        *,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        client_ip: str,
+    ) -> PromptFuture[ExecutionView] | None:
+        """`visit` of the active deployment, at once, where everything is in memory and nothing is to be refused.
+
+        None otherwise. The future gets what `visit` returns or raises.
+        """
+        runnable = self._runnables.peek(project_id, function_id)
+        if runnable is None or is_limited(runnable.settings):
+            return None
+        try:
+            runnable, template = require_visitable(runnable)
+        except Refusal:
+            return None
+        request = RunRequest(method=method, path=path, headers=headers, body=body, client_ip=client_ip)
+        return self.run_now(runnable, template, request, streams=True)
+
     def running(self, project_id: str, function_id: str, execution_id: str) -> Execution | None:
         """A synchronous execution that runs now; it is in no database yet."""
         for run in self._runs:

@@ -145,7 +145,7 @@ class DevApp:
         asked = RunRequest(
             method=request.method,
             path=path,
-            headers=passed_headers(request),
+            headers=passed_headers(request.headers),
             body=body,
             client_ip=client[0] if client else HOST,
         )
