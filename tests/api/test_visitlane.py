@@ -16,7 +16,7 @@ from hearth.model.refusals import Busy
 from hearth.model.running import Outcome, Result
 from tests.api.hosting import deploy
 from tests.api.test_hotlane import listening
-from tests.api.whole import SECRET, Whole, whole
+from tests.api.whole import Whole, whole
 
 pytestmark = pytest.mark.anyio
 
