@@ -4,6 +4,7 @@ import gzip
 import importlib.util
 import os
 import py_compile
+import random
 import subprocess
 import sys
 import tarfile
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from hearth.runtimes.locations import SHIMS_FOLDER
+from hearth.runtimes.shims import zstd
 from hearth.runtimes.shims.build import pack as packer
 from hearth.runtimes.shims.build.layout import BuildFailed
 from hearth.runtimes.shims.build.pack import Packed, pack
@@ -71,12 +74,64 @@ def test_entries_are_sorted_with_plain_modes_no_owner_and_no_time(root: Path, tm
     }
 
 
+@pytest.mark.slow
+def test_a_large_artifact_is_compressed_by_zstandard_and_unpacked_by_the_extract_program(
+    root: Path, tmp_path: Path
+) -> None:
+    noise = random.Random(1).randbytes(300_000)
+    (root / "a").write_bytes(noise * 50)
+    (root / "b").write_bytes(bytes(9_000_000))
+    results = []
+    for name in ("one", "two"):
+        with (tmp_path / name).open("wb") as file:
+            results.append(pack(str(root), file.fileno(), LIMIT, may_zstd=True))
+    data = (tmp_path / "one").read_bytes()
+    assert data == (tmp_path / "two").read_bytes()
+    assert results[0].compression == "zstd"
+    assert results[0].written_bytes == len(data) < 1_000_000
+    assert data.startswith(zstd.MAGIC)
+    done = extracted(tmp_path / "one", tmp_path / "out")
+    assert done.stdout == "ok entries=2 bytes=24000000\n", done.stdout + done.stderr
+    assert (tmp_path / "out" / "a").read_bytes() == noise * 50
+    for damage, words in ((data[:-9], "ends in the middle"), (data[:5_000] + bytes(50) + data[5_050:], "damaged")):
+        (tmp_path / "bad").write_bytes(damage)
+        refused = extracted(tmp_path / "bad", tmp_path / f"out-{words[:4]}")
+        assert (refused.returncode, words in refused.stdout) == (3, True), refused.stdout + refused.stderr
+    assert packed(root, tmp_path / "three").compression == "gzip", "where nobody can read Zstandard"
+
+
+def test_a_frame_that_wants_much_memory_is_refused() -> None:
+    frame = zstd.MAGIC + bytes([0x00, 0x90]) + bytes(20)  # a window of 2^28 bytes
+    decompressor = zstd.Decompressor()
+    decompressor.feed(frame)
+    with pytest.raises(zstd.Damaged):
+        decompressor.piece()
+
+
+def extracted(archive: Path, target: Path) -> subprocess.CompletedProcess[str]:
+    """The extract program as sandboxes run it."""
+    target.mkdir()
+    program = str(SHIMS_FOLDER / "extract" / "extract.py")
+    with archive.open("rb") as file:
+        number = file.fileno()
+        return subprocess.run(
+            [
+                *("/usr/bin/python3", "-I", "-S", program, str(number), str(target)),
+                *("--max-bytes", str(LIMIT), "--max-entries", "100"),
+            ],
+            pass_fds=[number],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
 @pytest.mark.parametrize(("size", "compressed"), [(4_999_999, False), (5_000_000, True)])
 def test_an_artifact_is_compressed_from_5_mb_on(root: Path, tmp_path: Path, size: int, compressed: bool) -> None:
     (root / "zeros").write_bytes(bytes(size))
     result = packed(root, tmp_path / "t")
     data = (tmp_path / "t").read_bytes()
-    assert result.compressed is compressed
+    assert result.compression == ("gzip" if compressed else "")
     assert result.written_bytes == len(data)
     assert (data[:2] == b"\x1f\x8b") is compressed
     if compressed:

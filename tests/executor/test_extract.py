@@ -191,7 +191,7 @@ REFUSED = {
     "wrong gzip checksum": (gzip.compress(GOOD)[:-8] + bytes(8), "The archive is damaged (compressed data)."),
     "two archives": (gzip.compress(GOOD) + gzip.compress(GOOD), "The archive has data after its end."),
     "zip": (b"PK\x03\x04" + bytes(2000), "The archive is not a tar or tar.gz file."),
-    "zstd": (b"\x28\xb5\x2f\xfd" + os.urandom(2000), "The archive is not a tar or tar.gz file."),
+    "zstd": (b"\x28\xb5\x2f\xfd" + b"\xff" * 2000, "The archive is damaged (compressed data)."),
     "empty": (b"", "The archive is empty."),
     "text": (b"hello", "The archive is not a tar or tar.gz file."),
     "checksum": (GOOD[:512] + b"X" + GOOD[513:], "The archive is damaged (checksum)."),

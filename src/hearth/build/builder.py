@@ -5,11 +5,13 @@ the steps of `hearth.runtimes.shims.build`. No byte of the user is unpacked, par
 """
 
 import asyncio
+import functools
 import hashlib
 import json
 import os
 import re
 import secrets
+import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -120,6 +122,7 @@ class SandboxBuilder:
         self._active.add(name)
         try:
             await asyncio.to_thread(self._prepare, work)
+            await asyncio.to_thread(reads_zstd)  # asked once
             await self._driver.make_disk(str(work / _DISK), self._settings.disk_bytes)
             manifests = await self._extract(request, work, flow, deadline)
             key = self._cache_key(request, pack, manifests)
@@ -329,6 +332,7 @@ class SandboxBuilder:
             "disk_bytes": self._settings.disk_bytes,
             "output_limit_bytes": request.output_limit_bytes,
             "content_bytes": self._settings.output_content_bytes,
+            "may_zstd": reads_zstd(),
             "restored": layout.RESTORED if layout.RESTORED in descriptors else None,
             "kept": layout.KEPT if layout.KEPT in descriptors else None,
             "cache_entry_bytes": self._cache.entry_bytes if self._cache is not None else 0,
@@ -340,6 +344,16 @@ class SandboxBuilder:
             return DISK_FULL if free.f_bavail * free.f_frsize < FREE_DISK_BYTES else ""
 
         return look
+
+
+@functools.cache
+def reads_zstd() -> bool:
+    """Whether the program that unpacks artifacts, which runs on this machine's own system, can read Zstandard."""
+    command = [*PYTHON, str(SHIMS_FOLDER / "zstd.py")]
+    try:
+        return subprocess.run(command, capture_output=True, timeout=30, check=False, env=_ENVIRONMENT).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
 
 
 def _work_name(deployment_id: str) -> str:

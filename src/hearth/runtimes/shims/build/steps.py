@@ -243,7 +243,14 @@ def _write_settings(output: str, request: Mapping[str, Any]) -> None:
 def _pack(output: str, artifact: int, request: Mapping[str, Any], layout: Layout, warnings: list[str]) -> None:
     limit_bytes = request["output_limit_bytes"]
     try:
-        packed = pack(output, artifact, limit_bytes, layout.build, request["content_bytes"])
+        packed = pack(
+            output,
+            artifact,
+            limit_bytes,
+            layout.build,
+            request["content_bytes"],
+            may_zstd=request.get("may_zstd", False),
+        )
     except OSError as error:
         # The sandbox's own limit on the size of a file is met before ours is.
         if error.errno == errno.EFBIG:

@@ -2,7 +2,8 @@
 
     extract.py <archive-fd> <target-folder> --max-bytes N --max-entries N
 
-`<archive-fd>` is an open descriptor of a tar file, plain or gzip-compressed (found out by its first bytes).
+`<archive-fd>` is an open descriptor of a tar file, plain or compressed by gzip or Zstandard (found out by its first
+bytes).
 `<target-folder>` is an empty folder that this program may write to. `--max-bytes` bounds the sum of all file sizes,
 `--max-entries` the number of entries.
 
@@ -26,7 +27,7 @@ import zlib
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
 BLOCK = 512
 PIECE_BYTES = 256 * 1024
@@ -36,6 +37,7 @@ NAME_MAX_BYTES = 255
 PATH_MAX_BYTES = 3000
 MTIME_MAX_S = 2**33
 EXIT_BAD_ARCHIVE = 3
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
 class BadArchive(Exception):
@@ -55,6 +57,19 @@ def _shown(name: bytes) -> str:
 # ------------------------------------------------------------------------------------------------ reading
 
 
+def _zstd_decompressor(first: bytes) -> Any:
+    """Loaded for those archives only: it takes longer to load than most archives take to unpack."""
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+    from shims.zstd import Decompressor, Unavailable  # type: ignore[import-not-found]
+
+    try:
+        decompressor = Decompressor()
+    except Unavailable as problem:
+        refuse(f"The archive is compressed by Zstandard, which this machine cannot read: {problem}")
+    decompressor.feed(first)
+    return decompressor
+
+
 class Stream:
     """The bytes of the tar file, decompressed, read once from front to back."""
 
@@ -65,24 +80,38 @@ class Stream:
         self._at = 0
         first = self._raw()
         self._unzip: zlib._Decompress | None = None
+        self._input = b""
+        if not first:
+            refuse("The archive is empty.")
         if first[:2] == b"\x1f\x8b":
             self._input = first
-        elif not first:
-            refuse("The archive is empty.")
+            self._more = self._more_of_gzip
+        elif first[:4] == ZSTD_MAGIC:
+            self._zstd = _zstd_decompressor(first)
+            self._more = self._more_of_zstd
         else:
-            self._input = b""
             self._buffer = first
-            self._is_gzip = False
-            return
-        self._is_gzip = True
+            self._more = self._raw
 
     def _raw(self) -> bytes:
         return os.read(self._descriptor, PIECE_BYTES)
 
-    def _more(self) -> bytes:
+    def _more_of_zstd(self) -> bytes:
         """The next piece of the tar file; `b""` at its end."""
-        if not self._is_gzip:
-            return self._raw()
+        while True:
+            piece: bytes = self._zstd.piece()
+            if piece:
+                return piece
+            if self._zstd.needs_input:
+                data = self._raw()
+                if not data and not self._zstd.is_whole:
+                    refuse("The archive ends in the middle of its compressed data.")
+                if not data:
+                    return b""
+                self._zstd.feed(data)
+
+    def _more_of_gzip(self) -> bytes:
+        """The next piece of the tar file; `b""` at its end."""
         while True:
             if self._unzip is None:
                 self._input = self._input or self._raw()
@@ -430,7 +459,10 @@ def main(argv: list[str]) -> int:
     except BadArchive as problem:
         print(problem, flush=True)
         return EXIT_BAD_ARCHIVE
-    except zlib.error:
+    except Exception as problem:
+        # Zstandard's is only loaded where it is needed.
+        if not isinstance(problem, zlib.error) and type(problem).__name__ != "Damaged":
+            raise
         print("The archive is damaged (compressed data).", flush=True)
         return EXIT_BAD_ARCHIVE
     print(f"ok entries={target.entries} bytes={target.bytes}", flush=True)
