@@ -28,6 +28,11 @@ class Explanation:
 def explain(row: UnfinishedRow, now: datetime) -> Explanation:
     """Why a row is not in a final status."""
     since = f"{row.status} for {_span(row.since, now)}"
+    if row.kind == "rule":
+        fix = "Let the domain's DNS record lead here and verify the rule again, or delete the rule"
+        return Explanation(f"{since}: {row.note or 'nobody has looked yet'}", fix)
+    if row.kind == "request":
+        return _request(row, now)
     if row.job is None:
         return _without_job(row, since, now)
     job = row.job
@@ -47,6 +52,14 @@ def explain(row: UnfinishedRow, now: datetime) -> Explanation:
         )
         return Explanation(known, fix)
     return Explanation(known)
+
+
+def _request(row: UnfinishedRow, now: datetime) -> Explanation:
+    """A request with an idempotency key that has no answer yet."""
+    known = f"{row.status} with an idempotency key, begun {_span(row.since, now)} ago by {row.note}"
+    if row.leased_until is not None and row.leased_until > now:
+        return Explanation(f"{known}, leased for another {_span(now, row.leased_until)}")
+    return Explanation(f"{known}, which was killed; sent again it gets its answer, after 24 h the key is free")
 
 
 def _without_job(row: UnfinishedRow, since: str, now: datetime) -> Explanation:

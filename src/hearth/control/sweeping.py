@@ -20,14 +20,17 @@ DeleteSome = Callable[[int], Awaitable[int]]
 """Deletes up to so many rows in one transaction and returns how many went."""
 
 
-def next_size(size: int, held_s: float) -> int:
+def next_size(size: int, held_s: float, least_s: float = 0.0, *, was_long: bool = False) -> int:
     """How many rows the next transaction takes, after one of `size` rows that took `held_s`.
 
-    Grows to double at most: the next rows may be larger than those seen so far.
+    `least_s` is what a transaction takes whatever it deletes (on PostgreSQL several round trips), which fewer rows do
+    not make less. Grows to double at most: the next rows may be larger than those seen so far. Shrinks to half, and
+    by what was measured only if the one before `was_long` too: a busy machine holds up any.
     """
-    if held_s <= 0:
-        return min(size * 2, MOST_ROWS)
-    return max(1, min(int(size * HELD_S / held_s), size * 2, MOST_ROWS))
+    rows_s = held_s - least_s
+    fitting = size * 2 if rows_s <= 0 else int(size * HELD_S / rows_s)
+    least_rows = 1 if was_long else size // 2
+    return max(1, least_rows, min(fitting, size * 2, MOST_ROWS))
 
 
 async def delete_all(delete_some: DeleteSome, what: str, **ids: str) -> int:
@@ -37,6 +40,7 @@ async def delete_all(delete_some: DeleteSome, what: str, **ids: str) -> int:
     said in the log.
     """
     size, deleted = FIRST_ROWS, 0
+    least, was_long = float("inf"), False
     begun = said = time.monotonic()
     while True:
         started = time.monotonic()
@@ -48,7 +52,8 @@ async def delete_all(delete_some: DeleteSome, what: str, **ids: str) -> int:
         if time.monotonic() - said >= _SAID_EVERY_S:
             said = time.monotonic()
             log.info("sweep goes on", what=what, deleted=deleted, **ids)
-        size = next_size(size, held)
+        least = min(least, held)
+        size, was_long = next_size(size, held, least, was_long=was_long), held - least > HELD_S
         await asyncio.sleep(held)
     if deleted:
         log.info("swept", what=what, deleted=deleted, seconds=round(time.monotonic() - begun, 3), **ids)

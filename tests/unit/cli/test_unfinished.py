@@ -1,5 +1,6 @@
 """What `hearth doctor` says of rows that are not in a final status."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -53,6 +54,19 @@ CLAIMED: dict[str, Any] = {"job_status": JobStatus.CLAIMED, "owner": "here/1", "
         (row("deployment"), "its upload is not complete", "Go on with the upload", False),
         (row("deployment", "building"), "no job: a server is at work on it, or was killed", "Start", True),
         (row(status="processing", age_s=0), "processing for 0 s; no job", "Start", False),
+        (replace(row("rule", "unverified"), note="no such name"), "unverified for 1 h 1 min: no such", "DNS", False),
+        (
+            replace(row("request", "executions.create"), note="here/1", leased_until=ago(seconds=-9)),
+            "for another 9 s",
+            "",
+            False,
+        ),
+        (
+            replace(row("request", "executions.create"), note="here/1", leased_until=ago(seconds=9)),
+            "which was killed",
+            "",
+            False,
+        ),
     ],
 )
 def test_every_row_is_explained(found: UnfinishedRow, said: str, fix: str, stuck: bool) -> None:

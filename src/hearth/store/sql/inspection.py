@@ -11,9 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from hearth.model.resources import Job
 from hearth.model.statuses import DEPLOYMENT_FINAL, EXECUTION_FINAL, JobStatus
 from hearth.store.sql.address import parse_address
+from hearth.store.sql.durability_schema import idempotency_keys
 from hearth.store.sql.migrating import make_engine
 from hearth.store.sql.rows import reader
-from hearth.store.sql.schema import deployments, executions, jobs
+from hearth.store.sql.schema import deployments, executions, jobs, rules
 from hearth.store.sql.session import translated
 
 _job = reader(Job)
@@ -21,6 +22,8 @@ _OPEN_JOB = jobs.c.status.in_([JobStatus.QUEUED, JobStatus.CLAIMED])
 #: Kinds of jobs whose resource is a deployment or an execution.
 _ABOUT_ROWS = ("build", "execute")
 
+#: The status of a rule that nothing is to be done about.
+VERIFIED = "verified"
 #: Rows of each kind that are read; a longer list says nothing more.
 ROWS_MAX = 200
 
@@ -29,7 +32,8 @@ ROWS_MAX = 200
 class UnfinishedRow:
     """A row that is not in a final status, with the job that is to end it; None where it has none.
 
-    `kind` is `deployment`, `execution`, or `job` for a job that is about neither.
+    `kind` is `deployment`, `execution`, `rule` (a domain that is not verified), `request` (one with an idempotency key
+    that has no answer yet), or `job` for a job that is about none of them.
     """
 
     kind: str
@@ -38,6 +42,10 @@ class UnfinishedRow:
     status: str
     since: datetime
     job: Job | None
+    note: str = ""
+    """What the row itself says of the reason."""
+    leased_until: datetime | None = None
+    """Of a request: until when the server that answers it has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +92,21 @@ async def _unfinished(connection: AsyncConnection) -> tuple[tuple[UnfinishedRow,
             job = queued.get((row.project_id, row.id))
             rows.append(UnfinishedRow(kind, row.project_id, row.id, row.status, row.created_at, job))
         total += await _count(connection, table, is_open)
+    unverified = rules.c.status != VERIFIED
+    rows += [
+        UnfinishedRow("rule", row.project_id, row.domain, row.status, row.created_at, None, row.logs)
+        for row in await _of(connection, rules, unverified)
+    ]
+    total += await _count(connection, rules, unverified)
+    unanswered = idempotency_keys.c.is_answered.is_(False)
+    keys = select(idempotency_keys).where(unanswered).order_by(idempotency_keys.c.created_at).limit(ROWS_MAX)
+    rows += [
+        UnfinishedRow(
+            "request", row.project_id, row.subject_id, row.operation, row.created_at, None, row.owner, row.leased_until
+        )
+        for row in await connection.execute(keys)
+    ]
+    total += await _count(connection, idempotency_keys, unanswered)
     others = and_(_OPEN_JOB, jobs.c.kind.not_in(_ABOUT_ROWS))
     rows += [
         UnfinishedRow("job", job.project_id, job.id, f"{job.kind} {job.status}", job.created_at, job)
