@@ -201,8 +201,8 @@ async def test_what_was_committed_while_nobody_listened_is_read_when_the_connect
         await unit.rules.insert(rule("r", domain="two.functions.localhost"))
     there.heard.clear()
     connection = await asyncpg.connect(address)
-    listening = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
-    assert await connection.fetch(listening)
+    ending = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1"
+    assert len(await connection.fetch(ending, postgres.LISTENER_NAME)) == 2
     await connection.close()
     await until(lambda: ANYTHING_CHANGED in there.heard)
     await until(lambda: len(there.scheduler) == 1 and there.rules.has("two.functions.localhost"))

@@ -10,7 +10,7 @@ import structlog
 
 from hearth.control.deployments import DeploymentsControl
 from hearth.control.idempotency import KEPT as IDEMPOTENCY_KEPT
-from hearth.control.sweeping import delete_all
+from hearth.control.sweeping import FIRST_ROWS, delete_all
 from hearth.control.usage import USAGE_KEPT, UsageControl
 from hearth.control.views import ControlLimits
 from hearth.model.function_settings import FunctionSettings
@@ -98,11 +98,12 @@ class Retention:
                 return await unit.bodies.delete_before(function.id, now - age, limit)
 
         if settings.updated_at is not None:  # else it never had any
-            await delete_all(past, "bodies past their age", **ids)
+            await delete_all(past, "bodies past their age", first=1, **ids)
 
     async def _executions(self, function: Function, settings: FunctionSettings, now: datetime) -> None:
         """Ended ones past the function's age, else the server's, and those beyond the function's count."""
         project_id, ids = function.project_id, {"project_id": function.project_id, "function_id": function.id}
+        first = 1 if settings.store_bodies else FIRST_ROWS  # bodies go with them
         age = timedelta(days=settings.executions_retention_days) or timedelta(
             seconds=self._limits.execution_retention_s
         )
@@ -112,7 +113,7 @@ class Retention:
                 return await unit.executions.delete_before(function.id, now - age, limit)
 
         if age:
-            await delete_all(past, "executions past their age", **ids)
+            await delete_all(past, "executions past their age", first=first, **ids)
         if not settings.executions_retention_count:
             return
         async with self._store.view(project_id) as unit:
@@ -123,7 +124,7 @@ class Retention:
                 return await unit.executions.delete_up_to(function.id, newest_to_go, limit)
 
         if newest_to_go:
-            await delete_all(surplus, "executions beyond the count", **ids)
+            await delete_all(surplus, "executions beyond the count", first=first, **ids)
 
     async def _old_deployments(self, function: Function, before: datetime) -> None:
         """The active deployment is never removed, nor one whose build has not ended."""

@@ -33,13 +33,14 @@ def next_size(size: int, held_s: float, least_s: float = 0.0, *, was_long: bool 
     return max(1, least_rows, min(fitting, size * 2, MOST_ROWS))
 
 
-async def delete_all(delete_some: DeleteSome, what: str, **ids: str) -> int:
+async def delete_all(delete_some: DeleteSome, what: str, *, first: int = FIRST_ROWS, **ids: str) -> int:
     """Call `delete_some` until nothing is left; returns how many rows went. May be cancelled between transactions.
 
+    `first` is the size of the first transaction: 1 where a single row may be large.
     Between two transactions the writer is left to others for at least as long as it was held. `what` and `ids` are
     said in the log.
     """
-    size, deleted = FIRST_ROWS, 0
+    size, deleted = first, 0
     least, was_long = float("inf"), False
     begun = said = time.monotonic()
     while True:

@@ -34,6 +34,8 @@ _STATEMENT_TIMEOUT_S = 60
 _RECONNECT_S = 2.0
 _CHANNEL = "hearth_jobs"
 _CHANGES = "hearth_changes"
+#: How the connection that listens is called in `pg_stat_activity`.
+LISTENER_NAME = "hearth listener"
 #: How often the listening connection is asked whether it is still one, seconds.
 _ASK_EVERY_S = 30.0
 #: Advisory locks are numbered; ours are (class, hash of the project's id).
@@ -157,7 +159,8 @@ class PostgresBackend:
 
         while True:
             try:
-                connection = await asyncpg.connect(self._address(), timeout=_CONNECT_TIMEOUT_S)
+                named = {"application_name": LISTENER_NAME}
+                connection = await asyncpg.connect(self._address(), timeout=_CONNECT_TIMEOUT_S, server_settings=named)
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
                 log.warning("cannot listen for jobs, trying again", error=str(error))
                 is_tried.set()
