@@ -69,7 +69,7 @@ async def test_a_fault_of_ours_is_logged_once_under_the_id_the_answer_carries(wo
     world.functions.results["get"] = RuntimeError("boom")
     async with world.client() as client:
         answer = await client.get("/v1/functions/f1")
-    (entry,) = logs
+    (entry,) = [each for each in logs if each["log_level"] != "debug"]
     assert entry["request_id"] == answer.headers[REQUEST_ID_HEADER]
     assert (entry["log_level"], entry["route"], entry["project_id"]) == ("error", "functions.get", "p1")
     assert isinstance(entry["exc_info"], RuntimeError)
@@ -79,7 +79,7 @@ async def test_a_refusal_is_not_logged(world: World, logs: Logs) -> None:
     world.functions.results["get"] = Refusal("function_not_found")
     async with world.client() as client:
         await client.get("/v1/functions/f1")
-    assert logs == []
+    assert [each for each in logs if each["log_level"] != "debug"] == []
 
 
 @pytest.mark.parametrize(
