@@ -48,6 +48,16 @@ func Main(Context openruntimes.Context) openruntimes.Response {
 """
 
 
+JAVA = """package io.openruntimes.java;
+
+public class Index {
+  public RuntimeOutput main(RuntimeContext context) {
+    return context.getRes().json(java.util.Collections.singletonMap("hello", "world"));
+  }
+}
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Language:
     """What is measured of one language. `bare` follows its interpreter; `process` matches the command of its shim.
@@ -85,7 +95,10 @@ LANGUAGES = {
     "deno": Language({"mod.ts": SCRIPT}, ("eval", "0"), r"deno/shim\.mjs"),
     "go": Language(
         {"main.go": GO, "go.mod": "module openruntimes/handler\n\ngo 1.23\n"},
-        ("version",), r"compiled/launch\.py|\.hearth/handler", 40.0, count_max=3,
+        ("version",), r"compiled/launch\.py|\.hearth/handler", 40.0, count_max=10,
+    ),
+    "java": Language(
+        {"Index.java": JAVA}, ("-Xshare:auto", "-version"), r"java/hearth\.jar", 40.0, count_max=5,
     ),
 }  # fmt: skip
 

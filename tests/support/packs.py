@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from hearth.runtimes.pack_table import pack_table
 from tests.support.interpreters import PACKS
 from tests.support.server import HEARTH
 
@@ -21,7 +22,7 @@ def wants_all() -> bool:
 
 def missing_program(ids: Sequence[str]) -> str:
     """Why packs of these runtimes cannot be installed here, `""` if they can."""
-    roots = [id for id in ids if id.startswith(("php-", "ruby-", "python-"))]
+    roots = [entry.id for entry in pack_table().require(ids) if entry.debian]
     if roots and shutil.which("mmdebstrap") is None and not all((PACKS / id).is_dir() for id in roots):
         return "mmdebstrap is not installed: no roots of Debian suites"
     return ""

@@ -2,9 +2,12 @@ package hearth.jvm;
 
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
+import java.nio.file.Path;
 import java.nio.file.Paths;
 import java.util.HashMap;
 import java.util.Map;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.FutureTask;
 
 /**
  * The server inside an instance: says `ready`, takes the assignment, loads the handler, serves. Argument: the class of
@@ -19,7 +22,7 @@ public final class Main {
   public static void main(String[] arguments) throws Exception {
     Channel channel = Channel.open();
     if (!channel.isWaiting()) {
-      rehearse();
+      rehearse(arguments[0]);
     }
     Map<String, Object> ready = new HashMap<>();
     ready.put("type", "ready");
@@ -57,19 +60,38 @@ public final class Main {
     server.serve();
   }
 
-  /** Run a handler of ours, so that a stem cell has loaded what the first request needs. */
-  private static void rehearse() throws Exception {
-    Language language = (Language) Class.forName("io.openruntimes.java.JavaLanguage").getConstructor().newInstance();
-    Object play = new Rehearsal();
-    Handler handler = new Handler(language, Rehearsal.class.getMethod("main", language.contextClass()), play);
-    Server server = new Server(Channel.toNowhere(), handler, 1 << 20);
+  /** Load and run a handler of ours, so that a stem cell has loaded what code and its first request need. */
+  private static void rehearse(String language) throws Exception {
+    Path folder = Files.createTempDirectory("rehearsal");
+    Path named = Files.createDirectory(folder.resolve(Handler.FOLDER)).resolve("handler");
+    try {
+      Files.write(named, Rehearsal.class.getName().getBytes(StandardCharsets.UTF_8));
+      Handler handler = Handler.load(language, folder.toString(), "none");
+      Variables.set(new HashMap<>());
+      Request.enforce("{}");
+      rehearse(new Server(Channel.toNowhere(), handler, 1 << 20));
+    } finally {
+      Files.delete(named);
+      Files.delete(named.getParent());
+      Files.delete(folder);
+      Thread.currentThread().setContextClassLoader(Main.class.getClassLoader());
+    }
+  }
+
+  private static void rehearse(Server server) {
     for (int round = 0; round < REHEARSALS; round++) {
       String head = "{\"type\":\"request\",\"id\":" + round + ",\"method\":\"POST\",\"path\":\"/a?b=c\","
           + "\"headers\":{\"Host\":\"a:1\",\"x-open-runtimes-a\":\"b\"},\"timeout\":15,\"logging\":true,\"more\":false}";
       @SuppressWarnings("unchecked")
       Map<String, Object> header = (Map<String, Object>) Json.parse(head);
       byte[] body = "{\"a\":[1,2.5,null,true]}".getBytes(StandardCharsets.UTF_8);
-      server.take(new Channel.Frame(header, body), Runnable::run);
+      FutureTask<?> done = new FutureTask<>(() -> server.take(new Channel.Frame(header, body), Runnable::run), null);
+      server.start(done);
+      try {
+        done.get();
+      } catch (InterruptedException | ExecutionException problem) {
+        throw new IllegalStateException(problem);
+      }
     }
     server.close();
   }

@@ -12,6 +12,8 @@ public final class Rehearsal {
     json.put("path", context.getReq().getPath() + context.getReq().getQuery());
     context.log("a", json, 1);
     context.error(new IllegalStateException("none"));
+    Runnable action = () -> context.log(json.size());
+    action.run();
     context.getRes().text("text");
     return context.getRes().json(json);
   }

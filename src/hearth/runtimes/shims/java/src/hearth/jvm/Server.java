@@ -3,6 +3,7 @@ package hearth.jvm;
 import java.io.IOException;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.Executor;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.ScheduledFuture;
@@ -55,6 +56,11 @@ final class Server {
     running.remove(execution.id());
   }
 
+  /** Run something in a thread of handlers. */
+  void start(Runnable action) {
+    threads.execute(action);
+  }
+
   /** Take frames until the host has gone. */
   void serve() throws IOException {
     while (true) {
@@ -63,7 +69,7 @@ final class Server {
   }
 
   /** Act on one frame; `executor` runs handlers. */
-  void take(Channel.Frame frame, java.util.concurrent.Executor executor) {
+  void take(Channel.Frame frame, Executor executor) {
     long id = frame.number("id");
     if (frame.type().equals("request")) {
       running.put(id, new Execution(this, frame));
