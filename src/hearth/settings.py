@@ -39,6 +39,10 @@ def _machine_memory_mb() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // (1024 * 1024)
 
 
+WEAKENABLE = ("cgroups", "egress", "seccomp")
+"""The facilities of isolation that a server may be told to go on without."""
+
+
 def _setting(
     default: Any,
     doc: str,
@@ -314,6 +318,9 @@ def _check(settings: Settings, problems: list[str]) -> None:
         _ = settings.proxies
     except ValueError as error:
         problems.append(f"trusted_proxies: {error}")
+    unknown = sorted(settings.weakened - set(WEAKENABLE))
+    if unknown:
+        problems.append(f"weaken: {', '.join(unknown)} cannot be gone without; only {', '.join(WEAKENABLE)} can")
     try:
         rows = parse_images(settings.docker_images)
         if rows and settings.sandbox_driver != "docker":
