@@ -22,6 +22,8 @@ from hearth.executor.sandbox.inside import Plan
 from hearth.executor.sandbox.spec import Facility, SandboxSpec
 
 PLACE = "/run"
+START_TIMEOUT_S = 60.0
+"""How long a start may take; the daemon starts containers one after the other."""
 LABEL = "hearth.server"
 HOLDER_INSIDE = "/.hearth-holder"
 HOLDER_MEMORY_BYTES = 16 << 20

@@ -303,7 +303,8 @@ class Spawner:
         finally:
             theirs.close()
         ours.setblocking(False)
-        deadline = time.monotonic() + self.config.start_timeout_s
+        timeout_s = docker.START_TIMEOUT_S if spec.image else self.config.start_timeout_s
+        deadline = time.monotonic() + timeout_s
         box = Box(spec.id, sequence, uid, pid, pidfd, ours, group, spec.limits, spec.mount_point, deadline)
         box.launching = launcher is not None
         box.is_container = bool(spec.image)
