@@ -19,37 +19,26 @@ from tests.support.leftovers import mounts_below
 
 IMAGE = "hearth-test/python:1"
 READY_WAIT_S, STOP_WAIT_S = 60.0, 30.0
-PROGRAMS: tuple[str, ...] = (
-    "python3",
-    "env",
-    "sh",
-    "dash",
-    "cat",
-    "sleep",
-    "true",
-    "id",
-    "ls",
-    "cp",
-    "mkdir",
-    "rm",
-    "ln",
-    "bash",
-)
-PROGRAMS += (
-    "head",
-    "tail",
-    "touch",
-    "chmod",
-    "dd",
-    "yes",
-    "seq",
-    "wc",
-    "find",
-    "grep",
-    "sed",
-    "setsid",
-    "nohup",
-    "truncate",
+PROGRAMS = (
+    *(
+        "python3",
+        "env",
+        "sh",
+        "dash",
+        "bash",
+        "cat",
+        "sleep",
+        "true",
+        "id",
+        "ls",
+        "cp",
+        "mkdir",
+        "rm",
+        "ln",
+        "head",
+        "tail",
+    ),
+    *("touch", "chmod", "dd", "yes", "seq", "wc", "find", "grep", "sed", "setsid", "nohup", "truncate"),
 )
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "OF_THE_IMAGE": "yes"}
 TOP_FOLDERS = ("bin", "etc", "lib", "lib64", "tmp", "usr", "var")
