@@ -23,7 +23,7 @@ import uvicorn
 import uvloop
 
 import hearth
-from hearth import telemetry
+from hearth import telemetry, tracing
 from hearth.api.http import hot_protocol
 from hearth.api.metrics import listen_app
 from hearth.app import Application, local_repositories
@@ -339,6 +339,7 @@ async def _run(
         lost.set()
         stop.set()
 
+    tracing.start()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
@@ -361,6 +362,7 @@ async def _run(
         log.error("the server could not be started", reason=str(error), exc_info=True)
         return EXIT_FAILED
     await _serve_until(app, listener, figures, stop)
+    await asyncio.to_thread(tracing.stop)
     return EXIT_FAILED if lost.is_set() else 0
 
 

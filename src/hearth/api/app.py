@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import structlog
 
-from hearth import log_context
+from hearth import log_context, tracing
 from hearth.api import formats, origins
 from hearth.api.budget import Budget
 from hearth.api.call import Identify, Services
@@ -66,6 +66,7 @@ class Api:
         self.hot_lane = HotLane(services, self._gateway, self.answered)
         self.visit_lane = VisitLane(services, self._gateway, self.answered)
         """Both are for the HTTP server below us."""
+        self.hot_lane.open = not tracing.is_on()
         self._stopping = False
 
     def refuse_new_work(self) -> None:
@@ -97,6 +98,7 @@ class Api:
         request.id = log_context.begin_request(request.headers.get(REQUEST_ID, b""))
         watch = _Watch(request)
         answer: Answer | None = None
+        span = _span_of(request) if tracing.is_on() else None
         try:
             answer = await self._answer(request)
             self.answered[request.route, answer.status] += 1
@@ -117,6 +119,8 @@ class Api:
                 task.uncancel()
         finally:
             watch.stop()
+            if span is not None:
+                _end_span(span, request, answer)
             if answer is not None and answer.stream is not None:
                 await _close(answer.stream)
 
@@ -171,6 +175,27 @@ class Api:
         if warning:
             headers.append((b"x-appwrite-warning", warning.encode()))
         return headers
+
+
+def _span_of(request: Request) -> tracing.Span | None:
+    """The span of a request, below what its sender says; from here on the task is in it."""
+    span = tracing.begin(
+        f"{request.method} request",
+        request.header(tracing.TRACEPARENT.encode()),
+        is_server=True,
+        method=request.method,
+        request_id=request.id,
+    )
+    if span is not None:
+        tracing.enter(span)
+    return span
+
+
+def _end_span(span: tracing.Span, request: Request, answer: Answer | None) -> None:
+    span.set(route=request.route)
+    if answer is not None:
+        span.set(status=answer.status)
+    span.end("" if answer is not None and answer.status < 500 else "the answer is an error" if answer else "no answer")
 
 
 #: A refused request that announces more than this is closed after its answer instead of being read to its end.

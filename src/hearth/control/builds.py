@@ -6,6 +6,7 @@ the row moved and is dropped.
 
 import asyncio
 import math
+import time
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -13,6 +14,7 @@ from typing import Any
 
 import structlog
 
+from hearth import tracing
 from hearth.control.environment import Environment
 from hearth.control.requiring import activate
 from hearth.control.rules import RuleBook
@@ -99,7 +101,14 @@ class Builds:
                 return
             await self._starter.note_latest(unit, function_id)
             variables = await _variables(unit, function_id)
-        build = asyncio.create_task(self._prepare_and_build(function, deployment, variables, use_cache))
+        span = tracing.begin(
+            "build",
+            function_id=function_id,
+            deployment_id=deployment_id,
+            project_id=project_id,
+            runtime=function.runtime,
+        )
+        build = asyncio.create_task(self._prepare_and_build(function, deployment, variables, use_cache, span))
         self._running[deployment_id] = build
         try:
             prepared, result = await asyncio.shield(build)
@@ -110,11 +119,17 @@ class Builds:
             if ours:
                 raise  # this call was cancelled, not the build
             self.figures.ended[DeploymentStatus.CANCELED] += 1
+            if span is not None:
+                span.end("canceled")
             await self._sources.forget_if_gone(project_id, function_id, deployment_id)
             return
         finally:
             del self._running[deployment_id]
+        began = time.time()
         await self._finish(function, prepared, result, started, variables)
+        if span is not None:
+            span.step("finish", began, time.time())
+            span.end(result.message if result.artifact is None else "")
 
     async def fail(self, project_id: str, function_id: str, deployment_id: str, reason: str) -> None:
         """End a build that cannot go on (lost worker, our fault) as failed, with `reason` as its last log line."""
@@ -149,16 +164,24 @@ class Builds:
         deployment: Deployment,
         variables: tuple[tuple[Variable, ...], tuple[Variable, ...]],
         use_cache: bool,
+        span: tracing.Span | None,
     ) -> tuple[Deployment, BuildResult]:
         """Fetch the source if need be, then build; the deployment is given back as its source made it."""
         writer = _LogWriter(self._store, self._events, deployment, marks_building=False)
+        began = time.time()
         try:
             prepared = await self._sources.prepare(deployment, writer.write)
         except SourceUnavailable as problem:
             return deployment, BuildResult(None, str(problem))
         finally:
             await writer.close()
-        return prepared, await self._build(function, prepared, variables, use_cache)
+        fetched = time.time()
+        try:
+            return prepared, await self._build(function, prepared, variables, use_cache)
+        finally:
+            if span is not None:
+                span.step("prepare the source", began, fetched)
+                span.step("build", fetched, time.time())
 
     async def _build(
         self,

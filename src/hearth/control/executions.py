@@ -30,6 +30,7 @@ from hearth.control.late_records import LateRecords
 from hearth.control.queued import QueuedExecutions
 from hearth.control.requiring import require_function
 from hearth.control.run_figures import UNKNOWN
+from hearth.control.run_spans import begin_run
 from hearth.control.runnables import Runnable, Runnables
 from hearth.control.streams import ResponseStream
 from hearth.control.sync_runs import Keeping, SyncRun
@@ -299,6 +300,7 @@ class ExecutionsControl:
             if closed is not None:
                 self.figures.refused[closed.limit] += 1
                 raise _refused(closed)
+        span = begin_run(request, composed)
         self._log.begin(execution)
         loop = self._loop
         if loop is None:
@@ -306,6 +308,7 @@ class ExecutionsControl:
         due = loop.time() + SYNC_WAIT_S
         run = SyncRun(self, execution, stream, template.runtime, due, logging=runnable.function.logging)
         run.gate = key
+        run.span = span
         if settings.store_bodies:
             run.keeping = Keeping(settings, request)
         self._runs[run] = None

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import msgspec
 import structlog
 
-from hearth import log_context
+from hearth import log_context, tracing
 from hearth.control.gates import Closed, Gates, Key, is_limited
 from hearth.control.invocations import (
     MintKey,
@@ -41,6 +41,7 @@ from hearth.control.retries import (
     waited_s,
 )
 from hearth.control.run_figures import UNKNOWN, RunFigures
+from hearth.control.run_spans import begin_run, end_run, with_parent
 from hearth.control.runnables import Runnable, Runnables
 from hearth.control.stored_runs import QueuedRun, opened, replayed_request, run_of
 from hearth.control.views import KEY_GRACE_S, ExecutionView
@@ -151,6 +152,7 @@ class QueuedExecutions:
         self, run: QueuedRun, request: RunRequest, scheduled_at: datetime | None = None, *, id: str = ""
     ) -> PromptFuture[ExecutionView]:
         """`accept` for a caller who knows the function by these few facts only. One whose time has come begins now."""
+        request = with_parent(request)
         execution, job = opened(run, request, scheduled_at, id or unique_id(), self._clock.now())
         dispatch = self._dispatch
         is_due = execution.status is not ExecutionStatus.SCHEDULED
@@ -186,6 +188,7 @@ class QueuedExecutions:
         job, execution = claimed.job, claimed.execution
         ids = {"execution_id": job.resource_id, "function_id": job.payload.get("functionId", "")}
         log_context.begin(project_id=job.project_id, job_id=job.id, **ids)
+        tracing.leave()  # it is below whoever asked for it, not below what it happens to follow
         if execution is None:  # deleted, or ended by the reaper
             await self._store.jobs.finish(job.id, job.owner)
             return
@@ -358,13 +361,18 @@ class QueuedExecutions:
             request = msgspec.structs.replace(request, user_jwt=user_jwt)
         headers = compose_headers(execution.id, runnable, request, self._mint_key)
         headers |= attempt_headers(runnable.settings, job.attempts)
+        span = begin_run(request, headers, due_s=job.due_at.timestamp())
         invocation = compose(execution.id, runnable, template, request, headers, is_async=True)
         before_s = waited_s(execution, job, self._clock.now())
         try:
             result = await self._executor.invoke(invocation)
         except Busy as busy:
+            if span is not None:
+                span.end(str(busy))
             return Outcome(fail(execution, str(busy), self._clock.now()), Cause.NOT_STARTED)
         except PlatformFault as fault:
+            if span is not None:
+                span.end(str(fault))
             if isinstance(fault, Unavailable) and self._dispatch is not None and not self._dispatch.is_open():
                 raise _NotStarted from fault
             log.exception("execution failed for a reason of ours", execution_id=execution.id)
@@ -372,6 +380,8 @@ class QueuedExecutions:
         self.figures.ran(execution.trigger, template.runtime, result, before_s)
         now = self._clock.now()
         final = finish(execution, result, logging=runnable.function.logging, now=now, waited_s=before_s)
+        if span is not None:
+            end_run(span, final, result)
         return Outcome(final, Cause.RAN, result)
 
     async def _end(self, ended: AttemptEnded, runtime: str = UNKNOWN) -> None:

@@ -10,6 +10,7 @@ from hearth.control.gates import Key
 from hearth.control.invocations import RunRequest, fail, finish, shown_response_headers
 from hearth.control.kept_bodies import RawBodies, raw_bodies
 from hearth.control.run_figures import RunFigures
+from hearth.control.run_spans import end_run
 from hearth.control.streams import LEFT, ResponseStream
 from hearth.control.views import SYNC_WAIT_S, ExecutionView
 from hearth.model.function_settings import FunctionSettings
@@ -17,6 +18,7 @@ from hearth.model.prompt import Pending, PromptFuture, follow
 from hearth.model.refusals import PlatformFault, Refusal
 from hearth.model.resources import Execution
 from hearth.model.running import Outcome, Result
+from hearth.tracing import Span
 
 _SYNC_TIMEOUT_REASON = f"Synchronous function execution timed out after {SYNC_WAIT_S:g} seconds.\nError Code: 408"
 _INTERNAL_REASON = "The platform failed while it ran this execution. The server log has the details."
@@ -75,6 +77,7 @@ class SyncRun:
         "execution",
         "gate",
         "keeping",
+        "span",
     )
 
     def __init__(
@@ -91,6 +94,7 @@ class SyncRun:
         self.due = due
         """Seconds of the event loop's clock: when it is given up; infinite from the moment its response streams."""
         self.execution = execution
+        self.span: Span | None = None
         self.gate: Key | None = None
         """Where its end is to be counted."""
         self.keeping: Keeping | None = None
@@ -155,6 +159,8 @@ class SyncRun:
         elif unstored is None and bodies is not None:
             self._control.keep_bodies(bodies)
         self._control.ended(self)
+        if self.span is not None and self._final is not None:
+            end_run(self.span, self._final, self._result)
         error = unstored or self._failure
         if recording.exception() is None:
             self._control.emit(recording.result(), "create")
