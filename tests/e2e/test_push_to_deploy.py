@@ -250,7 +250,8 @@ def test_the_repository_is_shown_and_its_runtime_detected(client: httpx.Client, 
     link = by_token(client, site, repositories=["shown.git"])
     base = f"/vcs/github/installations/{link['$id']}"
     listed = ok(client.get(f"{base}/providerRepositories", params={"type": "runtime"}))
-    assert [it["id"] for it in listed["runtimeProviderRepositories"]] == ["shown.git"]
+    ((id, runtime),) = [(it["id"], it["runtime"]) for it in listed["runtimeProviderRepositories"]]
+    assert (id, runtime.startswith("python-")) == ("shown.git", True)
     shown = ok(client.get(f"{base}/providerRepositories/shown.git"))
     assert (shown["name"], shown["organization"], shown["defaultBranch"]) == ("shown", "team", "main")
     branches = ok(client.get(f"{base}/providerRepositories/shown.git/branches"))
@@ -331,6 +332,34 @@ def test_a_repository_over_ssh_is_deployed_with_a_deploy_key(client: httpx.Clien
     )
     assert stranger.status_code == 400
     assert "another ssh key" in stranger.json()["message"] or "could not be fetched" in stranger.json()["message"]
+
+
+def test_a_template_is_pushed_over_ssh_and_the_hook_of_that_push_builds_nothing(
+    client: httpx.Client, site: Site
+) -> None:
+    assert site.ssh is not None
+    repository = site.repository("templated")
+    before = repository.commit({"README": "kept"})
+    link = installation(
+        client,
+        site,
+        baseUrl=f"ssh://{site.ssh.user}@127.0.0.1:{site.ssh.port}{repository.folder}",
+        privateKey=site.ssh.private_key,
+    )
+    connect(client, site, "templated", link, "templated.git")
+    starter = {"owner": "hearth", "repository": "starters", "rootDirectory": "python", "type": "tag", "reference": "1"}
+    made = ok(client.post("/functions/templated/deployments/template", json=starter | {"activate": True}))
+    done = built(client, "templated", made["$id"])
+    assert done["status"] == "ready", done["buildLogs"]
+    after = repository.git("rev-parse", "main")
+    assert (done["providerCommitHash"], repository.git("rev-parse", "main~1")) == (after, before)
+    assert repository.git("show", "main:README") == "kept"
+    assert execute(client, "templated", path="/", method="GET")["responseBody"].startswith("Hello from your function.")
+    assert ok(hook(client, link, pushed("templated.git", "main", before, after, "t1"))) == {"result": "accepted"}
+    later = repository.commit({"main.py": CODE % "later"}, branch="other")
+    ok(hook(client, link, pushed("templated.git", "other", "", later, "t2")))
+    wait_for(lambda: len(deployments(client, "templated")) == 2, WAIT_S, "the push after it")
+    assert {it["providerBranch"] for it in deployments(client, "templated")} == {"main", "other"}
 
 
 def test_polling_finds_a_push_to_a_folder_and_an_update_disconnects(site: Site) -> None:

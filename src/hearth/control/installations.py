@@ -28,8 +28,10 @@ AUTHORIZE_S = 3_600
 _FOLDERS_LOOKED = 2
 #: Repositories of a page whose runtime is detected, how many at a time, and seconds that may take in all.
 RUNTIMES_MAX = 25
-RUNTIMES_AT_ONCE = 8
+RUNTIMES_AT_ONCE = 4
 RUNTIMES_S = 5.0
+#: Seconds a runtime counts where the host does not say when a repository was pushed to.
+RUNTIMES_AGE_S = 600
 #: Detected runtimes that are remembered.
 RUNTIMES_TOLD_MAX = 1_000
 
@@ -64,7 +66,7 @@ class InstallationsControl:
         self._runtimes = runtimes
         self._seal = seal
         self._unseal = unseal
-        self._told: dict[tuple[str, str, str, datetime | None], str] = {}
+        self._told: dict[tuple[str, str, str, datetime | int], str] = {}
 
     async def create(
         self,
@@ -200,16 +202,17 @@ class InstallationsControl:
         """The runtime each repository of a page is for, by its id; those that cannot be told in time are left out.
 
         At most `RUNTIMES_MAX` are looked into, for `RUNTIMES_S` seconds; what was told before is not asked again
-        until somebody pushes. Raises `installation_not_found`.
+        until somebody pushes, or for a while where the host does not say when. Raises `installation_not_found`.
         """
         installation = await self.get(project_id, installation_id)
         host = host_of(self._hosts, installation.provider)
         at_once = asyncio.Semaphore(RUNTIMES_AT_ONCE)
         told: dict[str, str] = {}
+        now = int(self._clock.now().timestamp())
 
         async def look(repository: ProviderRepository) -> None:
-            key = (project_id, installation_id, repository.id, repository.pushed_at)
-            found = self._told.get(key) if repository.pushed_at is not None else None
+            key = (project_id, installation_id, repository.id, repository.pushed_at or now - now % RUNTIMES_AGE_S)
+            found = self._told.get(key)
             if found is None:
                 async with at_once:
                     try:
