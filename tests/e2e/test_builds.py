@@ -1,8 +1,10 @@
-"""Packages of private registries, by secret variables, .npmrc and pip.conf; and what the build cache makes of them."""
+"""Builds through a whole server: private registries, the build cache, and a bundle of 40 MB."""
 
 import json
 import os
+import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import httpx
 import pytest
 
 from hearth.executor.sandbox.config import HOST_PSEUDO_ADDRESS
+from hearth.runtimes.shims import zstd
 from tests.support.api import built, create_function, deploy, execute, ok
 from tests.support.registry import PIP_USER, TARBALL, TOKEN, WHEEL, Registry, registry
 from tests.support.runtimes import runtime_of
@@ -23,6 +26,11 @@ RESTORED = "Restored what an earlier build installed"
 PYTHON = "from acme_words import WORD\ndef main(context):\n    return context.res.text(WORD)\n"
 NODE = "const word = require('@acme/words');\nmodule.exports = async ({ res }) => res.text(word);\n"
 REQUIREMENTS = "acme-words==1.0\n"
+MODULES, MODULE_BYTES = 400, 100_000
+MAIN = """
+const words = [1, 2, 3].map((n) => require(`./lib/m${n}.js`).word);
+module.exports = async ({ res }) => res.text(words.join(' '));
+"""
 
 
 @pytest.fixture(scope="module")
@@ -77,14 +85,6 @@ def without_secrets(deployment: dict[str, Any], *secrets: str) -> dict[str, Any]
     return deployment
 
 
-def test_a_python_package_comes_by_a_secret_variable_and_a_pip_conf(client: httpx.Client, private: Registry) -> None:
-    python_function(client, private, "pip")
-    done = without_secrets(deploy(client, "pip", python_files(private)))
-    assert done["status"] == "ready", done["buildLogs"]
-    assert execute(client, "pip")["responseBody"] == "private"
-    assert f"/files/{WHEEL}" in private.requests
-
-
 def test_an_npm_package_comes_by_an_npmrc_that_names_a_secret_variable(client: httpx.Client, private: Registry) -> None:
     create_function(client, "npm", runtime_of("node"), entrypoint="main.js")
     set_variable(client, "npm", "NPM_TOKEN", TOKEN, secret=True)
@@ -108,17 +108,15 @@ def test_a_wrong_token_fails_the_build_and_is_not_told(client: httpx.Client, pri
     assert "/simple/acme-words/" in private.refused
 
 
-def test_the_cache_spares_the_registry_until_a_push_without_it(
+def test_a_python_package_comes_by_a_secret_variable_and_the_cache_spares_the_registry_until_it_is_left_out(
     client: httpx.Client, server: Server, private: Registry, tmp_path: Path
 ) -> None:
-    """Through the whole server and the command: installed once, restored, and installed anew when asked to."""
+    """By a pip.conf and PIP_INDEX_URL: installed once, restored, and installed anew by a push without the cache."""
     python_function(client, private, "cached")
     code = tmp_path / "functions" / "cached"
     code.mkdir(parents=True)
     for name, content in python_files(private).items():
         (code / name).write_text(str(content))
-    # The cache is the project's: what another test installed from the same list would be restored here.
-    (code / "requirements.txt").write_text(f"# of this test\n{REQUIREMENTS}")
     owner = server.credentials
     entry = {
         "$id": "cached",
@@ -147,12 +145,13 @@ def test_the_cache_spares_the_registry_until_a_push_without_it(
         )
         assert done.returncode == 0, done.stdout + done.stderr
         (pushed,) = json.loads(done.stdout)
-        log = built(client, "cached", pushed["deploymentId"])["buildLogs"]
+        log = without_secrets(built(client, "cached", pushed["deploymentId"]))["buildLogs"]
         return log, private.requests.count(f"/files/{WHEEL}") - before
 
     first, fetched = push()
     assert RESTORED not in first
     assert fetched == 1
+    assert execute(client, "cached")["responseBody"] == "private"
     (code / "main.py").write_text(PYTHON + "# another\n")
     second, fetched = push()
     assert RESTORED in second
@@ -161,3 +160,38 @@ def test_the_cache_spares_the_registry_until_a_push_without_it(
     assert RESTORED not in third
     assert fetched == 1
     assert execute(client, "cached")["responseBody"] == "private"
+
+
+def bundle() -> dict[str, str | bytes]:
+    """Code that compresses as code does: an upload of it is small."""
+    files: dict[str, str | bytes] = {"main.js": MAIN}
+    for number in range(MODULES):
+        line = f"// module {number}: what a bundler leaves of a library, line after line of it\n"
+        files[f"lib/m{number}.js"] = f"exports.word = 'w{number}';\n" + line * (MODULE_BYTES // len(line))
+    return files
+
+
+def cold(client: httpx.Client) -> float:
+    started = time.monotonic()
+    assert execute(client, "large")["responseBody"] == "w1 w2 w3"
+    return (time.monotonic() - started) * 1_000
+
+
+def test_a_bundle_of_40_mb_is_packed_small_and_starts_cold_also_after_its_code_was_dropped(server: Server) -> None:
+    with server.client() as client:
+        create_function(client, "large", runtime_of("node"), entrypoint="main.js", timeout=30)
+        done = deploy(client, "large", bundle(), commands=":")
+        assert done["status"] == "ready", done["buildLogs"]
+        print(f"cold start of 40 MB, unpacked before: {cold(client):.0f} ms")
+        path = f"/functions/large/deployments/{done['$id']}/download"
+        head = client.get(path, params={"type": "output"}, headers={"range": "bytes=0-99"})
+        assert head.status_code == 206
+        assert head.content.startswith(zstd.MAGIC if zstd.is_available() else b"\x1f\x8b")
+        assert ok(client.get(f"/functions/large/deployments/{done['$id']}"))["buildSize"] < 4_000_000
+
+    # As on a machine that never had it: unpacked by the first execution.
+    assert server.stop() == 0
+    shutil.rmtree(server.data_dir / "cache" / "code")
+    server.start()
+    with server.client() as client:
+        print(f"cold start of 40 MB that has to be unpacked: {cold(client):.0f} ms")
