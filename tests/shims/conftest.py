@@ -100,6 +100,8 @@ def run(request: pytest.FixtureRequest, bench: Bench) -> Conformance:
     else:
         pack = {"node": NODE, "python": PYTHON}.get(family) or pack_of(family)
     files = folder_files(FUNCTIONS / folder)
+    if entrypoint not in files:  # the folder has only what is not shared
+        files |= folder_files(FUNCTIONS / "typescript")
     if family_of(family).is_compiled:
         files = built(family, files, entrypoint, pack if id else None)
     template = bench.deploy(pack.id, entrypoint, files, VARIABLES)

@@ -2,6 +2,8 @@ import { Buffer } from 'node:buffer';
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 
+import { abort, exit, pid, runChild, variable, writeError } from './platform.ts';
+
 type Context = Record<string, any>;
 declare global {
   var count: number | undefined;
@@ -56,10 +58,10 @@ const actions: Record<string, (context: Context) => unknown> = {
   bodyBinary: ({ req, res }) => res.binary(req.bodyBinary),
   body: ({ req, res }) => (typeof req.body === 'string' ? res.text(req.body) : res.json(req.body)),
   environment: ({ res }) =>
-    res.json({ set: Deno.env.get('CUSTOM_ENV_VAR'), unset: Deno.env.get('NOT_DEFINED_VAR') ?? null }),
+    res.json({ set: variable('CUSTOM_ENV_VAR'), unset: variable('NOT_DEFINED_VAR') ?? null }),
   logs: ({ log, error, res }) => {
     console.log('Native log');
-    Deno.stderr.writeSync(new TextEncoder().encode('Native error\n'));
+    writeError('Native error\n');
     log('Debug log');
     error('Error log');
     log('Log+With+Plus+Symbol');
@@ -115,14 +117,14 @@ const actions: Record<string, (context: Context) => unknown> = {
   },
   exit: ({ log }) => {
     log('leaving');
-    Deno.exit(3);
+    exit(3);
   },
   signal: ({ log }) => {
     log('falling');
-    Deno.dlopen('libc.so.6', { abort: { parameters: [], result: 'void' } }).symbols.abort();
+    abort();
   },
   child: ({ res }) => {
-    new Deno.Command('/bin/sh', { args: ['-c', 'echo from the child'], stdout: 'inherit' }).outputSync();
+    runChild('/bin/sh', ['-c', 'echo from the child']);
     return res.text('OK');
   },
   count: ({ res }) => res.text(`${(globalThis.count = (globalThis.count ?? 0) + 1)}`),
@@ -201,7 +203,7 @@ const actions: Record<string, (context: Context) => unknown> = {
         await new Promise(() => {});
       })(),
     ),
-  pid: ({ res }) => res.text(`${Deno.pid}`),
+  pid: ({ res }) => res.text(`${pid}`),
 };
 
 export default (context: Context): unknown => {
