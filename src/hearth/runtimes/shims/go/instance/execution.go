@@ -183,6 +183,11 @@ func (e *execution) finish(response openruntimes.Response) {
 
 func (e *execution) answer(status int, headers map[string]string, body []byte, isTimeout bool) {
 	e.lock.Lock()
+	if e.isStreaming { // it has begun meanwhile
+		e.lock.Unlock()
+		e.endStream(true, isTimeout)
+		return
+	}
 	if !e.isOpen {
 		e.lock.Unlock()
 		return

@@ -143,7 +143,9 @@ final class Execution {
     } catch (Throwable problem) { // also what only virtual machines throw: the next execution may do better
       fail(problem);
     } finally {
-      thread = null;
+      synchronized (this) {
+        thread = null;
+      }
       NativeOutput.OWNER.remove();
       Thread.interrupted(); // that was meant for this execution
     }
@@ -155,23 +157,19 @@ final class Execution {
   }
 
   private void failed() {
-    if (isStreaming) {
-      endStream(true, false);
-    } else {
-      answer(500, new HashMap<>(), new byte[0], false);
-    }
+    answer(500, new HashMap<>(), new byte[0], false);
   }
 
   private void timeOut() {
     writeLine("error", TIMED_OUT);
-    Thread running = thread;
-    if (isStreaming) {
-      endStream(true, true);
-    } else {
-      answer(500, new HashMap<>(), new byte[0], true);
-    }
-    if (running != null) {
-      running.interrupt();
+    answer(500, new HashMap<>(), new byte[0], true);
+    interrupt();
+  }
+
+  /** Tell the handler's thread to stop, unless it works for another execution by now. */
+  private synchronized void interrupt() {
+    if (thread != null) {
+      thread.interrupt();
     }
   }
 
@@ -200,6 +198,7 @@ final class Execution {
     return header;
   }
 
+  /** Answer, or end the stream that has begun meanwhile. */
   private void answer(int status, Map<?, ?> headers, byte[] given, boolean isTimeout) {
     Map<String, Object> header = responseHeader(status, headers);
     int first = Math.min(given.length, BODY_PIECE_BYTES);
@@ -209,6 +208,10 @@ final class Execution {
     }
     byte[] before;
     synchronized (this) {
+      if (isStreaming) {
+        endStream(true, isTimeout);
+        return;
+      }
       if (!isOpen) {
         return;
       }
@@ -316,10 +319,7 @@ final class Execution {
     if (!wasStreaming) {
       close();
     }
-    Thread running = thread;
-    if (running != null) {
-      running.interrupt();
-    }
+    interrupt();
   }
 
   synchronized void acknowledge(long size) {
