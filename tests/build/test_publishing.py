@@ -1,6 +1,7 @@
 """Templates put into a repository by the program of a fetch sandbox, run here against a real git server."""
 
 import io
+import shutil
 import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -41,7 +42,8 @@ class Bench:
     def publish(self, packed: io.BytesIO, **changes: Any) -> dict[str, Any]:
         layout = Layout(*(str(self.folder / name) for name in ("mirror", "objects", "private")), "127.0.0.1")
         for path in (layout.objects, layout.private):
-            Path(path).mkdir(exist_ok=True)
+            shutil.rmtree(path, ignore_errors=True)  # each run has folders of its own
+            Path(path).mkdir()
         (self.folder / "template.tar.gz").write_bytes(packed.getvalue())
         username, _, password = TOKEN.partition(":")
         asked = {

@@ -45,7 +45,7 @@ def publish(request: Request, layout: Layout, tree: Tree, git: Git, descriptor: 
         with os.fdopen(os.dup(descriptor), "rb") as archive:
             _write_stream(stream, archive, request, parent)
         stream.seek(0)
-        git.run("fast-import", "--quiet", "--done", stdin=stream.fileno())
+        git.run("fast-import", "--quiet", "--force", "--done", stdin=stream.fileno())
     made = git.run("rev-parse", "--verify", _MADE).decode().strip()
     if parent and _tree_of(git, made) == _tree_of(git, parent):
         return {"commit": parent, "is_new": False}
