@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hearth.runtimes.shims.python.hearth_json import decode, encode, encoder
@@ -23,6 +23,7 @@ def outcome(act: Callable[..., Any], *arguments: Any) -> tuple[Any, str]:
         return type(problem), str(problem)
 
 
+@settings(max_examples=30)
 @given(VALUES, st.booleans())
 def test_a_value_is_written_and_read_alike(value: Any, is_ascii: bool) -> None:
     text = encoder(ensure_ascii=is_ascii)(value)
@@ -30,6 +31,7 @@ def test_a_value_is_written_and_read_alike(value: Any, is_ascii: bool) -> None:
     assert decode(f" \r\n\t{text}\n ") == value
 
 
+@settings(max_examples=60)
 @given(st.text(alphabet='{}[]",:0123456789.eE+-truefalsn \n\\u', max_size=20))
 def test_a_text_is_read_or_refused_alike(text: str) -> None:
     assert repr(outcome(decode, text)) == repr(outcome(json.loads, text))
