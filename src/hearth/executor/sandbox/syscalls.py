@@ -176,6 +176,11 @@ def openat2(folder_fd: int, path: str, flags: int, resolve: int) -> int:
     return _call(f"open {path}", _OPENAT2, folder_fd, os.fsencode(path), how, len(how))
 
 
+_CloneArguments = ctypes.c_char * 88
+"""Held here: a type that is made anew for a call is garbage of the kind that only the collector finds, and the spawner
+has it switched off."""
+
+
 def clone(flags: int, cgroup_fd: int = -1) -> tuple[int, int]:
     """Fork into new namespaces; (0, -1) in the child, (pid, pidfd) in the parent.
 
@@ -184,7 +189,7 @@ def clone(flags: int, cgroup_fd: int = -1) -> tuple[int, int]:
     """
     pidfd = ctypes.c_int(-1)
     into = CLONE_INTO_CGROUP if cgroup_fd >= 0 else 0
-    request = ctypes.create_string_buffer(
+    request = _CloneArguments.from_buffer_copy(
         struct.pack(
             "=11Q",
             flags | CLONE_PIDFD | into,
@@ -198,8 +203,7 @@ def clone(flags: int, cgroup_fd: int = -1) -> tuple[int, int]:
             0,
             0,
             max(cgroup_fd, 0),
-        ),
-        88,
+        )
     )
     pid = _call("clone3", _CLONE3, request, 88)
     return pid, pidfd.value if pid else -1
