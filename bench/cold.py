@@ -98,7 +98,7 @@ LANGUAGES = {
         ("version",), r"compiled/launch\.py|\.hearth/handler", 40.0, count_max=10,
     ),
     "java": Language(
-        {"Index.java": JAVA}, ("-Xshare:auto", "-version"), r"java/hearth\.jar", 40.0, count_max=5,
+        {"Index.java": JAVA}, ("-Xshare:auto", "-version"), r"java/hearth\.jar", 40.0, count_max=10,
     ),
 }  # fmt: skip
 
