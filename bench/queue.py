@@ -260,16 +260,20 @@ async def measure_all(burst: int) -> list[Row]:
 
 
 def judge(rows: list[Row], burst: int) -> list[Target]:
-    """The promises, of the default database."""
-    ours = rows[0]
+    """The promises, of both databases."""
+    return [target for row in rows[:2] for target in judge_one(row, burst)]
+
+
+def judge_one(ours: Row, burst: int) -> list[Target]:
+    """The promises, of one of our own rows."""
     return [
         Target(
-            f"enqueue to start at {PER_SECOND}/s: p50 <= {START_P50_MS:g} ms, p99 <= {START_P99_MS:g} ms",
+            f"{ours.name}: enqueue to start at {PER_SECOND}/s: p50 <= {START_P50_MS:g} ms, p99 <= {START_P99_MS:g} ms",
             f"{ours.start_p50_ms:.2f} ms, {ours.start_p99_ms:.2f} ms",
             ours.start_p50_ms <= START_P50_MS and ours.start_p99_ms <= START_P99_MS,
         ),
         Target(
-            f"a burst of {burst:,} is accepted at >= {ACCEPTED_PER_S:,.0f}/s, and all of it ends",
+            f"{ours.name}: a burst of {burst:,} is accepted at >= {ACCEPTED_PER_S:,.0f}/s, and all of it ends",
             f"{ours.accepted_per_s:,.0f}/s, {ours.ended:,} ended",
             ours.accepted_per_s >= ACCEPTED_PER_S and ours.ended == burst,
         ),
