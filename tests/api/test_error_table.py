@@ -76,10 +76,12 @@ class Stage:
         assert answer.status_code == 202
         return str(answer.json()["$id"])
 
-    async def link(self, repository: str = "r") -> None:
+    async def link(self, repository: str = "r", branch: str = "") -> None:
         """Link `f` to a repository, as a function from elsewhere may be: its installation is not known here."""
         async with self.app.store.begin(PROJECT_ID) as unit:
-            await unit.functions.update("f", installation_id="i", provider_repository_id=repository)
+            await unit.functions.update(
+                "f", installation_id="i", provider_repository_id=repository, provider_branch=branch
+            )
 
     async def install(self) -> None:
         """The installation `i` at a plain git server."""
@@ -274,7 +276,7 @@ async def vcs_of_a_missing_repository(stage: Stage) -> httpx.Response:
 
 async def template_for_a_missing_repository(stage: Stage) -> httpx.Response:
     await stage.install()
-    await stage.link(repository="missing.git")
+    await stage.link(repository="missing.git", branch="main")
     return await stage.client.post(D + "/template", json=TEMPLATE)
 
 

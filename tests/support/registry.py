@@ -1,6 +1,7 @@
 """A package registry on loopback that asks who is there: PyPI's simple index and npm's interface, one package each."""
 
 import base64
+import functools
 import hashlib
 import http.server
 import io
@@ -98,6 +99,7 @@ def _wheel() -> bytes:
     return packed.getvalue()
 
 
+@functools.cache  # the time it is packed at is in it, and its digest is told before it is fetched
 def _tarball() -> bytes:
     files = {
         "package/package.json": json.dumps({"name": "@acme/words", "version": "1.0.0", "main": "index.js"}),
