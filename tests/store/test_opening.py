@@ -20,6 +20,7 @@ from hearth.store import AddressRefused, DatabaseTooNew, WrongKey, holds_data, m
 from hearth.store.sql.address import parse_address
 from hearth.store.sql.columns import metadata
 from hearth.store.sql.migrating import make_engine, migrate
+from hearth.store.sql.sqlite import prepare_file
 from tests.store.conftest import execute, opened
 from tests.store.samples import KEY, FakeClock, function, project, variable
 
@@ -62,6 +63,19 @@ async def test_migrated_down_and_up_again_the_schema_is_the_described_one(fresh:
         assert await with_connection(fresh, tmp_path, tables) == set()
     async with opened(fresh, tmp_path, FakeClock()) as store:
         await store.projects.insert(project())
+
+
+def test_a_new_file_that_another_server_is_switching_to_its_log_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "fresh.db"
+    path.touch()
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN EXCLUSIVE")
+    release = threading.Timer(0.1, other.rollback)
+    release.start()
+    prepare_file(path)
+    release.join()
+    assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    other.close()
 
 
 @pytest.mark.slow

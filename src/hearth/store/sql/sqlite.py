@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from hearth.store.sql.writes import Entry
 from hearth.store.sql.written_rows import execution_row, job_row
 
 _BUSY_TIMEOUT_MS = 10_000  # waits for another process only: inside this one writers queue up before
+_LOCK_PAUSE_S = 0.005  # at a first start only, where several servers begin at once
 _READERS = 4
 #: Batches above this are written in a thread: copying megabytes of logs would hold up every other request.
 _INLINE_BYTES = 512 * 1024
@@ -95,6 +97,25 @@ def prepare_file(path: Path) -> None:
     """Create the database's file for its owner alone; SQLite gives its side files the same mode."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    _begin_log(path)
+
+
+def _begin_log(path: Path) -> None:
+    """Switch a new database to WAL mode, which alone among statements does not wait for another process by itself.
+
+    Whatever else is wrong is met again, and told, by whoever connects next.
+    """
+    deadline = time.monotonic() + _BUSY_TIMEOUT_MS / 1000
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        while time.monotonic() < deadline:
+            try:
+                connection.execute("PRAGMA journal_mode=WAL").fetchall()
+            except sqlite3.Error as error:
+                if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_BUSY:
+                    return
+                time.sleep(_LOCK_PAUSE_S)
+            else:
+                return
 
 
 class SqliteBackend:
