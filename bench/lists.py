@@ -131,16 +131,22 @@ def measure(database: str, server: Server, fill: Fill, many: int, turns: int) ->
     sizes = {"few": FEW, "many": many}
     fill([copies(first["$id"], function_id=id, prefix=id, rows=rows) for id, rows in sizes.items()])
     began = datetime.fromisoformat(first["$createdAt"])
-    asked = {id: questions(id, rows, began) for id, rows in sizes.items()}
+    asked = {id: addresses(id, rows, began) for id, rows in sizes.items()}
     headers, found = server.headers, []
     with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:
         for question in asked["few"]:
             row = Row(database, question)
             for _ in range(turns):
-                row.few_ms.append(ask(connection, headers, "few", asked["few"][question]))
-                row.many_ms.append(ask(connection, headers, "many", asked["many"][question]))
+                row.few_ms.append(ask(connection, headers, asked["few"][question]))
+                row.many_ms.append(ask(connection, headers, asked["many"][question]))
             found.append(row)
     return found
+
+
+def addresses(id: str, rows: int, began: datetime) -> dict[str, str]:
+    """Every question as the address that asks it: the lists, and one execution by its id."""
+    lists = {question: listing(id, queries) for question, queries in questions(id, rows, began).items()}
+    return {**lists, "one, by its id": f"/v1/functions/{id}/executions/{id}{rows // 2}"}
 
 
 def questions(id: str, rows: int, began: datetime) -> dict[str, list[dict[str, Any]]]:
@@ -182,18 +188,21 @@ def query(method: str, attribute: str, *values: object) -> dict[str, Any]:
     return {"method": method, "attribute": attribute, "values": list(values)}
 
 
-def ask(
-    connection: http.client.HTTPConnection, headers: dict[str, str], id: str, queries: list[dict[str, Any]]
-) -> float:
-    """Time one list call."""
+def listing(id: str, queries: list[dict[str, Any]]) -> str:
+    """The address of one list call."""
     asked = "&".join(f"queries[{number}]={quote(json.dumps(one))}" for number, one in enumerate(queries))
+    return f"/v1/functions/{id}/executions?{asked}"
+
+
+def ask(connection: http.client.HTTPConnection, headers: dict[str, str], path: str) -> float:
+    """Time one call."""
     started = time.perf_counter()
-    connection.request("GET", f"/v1/functions/{id}/executions?{asked}", headers=headers)
+    connection.request("GET", path, headers=headers)
     answer = connection.getresponse()
     body = answer.read()
     elapsed_ms = (time.perf_counter() - started) * 1e3
     if answer.status != 200:
-        raise BenchFailed(f"a list of {id}: {answer.status} {body[:500]!r}")
+        raise BenchFailed(f"{path}: {answer.status} {body[:500]!r}")
     return elapsed_ms
 
 
