@@ -58,6 +58,8 @@ async def test_what_is_kept_ready_serves_at_once_and_is_replaced_when_it_ends(be
 async def test_the_new_ones_are_up_before_the_old_ones_go_and_no_request_is_lost(bench: Bench) -> None:
     """As at a deployment, while requests keep coming: first for the old one, then for the new one."""
     old, new = (bench.deploy("python-3.11", "main.py", WHO) for _ in range(2))
+    for template in (old, new):  # before: a visit that waits for a stem cell would reach the old one after its end
+        await bench.prepare(template)
     bench.executor.keep(old, 1)
     await bench.executor.wait_kept(old)
     current = [old]

@@ -131,11 +131,15 @@ class Bench:
 
     async def run(self, template: InstanceTemplate, action: str = "", body: bytes = b"", **changes: Any) -> Result:
         """One invocation: POST / with `x-action`; `changes` replace fields of the invocation."""
+        await self.prepare(template)
+        return await self.executor.invoke(invocation(template, action, body, **changes))
+
+    async def prepare(self, template: InstanceTemplate) -> None:
+        """Wait for a stem cell of the template where this bench starts from stem cells; once a deployment."""
         if self.from_stems and template.key.deployment_id not in self._prepared:
             self._prepared.add(template.key.deployment_id)
             with contextlib.suppress(Unavailable):
                 await self.executor.prepare(template)
-        return await self.executor.invoke(invocation(template, action, body, **changes))
 
 
 def invocation(template: InstanceTemplate, action: str = "", body: bytes = b"", **changes: Any) -> Invocation:
