@@ -63,6 +63,7 @@ from hearth.store import open_store
 from hearth.store.files.local import LocalFiles
 from hearth.vcs.plain import PlainGit
 from tests.api.support import ALL_SCOPES, NOW, RUNTIMES, FixedClock
+from tests.support.databases import put_database
 
 #: Passwords of tests need not withstand anything.
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
@@ -338,6 +339,7 @@ class Whole:
 @asynccontextmanager
 async def whole(data_dir: Path) -> AsyncIterator[Whole]:
     """The application over an empty data folder with two projects, each with a key."""
+    put_database(data_dir)
     store = await open_store("", data_dir=data_dir, secret=VariableCipher(bytes(32)), clock=FixedClock())
     files = LocalFiles(data_dir)
     try:

@@ -26,6 +26,7 @@ from hearth.outbound.poster import Poster
 from hearth.ports import Store
 from hearth.store import open_store
 from tests.store.samples import KEY, FakeClock, project
+from tests.support.databases import put_database
 
 
 @dataclass(slots=True)
@@ -178,6 +179,7 @@ class Sender:
 async def sender(data_dir: Path, allow: str = "127.0.0.1") -> AsyncIterator[Sender]:
     """A sender over the database in `data_dir`, which may hold what an earlier one left."""
     clock = FakeClock()
+    put_database(data_dir)
     store = await open_store("", data_dir=data_dir, secret=VariableCipher(KEY), clock=clock)
     made = Sender(store, clock, allow)
     try:

@@ -48,6 +48,7 @@ from hearth.ports import Executor, Store
 from hearth.store import open_store
 from hearth.store.files.local import LocalFiles
 from tests.store.samples import KEY, FakeClock, deployment, function, project
+from tests.support.databases import put_database
 
 ARTIFACT = Artifact("artifacts/abc", "abc", 10)
 NODE = "here"
@@ -264,6 +265,8 @@ class World:
 @asynccontextmanager
 async def world(data_dir: Path, database: str = "") -> AsyncIterator[World]:
     clock = FakeClock()
+    if not database:
+        put_database(data_dir)
     store = await open_store(database, data_dir=data_dir, secret=VariableCipher(KEY), clock=clock)
     files = LocalFiles(data_dir)
     try:

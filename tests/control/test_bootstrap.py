@@ -14,12 +14,14 @@ from hearth.model.people import CONSOLE, Session
 from hearth.model.queries import ListQuery
 from hearth.store import SqlStore, open_store
 from tests.store.samples import KEY, NOW, FakeClock
+from tests.support.databases import put_database
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]  # real passwords are slow to hash
 
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[SqlStore]:
+    put_database(tmp_path)
     opened = await open_store("", data_dir=tmp_path, secret=VariableCipher(KEY), clock=FakeClock())
     yield opened
     await opened.close()

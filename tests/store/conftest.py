@@ -13,6 +13,7 @@ from hearth.auth.secrets import VariableCipher
 from hearth.store import SqlStore, migrate_database, open_store
 from hearth.store.sql.columns import metadata
 from tests.store.samples import KEY, FakeClock
+from tests.support.databases import put_database
 from tests.support.postgres import running_postgres
 
 
@@ -53,6 +54,8 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 async def store(database: str, tmp_path: Path, clock: FakeClock) -> AsyncIterator[SqlStore]:
+    if not database:
+        put_database(tmp_path)
     async with opened(database, tmp_path, clock) as store:
         yield store
 
