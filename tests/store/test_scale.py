@@ -82,9 +82,9 @@ async def best_time(work: Callable[[], Awaitable[object]], times: int) -> float:
 async def test_lists_stay_flat_with_200_000_rows(store: SqlStore) -> None:
     await fill(store, ROWS)
     slow: dict[str, float] = {}
-    async with store.view("p") as unit, store._backend.reader.connect() as connection:
+    async with store.view("p") as unit, store._backend.view() as statements:
         everything = text("SELECT count(*) FROM executions WHERE function_id = 'f' AND logs LIKE '%nobody wrote this%'")
-        whole = await best_time(lambda: connection.execute(everything), TIMES)
+        whole = await best_time(lambda: statements.rows(everything), TIMES)
         for name, query in QUERIES.items():
             page = await unit.executions.list("f", query, None)
             assert name.startswith("nothing has") or len(page.items) == 25

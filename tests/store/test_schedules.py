@@ -10,6 +10,7 @@ from hearth.model.function_settings import DEFAULT_SETTINGS
 from hearth.store import SqlStore
 from hearth.store.sql import schema
 from hearth.store.sql.expressions import is_one_of
+from hearth.store.sql.sqlite import SqliteBackend
 from tests.store.samples import NOW, FakeClock, function
 
 pytestmark = pytest.mark.anyio
@@ -52,11 +53,12 @@ async def test_how_far_schedules_were_fired_never_goes_back(store: SqlStore) -> 
 async def test_functions_are_found_by_index_however_many_there_are(store: SqlStore) -> None:
     """On SQLite a pair compared with a list of pairs reads the whole table; so does `_begun` of the queue."""
     wanted = is_one_of(schema.functions.c.project_id, schema.functions.c.id, [("p", "f1"), ("p", "f2"), ("q", "f1")])
+    backend = store._backend
+    if not isinstance(backend, SqliteBackend):
+        pytest.skip("PostgreSQL plans by what is in the table")
     async with store._transactions.view() as session:
-        if session.connection.dialect.name != "sqlite":
-            pytest.skip("PostgreSQL plans by what is in the table")
         statement = select(schema.functions.c.id).where(wanted)
-        compiled = statement.compile(dialect=session.connection.dialect, compile_kwargs={"literal_binds": True})
+        compiled = statement.compile(dialect=backend.reads.engine.dialect, compile_kwargs={"literal_binds": True})
         plan = [row[3] for row in await session.all(text(f"EXPLAIN QUERY PLAN {compiled}"))]
     assert plan
     assert not [line for line in plan if "SCAN functions" in line]

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
 
-from sqlalchemy import Insert, Table
+from sqlalchemy import Executable, Insert, Row, Table
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from hearth.ports import ChangedElsewhere, MemoryKind
@@ -28,11 +29,20 @@ class RecordWriter(Protocol):
         """Commit off the event loop, waiting for other writers. Raises as `write_now`."""
 
 
+class Statements(Protocol):
+    """An open transaction as a session sees it. A statement that was begun is waited for, also by who is cancelled."""
+
+    async def rows(self, statement: Executable) -> Sequence[Row[Any]]:
+        """Run one statement and fetch all of its rows; none for one that has no rows to give."""
+
+    async def count(self, statement: Executable) -> int:
+        """How many rows an UPDATE or DELETE touched."""
+
+
 class Backend(Protocol):
     """One database. Engines are opened by its constructor and connect on first use."""
 
     writer: AsyncEngine
-    reader: AsyncEngine
     write_places: asyncio.Semaphore
     """How many write transactions may be open at once."""
     readers: int
@@ -42,6 +52,9 @@ class Backend(Protocol):
 
     def insert(self, table: Table) -> Insert:
         """An INSERT that writes nothing where a unique rule would be broken."""
+
+    def view(self) -> AbstractAsyncContextManager[Statements]:
+        """A read-only transaction on a snapshot; at most `readers` at once, which the caller sees to."""
 
     async def enter(self, connection: AsyncConnection, project_id: str) -> None:
         """Called first in a write transaction of a project: such transactions of one project follow each other."""

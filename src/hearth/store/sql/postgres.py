@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
@@ -24,7 +25,7 @@ from hearth.store.sql.durability_schema import dead_letters, execution_attempts
 from hearth.store.sql.postgres_writes import is_plain, statement_of
 from hearth.store.sql.rows import values_of
 from hearth.store.sql.schema import jobs
-from hearth.store.sql.session import translated
+from hearth.store.sql.session import EngineStatements, connected, translated
 from hearth.store.sql.writes import Entry
 
 _WRITERS = 8
@@ -106,6 +107,12 @@ class PostgresBackend:
     def insert(self, table: Table) -> postgres_dml.Insert:
         """See `Backend`."""
         return postgres_dml.insert(table).on_conflict_do_nothing()
+
+    @asynccontextmanager
+    async def view(self) -> AsyncIterator[EngineStatements]:
+        """See `Backend`."""
+        async with connected(self.reader) as connection:
+            yield EngineStatements(connection)
 
     async def enter(self, connection: AsyncConnection, project_id: str) -> None:
         """See `Backend`: what a unit has read stays true until it commits, as on SQLite."""

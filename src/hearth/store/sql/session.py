@@ -6,18 +6,18 @@ the connection goes back clean. So no connection is ever thrown away half-way th
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from sqlalchemy import CursorResult, Executable, Row, Table
+from sqlalchemy import Executable, Row, Table
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from hearth.model.refusals import PlatformFault
 from hearth.ports import Clock, MemoryKind
 from hearth.store.settling import settled
-from hearth.store.sql.backend import Backend
+from hearth.store.sql.backend import Backend, Statements
 from hearth.store.sql.changes import kind_of
 from hearth.store.sql.faults import database_errors, fault_of
 
@@ -51,7 +51,7 @@ def translated(step: str) -> Iterator[None]:
 class Session:
     """One open transaction. `project_id` is `""` outside a project."""
 
-    connection: AsyncConnection
+    statements: Statements
     backend: Backend
     clock: Clock
     cipher: Cipher
@@ -66,29 +66,53 @@ class Session:
         if project_id != self.project_id:
             raise ValueError(f"a unit of project {self.project_id!r} was given something of {project_id!r}")
 
-    async def execute(self, statement: Executable) -> CursorResult[Any]:
-        """Run one statement and fetch all of its rows. Raises PlatformFault."""
-        if (kind := kind_of(statement)) is not None:
-            self.changed_kinds.add(kind)
-        with translated("answer"):
-            return await settled(self.connection.execute(statement))
+    async def execute(self, statement: Executable) -> None:
+        """Run one statement. Raises PlatformFault."""
+        await self.all(statement)
 
     async def one(self, statement: Executable) -> Row[Any] | None:
         """The first row, or None."""
-        return (await self.execute(statement)).first()
+        rows = await self.all(statement)
+        return rows[0] if rows else None
 
-    async def all(self, statement: Executable) -> list[Row[Any]]:
+    async def all(self, statement: Executable) -> Sequence[Row[Any]]:
         """Every row."""
-        return list((await self.execute(statement)).all())
+        self._note(statement)
+        with translated("answer"):
+            return await self.statements.rows(statement)
 
     async def count(self, statement: Executable) -> int:
         """How many rows an UPDATE or DELETE touched."""
-        return (await self.execute(statement)).rowcount
+        self._note(statement)
+        with translated("answer"):
+            return await self.statements.count(statement)
 
     async def insert(self, table: Table, values: dict[str, Any]) -> int | None:
         """Insert one row and return its sequence; None if a unique rule forbids it (and nothing happened)."""
         row = await self.one(self.backend.insert(table).values(values).returning(table.c.sequence))
         return None if row is None else int(row[0])
+
+    def _note(self, statement: Executable) -> None:
+        if (kind := kind_of(statement)) is not None:
+            self.changed_kinds.add(kind)
+
+
+class EngineStatements:
+    """The transaction of a connection that an engine gave."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def rows(self, statement: Executable) -> Sequence[Row[Any]]:
+        """See `Statements`."""
+        result = await settled(self._connection.execute(statement))
+        return result.all() if result.returns_rows else []
+
+    async def count(self, statement: Executable) -> int:
+        """See `Statements`."""
+        return (await settled(self._connection.execute(statement))).rowcount
 
 
 class Transactions:
@@ -115,9 +139,9 @@ class Transactions:
         async with (
             self._turns.turn(project_id),
             within(self._write_places),
-            self._connected(self._backend.writer) as connection,
+            connected(self._backend.writer) as connection,
         ):
-            session = Session(connection, self._backend, self._clock, self._cipher, project_id)
+            session = Session(EngineStatements(connection), self._backend, self._clock, self._cipher, project_id)
             if project_id:
                 with translated("begin"):
                     await settled(self._backend.enter(connection, project_id))
@@ -133,8 +157,8 @@ class Transactions:
     @asynccontextmanager
     async def view(self, project_id: str = "") -> AsyncIterator[Session]:
         """A read-only transaction on a consistent snapshot."""
-        async with within(self._read_places), self._connected(self._backend.reader) as connection:
-            yield Session(connection, self._backend, self._clock, self._cipher, project_id)
+        async with within(self._read_places), _viewed(self._backend) as statements:
+            yield Session(statements, self._backend, self._clock, self._cipher, project_id)
 
     async def _commit(self, connection: AsyncConnection, *, jobs: bool) -> None:
         try:
@@ -145,18 +169,31 @@ class Transactions:
         if jobs:
             self._on_jobs()
 
-    @asynccontextmanager
-    async def _connected(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-        connection = engine.connect()
-        try:
-            with translated("connect"):
-                await settled(connection.start())
-                await settled(_begin(connection))
-            yield connection
-        finally:
-            if connection.sync_connection is not None:
-                # Rolls back whatever was not committed.
-                await settled(connection.close())
+
+@asynccontextmanager
+async def connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A connection with a transaction begun, which is rolled back in the end if nobody committed it."""
+    connection = engine.connect()
+    try:
+        with translated("connect"):
+            await settled(connection.start())
+            await settled(_begin(connection))
+        yield connection
+    finally:
+        if connection.sync_connection is not None:
+            await settled(connection.close())
+
+
+@asynccontextmanager
+async def _viewed(backend: Backend) -> AsyncIterator[Statements]:
+    """A snapshot. Raises PlatformFault where the database cannot be connected to."""
+    view = backend.view()
+    with translated("connect"):
+        statements = await view.__aenter__()
+    try:
+        yield statements
+    finally:
+        await view.__aexit__(None, None, None)
 
 
 class Turns:

@@ -11,6 +11,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from hearth.store.sql.faults import fault_of
 from hearth.store.sql.rows import values_of
 from hearth.store.sql.schema import executions, jobs
 from hearth.store.sql.session import within
+from hearth.store.sql.sqlite_reads import SqliteReader, SqliteReaders
 from hearth.store.sql.writes import Entry
 from hearth.store.sql.written_rows import execution_row, job_row
 
@@ -128,7 +130,7 @@ class SqliteBackend:
     def __init__(self, path: Path, *, synced: bool = False) -> None:
         self.path = path
         self.writer = make_engine(path, write=True, connections=self.writers, synced=synced)
-        self.reader = make_engine(path, write=False, connections=self.readers)
+        self.reads = SqliteReaders(path, _pragmas(write=False, synced=False), _BUSY_TIMEOUT_MS)
         # Units, the record writer and checkpoints stand in this one queue.
         self.write_places = asyncio.Semaphore(self.writers)
         self._records = SqliteRecords(path, self.write_places, self.committed, synced=synced)
@@ -140,6 +142,10 @@ class SqliteBackend:
     def insert(self, table: Table) -> sqlite_dml.Insert:
         """See `Backend`."""
         return sqlite_dml.insert(table).on_conflict_do_nothing()
+
+    def view(self) -> AbstractAsyncContextManager[SqliteReader]:
+        """See `Backend`."""
+        return self.reads.view()
 
     async def enter(self, connection: AsyncConnection, project_id: str) -> None:
         """Nothing to do: there is one writer anyway."""
@@ -168,7 +174,7 @@ class SqliteBackend:
             self._checkpoints.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._checkpoints
-        await self.reader.dispose()
+        self.reads.close()
         await self.writer.dispose()
         self._records.close()
         try:
