@@ -57,6 +57,18 @@ def test_anything_else_is_no_key(text: str) -> None:
     assert Tokens(SECRET).read(text) is None
 
 
+def test_a_key_that_was_read_before_still_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = Tokens(SECRET)
+    text = tokens.mint("p1", (), 60)
+    key = tokens.read(text)
+    assert key is not None
+    assert tokens.read(text) is key
+    now = time.time()
+    monkeypatch.setattr("hearth.auth.tokens.time.time", lambda: now + 61)
+    monkeypatch.setattr(tokens, "_claims", lambda text: {})  # what checks it anew looks at a clock of its own
+    assert tokens.read(text) is None
+
+
 def test_a_user_jwt_reads_back_as_what_it_was_made_for() -> None:
     tokens = Tokens(SECRET)
     claim = tokens.read_user_jwt(tokens.mint_user_jwt("p1", "u1", "s1", 60))

@@ -4,7 +4,7 @@ HS256 JWTs (RFC 7519), signed with the one secret of the installation. An epheme
 claims `projectId` and `scopes`, prefixed `ephemeral_`; a user JWT stands for a user, with the claims `projectId`,
 `userId` and `sessionId`. What a token lacks of its own claims, or has of the other kind's, makes it invalid, so that
 neither can be passed off as the other. Minting is on the hot path of every execution, so it is done with hmac
-directly; reading goes through PyJWT.
+directly; reading goes through PyJWT, for each key once.
 """
 
 import base64
@@ -22,6 +22,8 @@ import msgspec
 PREFIXES = ("ephemeral_", "dynamic_")
 
 _HEADER = base64.urlsafe_b64encode(b'{"typ":"JWT","alg":"HS256"}').rstrip(b"=")
+#: How many keys that were found good are remembered; all go together when there would be more.
+_READ_MAX = 1_000
 _encode = msgspec.json.Encoder().encode
 
 
@@ -51,6 +53,8 @@ class Tokens:
         self._mac = hmac.new(secret, digestmod=hashlib.sha256)
         self._minted_at = 0
         self._minted: dict[tuple[str, tuple[str, ...], int], str] = {}
+        self._read: dict[str, tuple[EphemeralKey, float]] = {}
+        """Keys that were found good, and when they end (seconds of the epoch)."""
 
     def mint(self, project_id: str, scopes: Sequence[str], lifetime_s: int) -> str:
         """A key for `project_id` with `scopes`, valid for `lifetime_s` seconds from now.
@@ -74,17 +78,25 @@ class Tokens:
 
     def read(self, text: str) -> EphemeralKey | None:
         """The key in `text` (with its prefix), or None when it is malformed, expired or not ours."""
-        for prefix in PREFIXES:
-            if text.startswith(prefix):
-                text = text[len(prefix) :]
-                break
-        else:
+        known = self._read.get(text)
+        if known is not None and time.time() < known[1]:
+            return known[0]
+        return self._check(text)
+
+    def _check(self, text: str) -> EphemeralKey | None:
+        prefix = next((prefix for prefix in PREFIXES if text.startswith(prefix)), None)
+        if prefix is None:
             return None
-        claims = self._claims(text)
+        claims = self._claims(text[len(prefix) :])
         project_id, scopes = claims.get("projectId"), claims.get("scopes")
         if not isinstance(project_id, str) or not isinstance(scopes, list) or "userId" in claims:
             return None
-        return EphemeralKey(project_id, frozenset(scope for scope in scopes if isinstance(scope, str)))
+        key = EphemeralKey(project_id, frozenset(scope for scope in scopes if isinstance(scope, str)))
+        # What is signed does not change, and what code makes many calls with need not be checked at each.
+        if len(self._read) >= _READ_MAX:
+            self._read.clear()
+        self._read[text] = key, float(claims["exp"])
+        return key
 
     def read_user_jwt(self, text: str) -> UserJwt | None:
         """What the user JWT `text` says, or None when it is malformed, expired or not ours."""

@@ -36,27 +36,49 @@ class Unit(Protocol):
     """Everything that may be read or written in one transaction, bound to one project."""
 
     project_id: str
-    functions: Functions
-    function_settings: FunctionSettingsRows
-    variables: Variables
-    deployments: Deployments
-    executions: Executions
-    keys: Keys
-    users: Users
-    sessions: Sessions
-    tokens: Tokens
-    teams: Teams
-    memberships: Memberships
-    rules: Rules
-    platforms: Platforms
-    webhooks: Webhooks
-    installations: Installations
-    repository_links: RepositoryLinks
-    dead_letters: DeadLetters
-    attempts: Attempts
-    bodies: ExecutionBodies
-    usage: Usage
-    jobs: JobQueue
+
+    @property
+    def functions(self) -> Functions: ...
+    @property
+    def function_settings(self) -> FunctionSettingsRows: ...
+    @property
+    def variables(self) -> Variables: ...
+    @property
+    def deployments(self) -> Deployments: ...
+    @property
+    def executions(self) -> Executions: ...
+    @property
+    def keys(self) -> Keys: ...
+    @property
+    def users(self) -> Users: ...
+    @property
+    def sessions(self) -> Sessions: ...
+    @property
+    def tokens(self) -> Tokens: ...
+    @property
+    def teams(self) -> Teams: ...
+    @property
+    def memberships(self) -> Memberships: ...
+    @property
+    def rules(self) -> Rules: ...
+    @property
+    def platforms(self) -> Platforms: ...
+    @property
+    def webhooks(self) -> Webhooks: ...
+    @property
+    def installations(self) -> Installations: ...
+    @property
+    def repository_links(self) -> RepositoryLinks: ...
+    @property
+    def dead_letters(self) -> DeadLetters: ...
+    @property
+    def attempts(self) -> Attempts: ...
+    @property
+    def bodies(self) -> ExecutionBodies: ...
+    @property
+    def usage(self) -> Usage: ...
+    @property
+    def jobs(self) -> JobQueue: ...
 
 
 class Projects(Protocol):

@@ -1,7 +1,7 @@
 """What the two databases do differently, as one interface; implemented in `sqlite` and `postgres` only."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
@@ -32,8 +32,11 @@ class RecordWriter(Protocol):
 class Statements(Protocol):
     """An open transaction as a session sees it. A statement that was begun is waited for, also by who is cancelled."""
 
-    async def rows(self, statement: Executable) -> Sequence[Row[Any]]:
-        """Run one statement and fetch all of its rows; none for one that has no rows to give."""
+    async def rows(self, statement: Executable, values: Mapping[str, Any] | None = None) -> Sequence[Row[Any]]:
+        """Run one statement and fetch all of its rows; none for one that has no rows to give.
+
+        `values` are those of its parameters, for a statement that was made before they were known.
+        """
 
     async def count(self, statement: Executable) -> int:
         """How many rows an UPDATE or DELETE touched."""

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Table
 from hearth.store.sql import durability_schema, people_schema, schema
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Collection:
     """A listed table: `attributes` by wire name, and the column of searchable words if it has one."""
 

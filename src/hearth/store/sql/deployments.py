@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, delete, func, literal, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, case, delete, func, literal, select, update
 
 from hearth.model.queries import ListQuery
 from hearth.model.resources import Deployment
@@ -18,6 +18,8 @@ from hearth.store.sql.session import Session
 from hearth.store.sql.types import Words
 
 _deployment = reader(Deployment)
+_MINE = and_(deployments.c.project_id == bindparam("in_project"), deployments.c.function_id == bindparam("of_function"))
+_ONE = select(deployments).where(_MINE, deployments.c.id == bindparam("wanted"))
 
 
 class SqlDeployments:
@@ -42,12 +44,14 @@ class SqlDeployments:
 
     async def get(self, function_id: str, id: str) -> Deployment | None:
         """One deployment of this function."""
-        row = await self._session.one(select(deployments).where(self._of(function_id), deployments.c.id == id))
+        values = {"in_project": self._session.project_id, "of_function": function_id, "wanted": id}
+        row = await self._session.one(_ONE, values)
         return None if row is None else _deployment(row)
 
     async def list(self, function_id: str, query: ListQuery) -> Page[Deployment]:
         """Raises CursorNotFound."""
-        return await page_of(self._session, collections.DEPLOYMENTS, self._of(function_id), query, _deployment)
+        mine = {"in_project": self._session.project_id, "of_function": function_id}
+        return await page_of(self._session, collections.DEPLOYMENTS, _MINE, query, _deployment, values=mine)
 
     async def newest(self, function_id: str, branch: str = "") -> Deployment | None:
         """See the port."""

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from msgspec.structs import replace
-from sqlalchemy import ColumnElement, TextClause, and_, delete, false, or_, select, update
+from sqlalchemy import ColumnElement, TextClause, and_, bindparam, delete, false, or_, select, update
 
 from hearth.model.queries import Filter, ListQuery
 from hearth.model.resources import Execution
@@ -21,6 +21,8 @@ from hearth.store.sql.session import Session
 from hearth.store.sql.types import encode_list
 
 _execution = reader(Execution)
+_MINE = and_(executions.c.project_id == bindparam("in_project"), executions.c.function_id == bindparam("of_function"))
+_ONE = select(executions).where(_MINE, executions.c.id == bindparam("wanted"))
 #: What waits or runs is never past its time: it still has to end.
 _ENDED = executions.c.status.in_(sorted(EXECUTION_FINAL))
 
@@ -33,7 +35,7 @@ def _allows(roles: Sequence[str]) -> ColumnElement[bool]:
     return and_(or_(false(), *likely), has_any(executions.c.permissions, permissions))
 
 
-def _implied(filters: Iterable[Filter]) -> list[TextClause]:
+def _implied(filters: Iterable[Filter]) -> tuple[TextClause, ...]:
     """What the filters say without saying it: that only rare executions match, which have indexes of their own.
 
     A database takes a partial index only where the statement says its condition in so many words.
@@ -48,7 +50,7 @@ def _implied(filters: Iterable[Filter]) -> list[TextClause]:
             if part.attribute == attribute and (is_without or (part.method == "notEqual" and common in part.values)):
                 found.append(words)
                 break
-    return found
+    return tuple(found)
 
 
 class SqlExecutions:
@@ -73,15 +75,17 @@ class SqlExecutions:
 
     async def get(self, function_id: str, id: str) -> Execution | None:
         """One execution of this function."""
-        row = await self._session.one(select(executions).where(self._of(function_id), executions.c.id == id))
+        values = {"in_project": self._session.project_id, "of_function": function_id, "wanted": id}
+        row = await self._session.one(_ONE, values)
         return None if row is None else _execution(row)
 
     async def list(self, function_id: str, query: ListQuery, readable_by: Sequence[str] | None) -> Page[Execution]:
         """See the port. Raises CursorNotFound, also for a cursor the roles may not read."""
-        scope = self._of(function_id)
-        if readable_by is not None:
-            scope = and_(scope, _allows(readable_by))
-        return await page_of(self._session, collections.EXECUTIONS, scope, query, _execution, _implied(query.filters))
+        implied, mine = _implied(query.filters), {"in_project": self._session.project_id, "of_function": function_id}
+        if readable_by is None:
+            return await page_of(self._session, collections.EXECUTIONS, _MINE, query, _execution, implied, values=mine)
+        scope = and_(self._of(function_id), _allows(readable_by))
+        return await page_of(self._session, collections.EXECUTIONS, scope, query, _execution, implied)
 
     async def move(self, id: str, to: ExecutionStatus, /, **changes: Any) -> Execution | None:
         """Change status and fields, only from a status that allows it; None if refused."""

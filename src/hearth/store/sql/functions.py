@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, delete, select, update
 
 from hearth.model.queries import ListQuery
 from hearth.model.resources import ApiKey, Function
@@ -17,6 +17,8 @@ from hearth.store.sql.search import searchable
 from hearth.store.sql.session import Session
 
 _function = reader(Function)
+_HERE = functions.c.project_id == bindparam("in_project")
+_ONE = select(functions).where(_HERE, functions.c.id == bindparam("wanted"))
 _key = reader(ApiKey)
 
 
@@ -41,13 +43,13 @@ class SqlFunctions:
 
     async def get(self, id: str) -> Function | None:
         """One function."""
-        row = await self._session.one(select(functions).where(self._is(id)))
+        row = await self._session.one(_ONE, {"in_project": self._session.project_id, "wanted": id})
         return None if row is None else _function(row)
 
     async def list(self, query: ListQuery) -> Page[Function]:
         """Raises CursorNotFound."""
-        scope = functions.c.project_id == self._session.project_id
-        return await page_of(self._session, collections.FUNCTIONS, scope, query, _function)
+        here = {"in_project": self._session.project_id}
+        return await page_of(self._session, collections.FUNCTIONS, _HERE, query, _function, values=here)
 
     async def update(self, id: str, /, **changes: Any) -> Function | None:
         """See the port. Raises TypeError for a field that does not exist."""

@@ -1,7 +1,8 @@
 """List calls: order, cursors, pages and counts (contract: functions-api 7)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Row, Select, TextClause, and_, func, literal, or_, select, true, tuple_
@@ -18,6 +19,8 @@ from hearth.store.sql.types import Moment
 T = TypeVar("T")
 
 _DATES = {"$createdAt", "$updatedAt"}
+#: How many statements of lists without a cursor are kept.
+_KEPT_MAX = 64
 _LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
 
 
@@ -27,34 +30,79 @@ async def page_of(
     scope: ColumnElement[bool],
     query: ListQuery,
     read: Callable[[Row[Any]], T],
-    implied: Sequence[TextClause] = (),
+    implied: tuple[TextClause, ...] = (),
+    *,
+    values: Mapping[str, Any] | None = None,
 ) -> Page[T]:
     """One page of the rows of `scope` that `query` asks for, and how many its filters match.
 
-    `implied` is what follows from the filters, in words that an index understands.
+    `implied` is what follows from the filters, in words that an index understands. `values` are those of the
+    parameters of `scope`, where that is the same object at every call: then statements are kept for the same question.
 
     Raises CursorNotFound when the cursor's document is not in `scope`, and refuses (`general_query_invalid`)
     what no database could take.
     """
-    found = _found(collection, query.search)
-    matching = shown = and_(scope, where(query.filters, collection.attributes), found, *implied)
-    keys = [(_sortable(collection.attributes[order.attribute]), order.descending) for order in ordering(query)]
-    beyond: ColumnElement[bool] = true()
+    anchor = None
     if query.cursor:
-        anchor = await session.one(
-            select(*(column for column, _ in keys)).where(scope, collection.table.c.id == query.cursor)
-        )
+        columns = (column for column, _ in _keys(collection, query))
+        anchor = await session.one(select(*columns).where(scope, collection.table.c.id == query.cursor), values)
         if anchor is None:
             raise CursorNotFound(query.cursor)
-        if not query.random:
-            beyond = _beyond(keys, anchor, before=query.cursor_before)
-            shown = and_(scope, where(_not_implied(query, anchor[0]), collection.attributes), found, *implied)
-    statement = select(*collection.table.columns).where(shown, beyond)
-    rows = await session.all(_paged(statement, keys, query))
+    if values is None or anchor is not None:
+        shown, counted = _statements(collection, scope, query, implied, anchor)
+    else:
+        shown, counted = _kept_statements(collection, _Same(scope), query, implied)
+    rows = await session.all(shown, values)
     if query.cursor_before and not query.random:
         rows = rows[::-1]
-    total = await _count(session, collection, matching) if query.count else 0
-    return Page(total, tuple(read(row) for row in rows))
+    total = await session.one(counted, values) if query.count else None
+    return Page(0 if total is None else int(total[0]), tuple(read(row) for row in rows))
+
+
+def _statements(
+    collection: Collection,
+    scope: ColumnElement[bool],
+    query: ListQuery,
+    implied: tuple[TextClause, ...],
+    anchor: Row[Any] | None,
+) -> tuple[Select[Any], Select[Any]]:
+    """What selects the rows of a page, and what counts those its filters match."""
+    found = _found(collection, query.search)
+    keys = _keys(collection, query)
+    matching = shown = and_(scope, where(query.filters, collection.attributes), found, *implied)
+    beyond: ColumnElement[bool] = true()
+    if anchor is not None and not query.random:
+        beyond = _beyond(keys, anchor, before=query.cursor_before)
+        shown = and_(scope, where(_not_implied(query, anchor[0]), collection.attributes), found, *implied)
+    statement = select(*collection.table.columns).where(shown, beyond)
+    return _paged(statement, keys, query), _counting(collection, matching)
+
+
+class _Same:
+    """A condition as a key: conditions compared are a condition."""
+
+    __slots__ = ("condition",)
+
+    def __init__(self, condition: ColumnElement[bool]) -> None:
+        self.condition = condition
+
+    def __hash__(self) -> int:
+        return id(self.condition)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.condition is self.condition
+
+
+@lru_cache(maxsize=_KEPT_MAX)
+def _kept_statements(
+    collection: Collection, scope: _Same, query: ListQuery, implied: tuple[TextClause, ...]
+) -> tuple[Select[Any], Select[Any]]:
+    """Making them, and finding out what SQL they are, takes longer than the database takes for a short page."""
+    return _statements(collection, scope.condition, query, implied, None)
+
+
+def _keys(collection: Collection, query: ListQuery) -> list[tuple[ColumnElement[Any], bool]]:
+    return [(_sortable(collection.attributes[order.attribute]), order.descending) for order in ordering(query)]
 
 
 def ordering(query: ListQuery) -> tuple[Order, ...]:
@@ -139,7 +187,6 @@ def _paged(statement: Select[Any], keys: Sequence[tuple[ColumnElement[Any], bool
     return statement.limit(query.limit).offset(query.offset or None)
 
 
-async def _count(session: Session, collection: Collection, matching: ColumnElement[bool]) -> int:
+def _counting(collection: Collection, matching: ColumnElement[bool]) -> Select[Any]:
     capped = select(literal(1)).select_from(collection.table).where(matching).limit(TOTAL_MAX).subquery()
-    row = await session.one(select(func.count()).select_from(capped))
-    return 0 if row is None else int(row[0])
+    return select(func.count()).select_from(capped)

@@ -9,7 +9,7 @@ import asyncio
 import math
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -90,18 +90,18 @@ class SqliteReader:
         """See later changes again."""
         self._driver.rollback()
 
-    async def rows(self, statement: Executable) -> Sequence[Row[Any]]:
+    async def rows(self, statement: Executable, values: Mapping[str, Any] | None = None) -> Sequence[Row[Any]]:
         """Run one statement and fetch all of its rows. If cancelled, it is waited for. Raises SQLAlchemyError."""
         async with self.turn:
             self._until = time.monotonic() + AT_ONCE_S
             try:
-                return self._rows(statement)
+                return self._rows(statement, values)
             except DBAPIError as error:
                 if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF not in _LATER:
                     raise
             finally:
                 self._until = math.inf
-            return await settled(asyncio.to_thread(self._rows_patiently, statement))
+            return await settled(asyncio.to_thread(self._rows_patiently, statement, values))
 
     async def count(self, statement: Executable) -> int:
         """Here a statement that changes something is refused."""
@@ -115,16 +115,16 @@ class SqliteReader:
     def _is_over(self) -> bool:
         return time.monotonic() > self._until
 
-    def _rows(self, statement: Executable) -> Sequence[Row[Any]]:
-        result = self._connection.execute(statement)
+    def _rows(self, statement: Executable, values: Mapping[str, Any] | None) -> Sequence[Row[Any]]:
+        result = self._connection.execute(statement, values)
         return result.all() if result.returns_rows else []
 
-    def _rows_patiently(self, statement: Executable) -> Sequence[Row[Any]]:
+    def _rows_patiently(self, statement: Executable, values: Mapping[str, Any] | None) -> Sequence[Row[Any]]:
         # Each look at the clock would wait for the interpreter's lock, which a busy event loop holds.
         self._driver.set_progress_handler(None, 0)
         self._driver.execute(f"PRAGMA busy_timeout={self._patience_ms}")
         try:
-            return self._rows(statement)
+            return self._rows(statement, values)
         finally:
             self._driver.execute("PRAGMA busy_timeout=0")
             self._driver.set_progress_handler(self._is_over, _STEPS)

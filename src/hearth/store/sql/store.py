@@ -80,29 +80,96 @@ INTENTS_FILE = "intents.log"
 class SqlUnit:
     """See `hearth.ports.Unit`. Not to be used after its transaction has ended."""
 
+    # A request uses one or two of them, so each is made when it is asked for.
+    __slots__ = ("_session", "project_id")
+
     def __init__(self, session: Session) -> None:
+        self._session = session
         self.project_id = session.project_id
-        self.functions: Functions = SqlFunctions(session)
-        self.function_settings: FunctionSettingsRows = SqlFunctionSettings(session)
-        self.variables: Variables = SqlVariables(session)
-        self.deployments: Deployments = SqlDeployments(session)
-        self.executions: Executions = SqlExecutions(session)
-        self.keys: Keys = SqlKeys(session)
-        self.users: Users = SqlUsers(session)
-        self.sessions: Sessions = SqlSessions(session)
-        self.tokens: Tokens = SqlTokens(session)
-        self.teams: Teams = SqlTeams(session)
-        self.memberships: Memberships = SqlMemberships(session)
-        self.rules: Rules = SqlRules(session)
-        self.platforms: Platforms = SqlPlatforms(session)
-        self.webhooks: Webhooks = SqlWebhooks(session)
-        self.installations: Installations = SqlInstallations(session)
-        self.repository_links: RepositoryLinks = SqlRepositoryLinks(session)
-        self.dead_letters: DeadLetters = SqlDeadLetters(session)
-        self.attempts: Attempts = SqlAttempts(session)
-        self.bodies: ExecutionBodies = SqlBodies(session)
-        self.usage: Usage = SqlUsage(session)
-        self.jobs: JobQueue = SqlJobs(session)
+
+    @property
+    def functions(self) -> Functions:
+        return SqlFunctions(self._session)
+
+    @property
+    def function_settings(self) -> FunctionSettingsRows:
+        return SqlFunctionSettings(self._session)
+
+    @property
+    def variables(self) -> Variables:
+        return SqlVariables(self._session)
+
+    @property
+    def deployments(self) -> Deployments:
+        return SqlDeployments(self._session)
+
+    @property
+    def executions(self) -> Executions:
+        return SqlExecutions(self._session)
+
+    @property
+    def keys(self) -> Keys:
+        return SqlKeys(self._session)
+
+    @property
+    def users(self) -> Users:
+        return SqlUsers(self._session)
+
+    @property
+    def sessions(self) -> Sessions:
+        return SqlSessions(self._session)
+
+    @property
+    def tokens(self) -> Tokens:
+        return SqlTokens(self._session)
+
+    @property
+    def teams(self) -> Teams:
+        return SqlTeams(self._session)
+
+    @property
+    def memberships(self) -> Memberships:
+        return SqlMemberships(self._session)
+
+    @property
+    def rules(self) -> Rules:
+        return SqlRules(self._session)
+
+    @property
+    def platforms(self) -> Platforms:
+        return SqlPlatforms(self._session)
+
+    @property
+    def webhooks(self) -> Webhooks:
+        return SqlWebhooks(self._session)
+
+    @property
+    def installations(self) -> Installations:
+        return SqlInstallations(self._session)
+
+    @property
+    def repository_links(self) -> RepositoryLinks:
+        return SqlRepositoryLinks(self._session)
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        return SqlDeadLetters(self._session)
+
+    @property
+    def attempts(self) -> Attempts:
+        return SqlAttempts(self._session)
+
+    @property
+    def bodies(self) -> ExecutionBodies:
+        return SqlBodies(self._session)
+
+    @property
+    def usage(self) -> Usage:
+        return SqlUsage(self._session)
+
+    @property
+    def jobs(self) -> JobQueue:
+        return SqlJobs(self._session)
 
 
 class SqlStore:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, delete, select, update
+from sqlalchemy import ColumnElement, Integer, Row, and_, bindparam, delete, select, update
 
 from hearth.model.queries import ListQuery
 from hearth.model.refusals import PlatformFault
@@ -18,6 +18,12 @@ from hearth.store.sql.schema import variables
 from hearth.store.sql.session import Session
 
 _variable = reader(Variable)
+_MINE = and_(
+    variables.c.project_id == bindparam("in_project"),
+    variables.c.resource_type == bindparam("of_type"),
+    variables.c.resource_id == bindparam("of_resource"),
+)
+_ALL = select(variables).where(_MINE).order_by(variables.c.sequence).limit(bindparam("most", type_=Integer))
 
 
 def context(project_id: str, resource_type: str, resource_id: str, id: str) -> bytes:
@@ -33,6 +39,9 @@ class SqlVariables:
 
     def _is(self, id: str) -> ColumnElement[bool]:
         return and_(variables.c.project_id == self._session.project_id, variables.c.id == id)
+
+    def _mine(self, resource_type: str, resource_id: str) -> dict[str, Any]:
+        return {"in_project": self._session.project_id, "of_type": resource_type, "of_resource": resource_id}
 
     def _of(self, resource_type: str, resource_id: str) -> ColumnElement[bool]:
         return and_(
@@ -60,14 +69,12 @@ class SqlVariables:
 
     async def list(self, resource_type: str, resource_id: str, query: ListQuery) -> Page[Variable]:
         """Raises CursorNotFound."""
-        scope = self._of(resource_type, resource_id)
-        return await page_of(self._session, collections.VARIABLES, scope, query, self._read)
+        mine = self._mine(resource_type, resource_id)
+        return await page_of(self._session, collections.VARIABLES, _MINE, query, self._read, values=mine)
 
     async def of(self, resource_type: str, resource_id: str, limit: int) -> tuple[Variable, ...]:
         """See the port."""
-        rows = await self._session.all(
-            select(variables).where(self._of(resource_type, resource_id)).order_by(variables.c.sequence).limit(limit)
-        )
+        rows = await self._session.all(_ALL, {**self._mine(resource_type, resource_id), "most": limit})
         return tuple(self._read(row) for row in rows)
 
     async def update(self, id: str, /, **changes: Any) -> Variable | None:
