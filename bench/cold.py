@@ -22,6 +22,7 @@ from rich.table import Table
 
 from bench.load import BenchFailed
 from bench.report import Target, machine, show_targets, write_json
+from hearth.runtimes.packs import Pack
 from tests.support.api import built, create_function, ok, upload
 from tests.support.archives import archive
 from tests.support.interpreters import PACKS, installed_packs, pack_of
@@ -54,6 +55,14 @@ public class Index {
   public RuntimeOutput main(RuntimeContext context) {
     return context.getRes().json(java.util.Collections.singletonMap("hello", "world"));
   }
+}
+"""
+
+
+KOTLIN = """package io.openruntimes.kotlin
+
+class Index {
+    fun main(context: RuntimeContext): RuntimeOutput = context.res.json(mapOf("hello" to "world"))
 }
 """
 
@@ -98,7 +107,10 @@ LANGUAGES = {
         ("version",), r"compiled/launch\.py|\.hearth/handler", 40.0, count_max=10,
     ),
     "java": Language(
-        {"Index.java": JAVA}, ("-Xshare:auto", "-version"), r"java/hearth\.jar", 40.0, count_max=10,
+        {"Index.java": JAVA}, ("-Xshare:auto", "-version"), r"java/hearth\.jar .*JavaLanguage", 40.0, count_max=10,
+    ),
+    "kotlin": Language(
+        {"Index.kt": KOTLIN}, ("-Xshare:auto", "-version"), r"java/hearth\.jar .*KotlinLanguage", 40.0, count_max=10,
     ),
 }  # fmt: skip
 
@@ -149,7 +161,7 @@ def main() -> int:
     parser.add_argument("--burst", type=int, default=BURST)
     parser.add_argument("--languages", default=",".join(LANGUAGES), help="comma list; those not installed are left out")
     given = parser.parse_args()
-    families = [family for family in given.languages.split(",") if interpreter_of(family)]
+    families = [family for family in given.languages.split(",") if pack_for(family)]
     console = Console()
     on = machine()
     try:
@@ -170,15 +182,20 @@ def main() -> int:
     return 0
 
 
-def interpreter_of(family: str) -> str:
-    """The program of a language on this machine, `""` if it is not installed."""
-    for pack in installed_packs():
-        if pack.family == family and not pack.root:
-            for source, target in pack.mounts:
-                if pack.interpreter.startswith(target):
-                    return source + pack.interpreter.removeprefix(target)
-            return pack.interpreter
-    return ""
+def pack_for(family: str) -> Pack | None:
+    """The pack of a language to measure, one without a system of its own first; None if none is installed."""
+    found = sorted((pack for pack in installed_packs() if pack.family == family), key=lambda pack: bool(pack.root))
+    return found[0] if found else None
+
+
+def interpreter_of(pack: Pack) -> list[str]:
+    """The command that starts the program of a language outside of sandboxes."""
+    if pack.root:
+        return ["chroot", pack.root, pack.interpreter]
+    for source, target in pack.mounts:
+        if pack.interpreter.startswith(target):
+            return [source + pack.interpreter.removeprefix(target)]
+    return [pack.interpreter]
 
 
 def measure(families: list[str], count: int, burst: int, console: Console) -> tuple[list[Starts], list[float]]:
@@ -224,9 +241,10 @@ def measure(families: list[str], count: int, burst: int, console: Console) -> tu
 def prepare(client: httpx.Client, family: str, ids: list[str]) -> None:
     """Deploy the same small function under several ids, each with code of its own."""
     files = LANGUAGES[family].files
+    runtime = (pack_for(family) or pack_of(family)).id
     deployments = []
     for id in ids:
-        create_function(client, id, pack_of(family).id, entrypoint=next(iter(files)))
+        create_function(client, id, runtime, entrypoint=next(iter(files)))
         deployments.append((id, ok(upload(client, id, archive({**files, "id.txt": id})))["$id"]))
         if LANGUAGES[family].count_max < COUNT:
             built(client, *deployments[-1])  # one after the other: each takes long
@@ -238,7 +256,8 @@ def prepare(client: httpx.Client, family: str, ids: list[str]) -> None:
 
 def bare_ms(family: str) -> float:
     """Time the barest run of the language itself."""
-    command = [interpreter_of(family), *LANGUAGES[family].bare]
+    pack = pack_for(family) or pack_of(family)
+    command = [*interpreter_of(pack), *LANGUAGES[family].bare]
     started = time.perf_counter()
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     return (time.perf_counter() - started) * 1e3

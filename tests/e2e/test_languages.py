@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tests.support.api import create_function, deploy, execute, ok
-from tests.support.interpreters import PACKS, pack_of
+from tests.support.interpreters import PACKS, any_pack_of, pack_of
 from tests.support.server import running_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.sandbox]
@@ -25,7 +25,7 @@ def answer(client: httpx.Client, family: str, files: dict[str, str | bytes], ent
     id = "-".join([family, entrypoint.replace("/", "-").replace(".", "-")])
     settings = {"entrypoint": entrypoint, **settings}
     create_function(
-        client, id, pack_of(family).id, execute=["any"], timeout=60, specification=SPECIFICATION, **settings
+        client, id, any_pack_of(family).id, execute=["any"], timeout=60, specification=SPECIFICATION, **settings
     )
     deployment = deploy(client, id, files)
     assert deployment["status"] == "ready", deployment["buildLogs"][-3000:]
@@ -180,6 +180,41 @@ def test_a_java_handler_that_does_not_compile_fails_its_build(client: httpx.Clie
     deployment = deploy(client, "java-broken", {"Index.java": "public class Index {\n  int main() { return 5 }\n}\n"})
     assert deployment["status"] == "failed"
     assert "Index.java:2: error: ';' expected" in deployment["buildLogs"]
+
+
+def test_a_kotlin_function_with_java_beside_it_and_a_jar(client: httpx.Client) -> None:
+    """Java uses Kotlin and Kotlin Java; a jar that the build commands make, and a resource of the source."""
+    files: dict[str, str | bytes] = {
+        "src/Main.kt": (
+            "package shop\n\nimport greeting.Greeting\nimport io.openruntimes.kotlin.RuntimeContext\n"
+            "import io.openruntimes.kotlin.RuntimeOutput\n\ndata class Item(val name: String, val cents: Int)\n\n"
+            "object Main {\n  @JvmStatic\n  fun main(context: RuntimeContext): RuntimeOutput {\n"
+            '    val unit = Main::class.java.getResource("/texts/currency.txt")!!.readText().trim()\n'
+            '    val total = Basket().add(Item("cup", 250)).add(Item("pot", 1000)).total()\n'
+            "    val name = context.req.path.substringAfterLast('/')\n"
+            '    return context.res.text("${Greeting.to(name)} $total$unit", headers = mapOf("a" to "b"))\n'
+            "  }\n}\n"
+        ),
+        "src/Basket.java": (
+            "package shop;\n\npublic class Basket {\n  private int total;\n\n"
+            "  public Basket add(Item item) { total += item.getCents(); return this; }\n\n"
+            "  public int total() { return total; }\n}\n"
+        ),
+        "texts/currency.txt": "ct\n",
+        "greeting.txt": (
+            "package greeting;\n\npublic class Greeting {\n"
+            '  public static String to(String name) { return "Hello " + name; }\n}\n'
+        ),
+    }
+    commands = (
+        "mkdir -p made/src lib && cp greeting.txt made/src/Greeting.java && javac -d made/classes made/src/*.java && "
+        "jar cf lib/greeting.jar -C made/classes . && rm -r made"
+    )
+    assert answer(client, "kotlin", files, "src/Main.kt", commands=commands) == "Hello world 1250ct"
+    create_function(client, "kotlin-broken", any_pack_of("kotlin").id, entrypoint="A.kt")
+    deployment = deploy(client, "kotlin-broken", {"A.kt": "class A {\n    fun main(): Int = true\n}\n"})
+    assert deployment["status"] == "failed"
+    assert "A.kt:2:23: error: " in deployment["buildLogs"]
 
 
 def test_a_deno_function_with_an_import_map_and_its_cache(client: httpx.Client) -> None:

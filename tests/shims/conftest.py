@@ -39,6 +39,7 @@ INEXPRESSIBLE = {
     # A handler has to return a Response, headers have one value each, and no signal ends a program of Go.
     "go": {"nothing", "notAResult", "cookies", "streamItself", "streamPlain", "signal"},
     "java": {"cookies", "streamItself"},
+    "kotlin": {"cookies", "streamItself"},
     "node-14.5": {"streamWeb"},
 }
 
@@ -72,6 +73,7 @@ LANGUAGES = {
     "ruby": ("ruby", "ruby", "conformance.rb"),
     "go": ("go", "go", "conformance.go"),
     "java": ("java", "java", "Conformance.java"),
+    "kotlin": ("kotlin", "kotlin", "Conformance.kt"),
 }
 
 

@@ -31,6 +31,12 @@ def installed_packs() -> tuple[Pack, ...]:
     return tuple(Shelf(PACKS, discover_host_packs()).all())
 
 
+def any_pack_of(family: str) -> Pack:
+    """The same for a server, which makes sandboxes: the first pack of all, also one with a system of its own."""
+    found = next((pack for pack in installed_packs() if pack.family == family), None)
+    return found or pack_of(family)
+
+
 @cache
 def _host_packs() -> tuple[Pack, ...]:
     """The interpreters of this machine, also where a pack is installed that goes before them."""
@@ -53,22 +59,19 @@ def built(
 ) -> dict[str, bytes]:
     """The files that a build adds to the sources of a function; kept in the cache, because it takes seconds.
 
-    As in a build, but without its sandbox. Nothing is downloaded. `wanted` is the pack they are for (default: the first
-    one); for one with a system of its own another one compiles.
+    As in a build, but without its sandbox; with a system of its own, in that. Nothing is downloaded. `wanted` is the
+    pack they are for (default: the first one that needs no system of its own).
     """
-    pack = pack_of(family, *_host_packs()) if wanted is None or wanted.root else wanted
-    older = {}
-    if wanted is not None and wanted.root and family == "java":
-        older["JDK_JAVAC_OPTIONS"] = "--release 8"  # what every version runs
+    pack = pack_of(family, *_host_packs()) if wanted is None else wanted
     interpreter = pack.interpreter
     for source, target in pack.mounts:
         if interpreter.startswith(target):
             interpreter = source + interpreter.removeprefix(target)
-    kept = CACHE / "built" / _digest_of(family, f"{pack.version} {older}", sources, entrypoint)
+    kept = CACHE / "built" / _digest_of(family, f"{pack.id} {pack.version}", sources, entrypoint)
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
         partial = kept.with_suffix(f".{os.getpid()}")
-        _build(family, interpreter, sources, entrypoint, partial, older)
+        _build(family, interpreter, sources, entrypoint, partial, pack.root)
         with contextlib.suppress(OSError):  # another process was quicker
             partial.rename(kept)
         shutil.rmtree(partial, ignore_errors=True)
@@ -97,7 +100,7 @@ def _build(
     sources: Mapping[str, str | bytes],
     entrypoint: str,
     target: Path,
-    variables: Mapping[str, str],
+    root: str,
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         layout = Layout(build=f"{folder}/build", home=f"{folder}/home")
@@ -106,17 +109,54 @@ def _build(
             path = Path(layout.build, name)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(_bytes(content))
-        command = COMPILERS[family](layout, layout.build, entrypoint, interpreter)
-        environment = {
-            "PATH": f"{Path(interpreter).parent}:/usr/bin:/bin",
-            "HOME": layout.home,
-            **language_environment(family, layout, interpreter, {}),
-            "GOPROXY": "off",
-            "GOCACHE": str(CACHE / "go-build"),
-            **variables,
-        }
-        done = subprocess.run(
-            ["bash", "-c", command], cwd=layout.build, env=environment, capture_output=True, text=True, check=False
-        )
+        if root:
+            command = [*_inside(root, folder), "python3", "-I", "-c", _BUILD_INSIDE]
+            command += [str(SHIMS_FOLDER), family, layout.build, layout.home, entrypoint, interpreter]
+            environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+        else:
+            command = ["bash", "-c", COMPILERS[family](layout, layout.build, entrypoint, interpreter)]
+            environment = {
+                "PATH": f"{Path(interpreter).parent}:/usr/bin:/bin",
+                "HOME": layout.home,
+                **language_environment(family, layout, interpreter, {}),
+                "GOPROXY": "off",
+                "GOCACHE": str(CACHE / "go-build"),
+            }
+        done = subprocess.run(command, cwd=layout.build, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         shutil.copytree(Path(layout.build, OUTPUT), target)
+
+
+#: The same inside a root; its arguments are those of the list above.
+_BUILD_INSIDE = """
+import os, sys
+shims, family, build, home, entrypoint, interpreter = sys.argv[1:]
+sys.path.insert(0, shims)
+from build.languages import COMPILERS, language_environment
+from build.layout import Layout
+layout = Layout(build=build, home=home)
+os.chdir(build)
+os.environ.update({"HOME": home, **language_environment(family, layout, interpreter, {})})
+os.execvp("bash", ["bash", "-c", COMPILERS[family](layout, build, entrypoint, interpreter)])
+"""
+#: Shows the folders of a root ($1), of the work ($2) and of the shims ($3) in an empty one, in a place that only this
+#: process and its children see, and runs the rest there.
+_ENTER = """
+set -e
+top=$(mktemp -d)
+mount -t tmpfs none "$top"
+for path in "$1"/*; do
+  name=$(basename "$path")
+  if [ -L "$path" ]; then cp -P "$path" "$top/$name"; else mkdir "$top/$name"; mount --bind "$path" "$top/$name"; fi
+done
+mkdir -p "$top/proc" "$top/dev" "$top/tmp" "$top$2" "$top$3"
+mount --rbind /proc "$top/proc"; mount --rbind /dev "$top/dev"
+mount --bind "$2" "$top$2"; mount --bind "$3" "$top$3"
+shift 3
+exec chroot "$top" "$@"
+"""
+
+
+def _inside(root: str, folder: str) -> list[str]:
+    """What to put before a command so that it runs in the system of a pack and sees a folder; for root only."""
+    return ["unshare", "--mount", "bash", "-c", _ENTER, "enter", root, folder, str(SHIMS_FOLDER)]

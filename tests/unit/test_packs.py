@@ -122,7 +122,7 @@ def test_every_pack_of_the_table_is_a_runtime_of_the_contract_with_digests_and_a
             assert known[entry.id]["key"] == entry.family in FAMILIES
             assert entry.licence
             assert entry.size_bytes > 1_000_000
-            assert (entry.debian is None) == bool(entry.archives)
+            assert entry.debian is not None or entry.archives
             assert all(archive.file.endswith((".tgz", ".whl")) for archive in entry.archives)
             series = FAMILIES[entry.family].series
             if entry.level is Level.EXACT:
@@ -158,6 +158,31 @@ def test_a_plan_holds_what_is_missing_and_what_is_there_in_another_version(tmp_p
     assert [entry.id for entry in installer.needed(entries, [there], force=True)] == ["node-22", "node-24"]
     newer = PackTable([row(NODE + b"\0")], MACHINE).require(["node-22"])
     assert [entry.id for entry in installer.needed(newer, [there])] == ["node-22"]
+
+
+def test_archives_go_into_a_root_and_tell_its_version(tmp_path: Path) -> None:
+    """A compiler that no suite has, beside the packages of one. A newer one is installed again."""
+    mirror = mirror_of(tmp_path)
+    root = tar({"usr/bin/kit": b"#!program", "boot/vmlinuz": b"no", "usr/share/more/readme": b"."})
+    (tmp_path / f"mirror/debian-node-22-{MACHINE}.tar").write_bytes(root)
+    stated = f"{hashlib.sha256(root).hexdigest()}  x\n"
+    (tmp_path / f"mirror/debian-node-22-{MACHINE}.tar.sha256").write_text(stated)
+
+    def table_of(content: bytes) -> PackTable:
+        facts = {"suite": "s", "packages": ["kit"], "version_of": "kit", "program": "/usr/bin/kit", "size_bytes": 9}
+        of_root = {"provider": "debian-root", "version": "7.1-beta", "debian": facts}
+        return PackTable([{**row(content, provider="npm", into="usr/share/more/7.1"), **of_root}], MACHINE)
+
+    [done] = installer.install(["node-22"], tmp_path / "packs", table_of(NODE), mirror)
+    files = tmp_path / "packs/node-22/root/usr"
+    assert (done.version, done.program, len(done.digests)) == ("7.1-beta", "/usr/bin/kit", 2)
+    assert sorted(str(path.relative_to(files)) for path in files.rglob("*") if path.is_file()) == [
+        "bin/kit", "share/more/7.1/bin/node", "share/more/7.1/include/node/node.h", "share/more/readme"
+    ]  # fmt: skip
+    [entry] = table_of(NODE).all()
+    assert not installer.needed([entry], [done])
+    assert installer.needed(table_of(NODE + b"\0").all(), [done])
+    assert "| Debian s, npm |" in as_markdown([table_of(NODE)])
 
 
 # ---------------------------------------------------------------------------------------------- downloads

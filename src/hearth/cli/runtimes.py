@@ -100,7 +100,8 @@ def remove(settings: Settings, ids: Sequence[str]) -> int:
 def _contents(entry: PackEntry) -> str:
     size = f"{entry.size_bytes / 1e6:.0f} MB"
     if entry.debian:
-        return f"a root of Debian {entry.debian.suite}, about {size} unpacked"
+        more = "".join(f" and {archive.package} {archive.version}" for archive in entry.archives)
+        return f"a root of Debian {entry.debian.suite}{more}, about {size}"
     return f"{entry.version} from {entry.provider}, {size} to download"
 
 

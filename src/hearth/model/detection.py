@@ -73,6 +73,7 @@ _KINDS = (
     ),
     _Kind("go", (("go.mod", ""), ("go.sum", "")), ".go", ("main.go", "src/main.go")),
     _Kind("java", (("Index.java", ""),), ".java", ("Index.java", "src/Index.java")),
+    _Kind("kotlin", (("Index.kt", ""),), ".kt", ("Index.kt", "src/Index.kt")),
     _Kind("dart", (("pubspec.yaml", "dart pub get"), ("pubspec.lock", "dart pub get")), ".dart", ("lib/main.dart",)),
 )
 

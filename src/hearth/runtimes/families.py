@@ -4,7 +4,7 @@ A provider finds or installs an interpreter; how the family's shim is started wi
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hearth.runtimes.locations import CODE_INSIDE, SHIMS_FOLDER, SHIMS_INSIDE
 
@@ -48,6 +48,21 @@ class Family:
         return ".".join(version.split(".")[: self.series_parts])
 
 
+_JAVA = Family(
+    "java/hearth.jar",
+    # An instance is small and starts often: one collector thread, no file for other programs to watch it by.
+    ("-XX:+UseSerialGC", "-Xshare:auto", "-XX:-UsePerfData", "-Dfile.encoding=UTF-8"),
+    ("-jar",),
+    series_parts=1,
+    memory_flag="-Xmx{mb}m",
+    beside_heap_mb=80,
+    is_concurrent=True,
+    is_compiled=True,
+    arguments=("io.openruntimes.java.JavaLanguage",),
+    certificates="etc/ssl/certs/java",
+    certificates_flag="-Djavax.net.ssl.trustStore={folder}/cacerts",
+)
+
 FAMILIES: Mapping[str, Family] = {
     "node": Family("node/shim.cjs", series_parts=1, memory_flag="--max-old-space-size={mb}", is_concurrent=True),
     # Isolated from the environment and without the machine's own site-packages: a function sees the standard library
@@ -80,20 +95,9 @@ FAMILIES: Mapping[str, Family] = {
     "ruby": Family("ruby/shim.rb"),
     # No interpreter of the user's: our file server, which is the shim of Python with a handler of ours.
     "static": Family("static/start.py", ("-I", "-S"), series_parts=1, is_concurrent=True),
-    "java": Family(
-        "java/hearth.jar",
-        # An instance is small and starts often: one collector thread, no file for other programs to watch it by.
-        ("-XX:+UseSerialGC", "-Xshare:auto", "-XX:-UsePerfData", "-Dfile.encoding=UTF-8"),
-        ("-jar",),
-        series_parts=1,
-        memory_flag="-Xmx{mb}m",
-        beside_heap_mb=80,
-        is_concurrent=True,
-        is_compiled=True,
-        arguments=("io.openruntimes.java.JavaLanguage",),
-        certificates="etc/ssl/certs/java",
-        certificates_flag="-Djavax.net.ssl.trustStore={folder}/cacerts",
-    ),
+    "java": _JAVA,
+    # The compiler and the types of its handlers are its own, the server is that of Java.
+    "kotlin": replace(_JAVA, series_parts=2, arguments=("io.openruntimes.kotlin.KotlinLanguage",)),
     "go": Family(_LAUNCHER, is_concurrent=True, is_compiled=True),
 }
 

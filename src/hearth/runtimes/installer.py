@@ -58,16 +58,20 @@ class Reporter:
 def needed(entries: Iterable[PackEntry], present: Iterable[Manifest], *, force: bool = False) -> list[PackEntry]:
     """Of these packs the ones to install: not there yet, or there in another version. A decision without I/O.
 
-    The version of a suite's root is known after it is made only: any that is there counts, unless `force`.
+    The version of what a suite has is known after it is made only: any that is there counts, unless `force`.
     """
     have = {manifest.id: manifest for manifest in present}
     return [
         entry
         for entry in entries
-        if force
-        or entry.id not in have
-        or (not entry.debian and have[entry.id].digests != tuple(str(part.digest) for part in entry.archives))
+        if force or entry.id not in have or (not entry.is_suite_version and not _has_archives(have[entry.id], entry))
     ]
+
+
+def _has_archives(manifest: Manifest, entry: PackEntry) -> bool:
+    """Whether a pack was made of the archives there are now; before them is the digest of its root, if it has one."""
+    wanted = tuple(str(part.digest) for part in entry.archives)
+    return manifest.digests[1 if entry.debian else 0 :] == wanted
 
 
 def install(
@@ -201,13 +205,17 @@ def _stage_root(
 ) -> tuple[Manifest, list[Path]]:
     assert entry.debian is not None  # noqa: S101 - asked by the caller
     path = _fetch_root(entry, machine, sources, downloads, tell)
-    version = debian.package_version(path, entry.debian.version_of)
+    version = debian.package_version(path, entry.debian.version_of) if entry.is_suite_version else entry.version
     root = stage / ROOT
     root.mkdir(mode=0o755)
     size = unpack_root(path, root, ROOT_FOLDERS)
+    used = [_fetch(archive, sources, downloads, tell) for archive in entry.archives]
+    for archive, archive_path in zip(entry.archives, used, strict=True):
+        size += unpack_archive(archive_path, root, archive.take, archive.into)
     if not (root / entry.debian.program.lstrip("/")).exists():
         raise InstallFailed(f"{path.name} holds no {entry.debian.program}: the suite has another version now.")
-    return _manifest(entry, version, size, entry.debian.program, (f"sha256:{_sha256(path)}",)), [path]
+    digests = (f"sha256:{_sha256(path)}", *(str(archive.digest) for archive in entry.archives))
+    return _manifest(entry, version, size, entry.debian.program, digests), [path, *used]
 
 
 def _manifest(entry: PackEntry, version: str, size_bytes: int, program: str, digests: tuple[str, ...]) -> Manifest:

@@ -53,7 +53,8 @@ class Archive:
 
 @dataclass(frozen=True, slots=True)
 class DebianRoot:
-    """A root folder made of packages of one Debian suite. The pack's exact version is that of `version_of`."""
+    """A root folder made of packages of one Debian suite. The pack's exact version is that of `version_of`, or of the
+    first archive that goes into it."""
 
     suite: str
     packages: tuple[str, ...]
@@ -66,7 +67,7 @@ class DebianRoot:
 
 @dataclass(frozen=True, slots=True)
 class PackEntry:
-    """A pack for this architecture: either `archives` or `debian` says what it is made of."""
+    """A pack for this architecture, made of `archives`, or of the root `debian`, or of a root with archives in it."""
 
     id: str
     family: str
@@ -80,7 +81,12 @@ class PackEntry:
     @property
     def size_bytes(self) -> int:
         """What has to be fetched, about."""
-        return self.debian.size_bytes if self.debian else sum(archive.size_bytes for archive in self.archives)
+        return (self.debian.size_bytes if self.debian else 0) + sum(archive.size_bytes for archive in self.archives)
+
+    @property
+    def is_suite_version(self) -> bool:
+        """Whether its exact version is what the suite has on the day of its installation."""
+        return self.debian is not None and not self.archives
 
 
 class PackTable:
@@ -142,8 +148,9 @@ def as_markdown(tables: Sequence[PackTable]) -> str:
         found = [(table.machine, entry) for table in tables if (entry := table.get(id)) is not None]
         entry = found[0][1]
         machines = [machine if one.version == entry.version else f"{machine} ({one.version})" for machine, one in found]
-        made_of = f"Debian {entry.debian.suite}" if entry.debian else entry.provider
-        version = f"{entry.version}.x" if entry.debian else entry.version
+        providers = dict.fromkeys(archive.provider for archive in entry.archives)
+        made_of = ", ".join([*([f"Debian {entry.debian.suite}"] if entry.debian else []), *providers])
+        version = f"{entry.version}.x" if entry.is_suite_version else entry.version
         size = f"{entry.size_bytes / 1e6:.0f}"
         columns = (f"`{id}`", version, made_of, str(entry.level), entry.licence, size, ", ".join(machines))
         lines.append(f"| {' | '.join(columns)} |")
@@ -163,12 +170,14 @@ def _entry(row: Mapping[str, Any], machine: str) -> PackEntry | None:
             program=facts["program"].replace("{arch}", ARCHITECTURES.get(machine, machine)),
             size_bytes=facts["size_bytes"],
         )
-    else:
+        if machine not in facts.get("machines", ARCHITECTURES):
+            return None
+    if "archives" in row:
         if machine not in row["archives"]:
             return None
         archives = tuple(
             Archive(
-                provider=provider,
+                provider=part.get("provider", provider),
                 package=part["package"],
                 version=part["version"],
                 file=part["file"],
@@ -179,8 +188,9 @@ def _entry(row: Mapping[str, Any], machine: str) -> PackEntry | None:
             )
             for part in row["archives"][machine]
         )
-    # Of an architecture that lags behind, the first archive (the interpreter) tells the version.
-    version = archives[0].version if archives else str(row["version"])
+    # Of an architecture that lags behind, the first archive (the interpreter) tells the version. What goes into a root
+    # has a version of its own.
+    version = archives[0].version if archives and debian is None else str(row["version"])
     return PackEntry(
         str(row["id"]), row["family"], provider, version, Level(row["level"]), row["licence"], archives, debian
     )

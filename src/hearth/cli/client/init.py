@@ -37,6 +37,7 @@ STARTERS: Mapping[str, Starter] = {
     "ruby": Starter("main.rb", "", ("vendor", ".env")),
     "go": Starter("main.go"),
     "java": Starter("Index.java"),
+    "kotlin": Starter("Index.kt"),
     "static": Starter("index.html"),
 }
 

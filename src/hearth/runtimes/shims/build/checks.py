@@ -25,6 +25,8 @@ _SUFFIXES = {
     "ruby": (".rb",),
     "go": (".go",),
     "java": (".java",),
+    "kotlin": (".kt",),
+    "dart": (".dart",),
 }
 _MODULE_SYNTAX = re.compile(r"^\s*(import\s*[\w{*\"']|export\s)", re.MULTILINE)
 

@@ -14,6 +14,7 @@ from .prepare import PROBE_TIMEOUT_S
 COMPILERS: Mapping[str, Callable[[Layout, str, str, str], str]] = {
     "go": golang.compile_command,
     "java": jvm.compile_command,
+    "kotlin": jvm.compile_kotlin,
 }
 #: Families whose package manager reads npm's configuration of the user, and not npm's global one.
 _USER_NPMRC = frozenset({"bun", "deno"})
@@ -53,7 +54,7 @@ def compiler_installs(layout: Layout, family: str) -> bool:
 
 def compile_warning(layout: Layout, family: str) -> str:
     """What to tell about the source before it is compiled, `""` for nothing."""
-    return jvm.gradle_warning(layout.build) if family == "java" else ""
+    return jvm.gradle_warning(layout.build) if family in ("java", "kotlin") else ""
 
 
 def _ruby_environment(layout: Layout, interpreter: str) -> dict[str, str]:

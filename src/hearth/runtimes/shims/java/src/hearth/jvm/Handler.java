@@ -41,7 +41,7 @@ final class Handler {
   }
 
   Object call(Request request, Logs logs) throws ReflectiveOperationException {
-    return method.invoke(instance, language.context(request, logs));
+    return language.call(method, instance, language.context(request, logs));
   }
 
   /** Load the handler of the code in a folder. */
@@ -58,7 +58,7 @@ final class Handler {
     try {
       Language language = (Language) instance(Class.forName(languageName, true, loader));
       Class<?> handler = Class.forName(words.get(0), true, loader);
-      Method method = main(handler, language.contextClass());
+      Method method = main(handler, language);
       boolean isStatic = Modifier.isStatic(method.getModifiers());
       return new Handler(language, method, isStatic ? null : instance(handler));
     } catch (LoadFailed failed) {
@@ -82,11 +82,9 @@ final class Handler {
     return new URLClassLoader(places.toArray(new URL[0]), Handler.class.getClassLoader());
   }
 
-  private static Method main(Class<?> handler, Class<?> argument) throws LoadFailed {
+  private static Method main(Class<?> handler, Language language) throws LoadFailed {
     for (Method method : handler.getDeclaredMethods()) {
-      Class<?>[] parameters = method.getParameterTypes();
-      if (method.getName().equals("main") && parameters.length == 1 && parameters[0].isAssignableFrom(argument)
-          && !method.isBridge()) {
+      if (method.getName().equals("main") && !method.isBridge() && language.isHandler(method.getParameterTypes())) {
         method.setAccessible(true);
         return method;
       }

@@ -1,5 +1,6 @@
 package hearth.jvm;
 
+import io.openruntimes.java.JavaLanguage;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -22,7 +23,7 @@ public final class Main {
   public static void main(String[] arguments) throws Exception {
     Channel channel = Channel.open();
     if (!channel.isWaiting()) {
-      rehearse(arguments[0]);
+      rehearse();
     }
     Map<String, Object> ready = new HashMap<>();
     ready.put("type", "ready");
@@ -60,13 +61,13 @@ public final class Main {
     server.serve();
   }
 
-  /** Load and run a handler of ours, so that a stem cell has loaded what code and its first request need. */
-  private static void rehearse(String language) throws Exception {
+  /** Load and run a handler of ours, in Java, so that a stem cell has loaded what code and its first request need. */
+  private static void rehearse() throws Exception {
     Path folder = Files.createTempDirectory("rehearsal");
     Path named = Files.createDirectory(folder.resolve(Handler.FOLDER)).resolve("handler");
     try {
       Files.write(named, Rehearsal.class.getName().getBytes(StandardCharsets.UTF_8));
-      Handler handler = Handler.load(language, folder.toString(), "none");
+      Handler handler = Handler.load(JavaLanguage.class.getName(), folder.toString(), "none");
       Variables.set(new HashMap<>());
       Request.enforce("{}");
       rehearse(new Server(Channel.toNowhere(), handler, 1 << 20));

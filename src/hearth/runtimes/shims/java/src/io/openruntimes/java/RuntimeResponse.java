@@ -1,19 +1,14 @@
 package io.openruntimes.java;
 
 import hearth.jvm.Json;
-import java.io.InputStream;
-import java.io.OutputStream;
+import hearth.jvm.Pieces;
 import java.nio.charset.StandardCharsets;
-import java.util.Arrays;
 import java.util.Collections;
 import java.util.HashMap;
-import java.util.Iterator;
 import java.util.Map;
-import java.util.stream.Stream;
 
 /** Builds responses; one takes effect only if the handler returns it (contract: runtime-contract 3). */
 public class RuntimeResponse {
-  private static final int PIECE_BYTES = 64 * 1024;
   private static final Map<String, String> NONE = Collections.emptyMap();
 
   public RuntimeOutput binary(byte[] bytes, int statusCode, Map<String, String> headers) {
@@ -124,46 +119,7 @@ public class RuntimeResponse {
     if (source instanceof RuntimeStream) {
       return (RuntimeStream) source;
     }
-    if (source instanceof InputStream) {
-      return out -> copy((InputStream) source, out);
-    }
-    if (source instanceof CharSequence || source instanceof byte[]) {
-      return out -> out.write(bytesOf(source));
-    }
-    if (source instanceof Iterable) {
-      return out -> writeAll(((Iterable<?>) source).iterator(), out);
-    }
-    if (source instanceof Iterator) {
-      return out -> writeAll((Iterator<?>) source, out);
-    }
-    if (source instanceof Stream) {
-      return out -> {
-        try (Stream<?> pieces = (Stream<?>) source) {
-          writeAll(pieces.iterator(), out);
-        }
-      };
-    }
-    throw new IllegalArgumentException(
-        "A body that is streamed must be an InputStream, an Iterable, an Iterator, a Stream or a RuntimeStream.");
-  }
-
-  private static void writeAll(Iterator<?> pieces, OutputStream out) throws Exception {
-    while (pieces.hasNext()) {
-      out.write(bytesOf(pieces.next()));
-    }
-  }
-
-  private static void copy(InputStream source, OutputStream out) throws Exception {
-    byte[] piece = new byte[PIECE_BYTES];
-    try (InputStream open = source) {
-      for (int read = open.read(piece); read >= 0; read = open.read(piece)) {
-        out.write(Arrays.copyOf(piece, read));
-      }
-    }
-  }
-
-  private static byte[] bytesOf(Object piece) {
-    return piece instanceof byte[] ? (byte[]) piece : String.valueOf(piece).getBytes(StandardCharsets.UTF_8);
+    return Pieces.sourceOf(source)::writeTo;
   }
 
   private static Map<String, String> with(Map<String, String> headers, String name, String value) {
