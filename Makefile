@@ -31,8 +31,8 @@ check: setup-test ## format, lint, types, import rules and fast tests (under a m
 	@scripts/check $(T)
 
 test: check ## everything: `check`, then sandboxes, builds, official clients, crash tests
-	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder -m "slow or sandbox or network or clients" $(ALONE:%=--ignore=%) $(T)
-	$(PYTEST) -m "slow or sandbox or network or clients" $(ALONE) $(T)
+	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder --durations=20 -m "slow or sandbox or network or clients" $(ALONE:%=--ignore=%) $(T)
+	$(PYTEST) --durations=20 -m "slow or sandbox or network or clients" $(ALONE) $(T)
 
 isolation-report: setup-test ## the isolation cases on every driver of this machine, as a table: docs/isolation-report.md
 	PYTHONPATH=. HEARTH_ISOLATION_REPORT=$(CURDIR)/docs/isolation-report.md $(PYTEST) -q -p tests.sandbox.report \

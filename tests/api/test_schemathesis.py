@@ -67,7 +67,7 @@ def fuzz(server: Server, known: dict[str, list[str]], folder: Path, document: di
     schema.write_text(json.dumps(document))
     key = json.dumps(server.credentials["apiKey"])
     (folder / "schemathesis.toml").write_text(
-        f"[auth.openapi.Key]\napi_key = {key}\n[phases.stateful.generation]\nmax-examples = 60\n"
+        f"[auth.openapi.Key]\napi_key = {key}\n[phases.stateful.generation]\nmax-examples = 40\n"
     )
     environment = {
         "SCHEMATHESIS_HOOKS": "tests.support.schemathesis_hooks",
@@ -125,7 +125,7 @@ def test_the_server_does_what_its_description_says(server: Server, known: dict[s
         known,
         tmp_path,
         prepared(document),
-        *("--url", server.endpoint.removesuffix("/v1"), "--max-examples", "12"),
+        *("--url", server.endpoint.removesuffix("/v1"), "--max-examples", "8"),
         *("--exclude-checks", EXCLUDED, "--header", "x-appwrite-response-format: 1.9.6"),
     )
 
@@ -144,7 +144,7 @@ def test_the_server_does_what_the_recorded_contract_says(
         known,
         tmp_path,
         prepared(document),
-        *("--url", server.endpoint, "--max-examples", "12", "--phases", "coverage,fuzzing"),
+        *("--url", server.endpoint, "--max-examples", "8", "--phases", "coverage,fuzzing"),
         *("--checks", "not_a_server_error,response_schema_conformance"),
         *("--header", "x-appwrite-response-format: 1.8.0"),
     )

@@ -19,8 +19,8 @@ from tests.support.server import Server, running_server, server_folder
 
 pytestmark = [pytest.mark.slow, pytest.mark.sandbox, pytest.mark.network]
 
-#: Two of a language with the host's own where it has one, and one of the others.
-DEFAULT = ("node-14.5", "node-24", "python-3.13", "bun-1.3", "deno-2.6", "go-1.26", "php-8.4")
+#: One of each kind: from npm (also one with an npm of another major), from PyPI, and a root of a Debian suite.
+DEFAULT = ("node-14.5", "node-24", "bun-1.3", "deno-2.6", "go-1.26", "php-8.4")
 IDS = tuple(entry.id for entry in pack_table().all() if wants_all() or entry.id in DEFAULT)
 
 #: What tells its own version, as a handler: family -> entrypoint and source.

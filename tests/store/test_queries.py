@@ -215,7 +215,7 @@ def orderings() -> st.SearchStrategy[tuple[str, tuple[Order, ...]]]:
 
 
 PROPERTY = settings(
-    max_examples=250,
+    max_examples=120,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -235,7 +235,7 @@ async def test_filters_select_what_their_plain_evaluation_selects(
 
 
 @pytest.mark.slow
-@settings(PROPERTY, max_examples=100)
+@settings(PROPERTY, max_examples=50)
 @given(
     listing=orderings(),
     place=st.integers(0, ROWS - 1),
