@@ -147,7 +147,7 @@ class Settings:
         "ns", "how sandboxes are made: ns, oci (runc), or docker", choices=("ns", "oci", "docker")
     )
     docker_socket: str = _setting("/var/run/docker.sock", "socket of the Docker daemon, for the driver docker")
-    docker_images: str = _setting("", "comma list of RUNTIME=IMAGE[#INTERPRETER], for the driver docker")
+    docker_images: str = _setting("", "comma list of RUNTIME=IMAGE[#INTERPRETER or #http], for the driver docker")
     weaken: str = _setting("", "comma list of isolation facilities to go on without")
 
     @property

@@ -18,6 +18,8 @@ from hearth.executor.sandbox.engine import Engine, EngineError
 from tests.support.leftovers import mounts_below
 
 IMAGE = "hearth-test/python:1"
+SERVER_IMAGE = "hearth-test/openruntimes:1"
+"""The same files and a server of its own, as images of Open Runtimes have it (`openruntimes`, beside this file)."""
 READY_WAIT_S, STOP_WAIT_S = 60.0, 30.0
 PROGRAMS = (
     *(
@@ -38,7 +40,7 @@ PROGRAMS = (
         "head",
         "tail",
     ),
-    *("touch", "chmod", "dd", "yes", "seq", "wc", "find", "grep", "sed", "setsid", "nohup", "truncate"),
+    *("tar", "gzip", "touch", "chmod", "dd", "yes", "seq", "wc", "find", "grep", "sed", "setsid", "nohup", "truncate"),
 )
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "OF_THE_IMAGE": "yes"}
 TOP_FOLDERS = ("bin", "etc", "lib", "lib64", "tmp", "usr", "var")
@@ -108,16 +110,16 @@ def daemon() -> Iterator[Daemon]:
     assert not left, f"containers are left: {left}"
 
 
-def load_image(made: Daemon) -> None:
-    """Give the daemon `IMAGE`, as `docker import` does."""
-    query = urlencode({"fromSrc": "-", "repo": IMAGE.partition(":")[0], "tag": IMAGE.partition(":")[2]})
+def load_image(made: Daemon, image: str = IMAGE) -> None:
+    """Give the daemon `IMAGE` or `SERVER_IMAGE`, as `docker import` does."""
+    query = urlencode({"fromSrc": "-", "repo": image.partition(":")[0], "tag": image.partition(":")[2]})
     changes = urlencode([("changes", f"ENV {name}={value}") for name, value in ENVIRONMENT.items()])
-    answer = made.engine.call("POST", f"/images/create?{query}&{changes}", archive())
+    answer = made.engine.call("POST", f"/images/create?{query}&{changes}", archive(with_server=image == SERVER_IMAGE))
     assert "error" not in answer, answer
-    assert made.engine.has_image(IMAGE)
+    assert made.engine.has_image(image)
 
 
-def archive() -> bytes:
+def archive(*, with_server: bool = False) -> bytes:
     """The image's files: a few programs, the libraries they need, and Python's."""
     programs = {name: path for name in PROGRAMS if (path := shutil.which(name, path="/usr/bin:/bin")) is not None}
     buffer = io.BytesIO()
@@ -137,6 +139,10 @@ def archive() -> bytes:
         for path in sorted(_libraries([*map(os.path.realpath, programs.values()), *modules])):
             tar.add(os.path.realpath(path), path.lstrip("/"))
         tar.add(library, library.lstrip("/"), filter=_is_wanted)
+        if with_server:
+            files = Path(__file__).parent / "openruntimes"
+            tar.add(files / "helpers", "usr/local/server/helpers")
+            tar.add(files / "server.py", "usr/local/server/src/server.py")
     return buffer.getvalue()
 
 

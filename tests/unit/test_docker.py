@@ -1,6 +1,8 @@
 """The driver `docker` without Docker: its client on a stand-in of the Engine API, the holder, the table of images."""
 
 import json
+import os
+import shutil
 import signal
 import socketserver
 import subprocess
@@ -13,12 +15,17 @@ from pathlib import Path
 import pytest
 
 from hearth.cli.doctor import STRENGTHS, strength_of
+from hearth.executor.run_specs import instance_spec, stem_kind, stem_spec
 from hearth.executor.sandbox import docker, holder, messages
 from hearth.executor.sandbox.config import SpawnerConfig
 from hearth.executor.sandbox.engine import Engine, EngineError
-from hearth.executor.sandbox.spec import Limits, Profile, SandboxSpec
+from hearth.executor.sandbox.spec import Limits, Mount, Profile, SandboxSpec
+from hearth.model.running import Artifact, InstanceKey, InstanceTemplate
 from hearth.runtimes.catalogue import InstalledPacks
+from hearth.runtimes.families import OPEN_RUNTIMES
 from hearth.runtimes.images import ImagePacks, parse_images
+from hearth.runtimes.lent import lent_python
+from hearth.runtimes.locations import CODE_BESIDE_SERVER, LENT_INSIDE, WRITTEN_BY_SERVER
 
 
 class Standin:
@@ -165,6 +172,34 @@ def test_the_table_of_images_names_runtimes_that_an_image_can_serve() -> None:
     assert packs.get("ruby-3.3") is None
 
 
+def test_an_image_with_a_server_of_its_own_gets_a_bridge_and_a_python_that_is_lent() -> None:
+    rows = parse_images("python-3.12=openruntimes/python:v5-3.12#http,node-22=openruntimes/node:v5-22#http")
+    packs = ImagePacks(rows, InstalledPacks(()))
+    python, node = packs.get("python-3.12"), packs.get("node-22")
+    assert python is not None and node is not None
+    assert (python.image, python.interpreter, python.family) == ("openruntimes/python:v5-3.12", "", OPEN_RUNTIMES)
+    assert (python.shim[-1], node.shim[-1]) == ("one", "many")
+    assert python.shim[: len(python.python)] == python.python and python.mounts == (("/usr", LENT_INSIDE),)
+    loader, _, libraries, program = python.python
+    assert all(path.startswith(f"{LENT_INSIDE}/") for path in (loader, libraries, program))
+    template = InstanceTemplate(
+        InstanceKey("d", "", ""), "p", "f", "python-3.12", Artifact("k", "d", 1), "m", {}, 1, 256
+    )
+    spec = instance_spec(1, template, python, "/data/code")
+    assert spec.scratch == WRITTEN_BY_SERVER and spec.mounts[-1] == Mount("/data/code", CODE_BESIDE_SERVER)
+    assert stem_spec(1, stem_kind(template, python), python, spec.limits).mount_point == CODE_BESIDE_SERVER
+
+
+def test_a_python_that_cannot_be_lent_is_named(tmp_path: Path) -> None:
+    script = tmp_path / "python3"
+    script.write_text("#!/bin/sh")
+    with pytest.raises(ValueError, match=r"python3 cannot be lent .* no program for 64 bits"):
+        lent_python(str(script))
+    shutil.copy(os.path.realpath("/usr/bin/python3"), script)
+    with pytest.raises(ValueError, match="need a Python below /usr"):
+        lent_python(str(script))
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -173,6 +208,7 @@ def test_the_table_of_images_names_runtimes_that_an_image_can_serve() -> None:
         ("python-3.12=a b", "RUNTIME=IMAGE"),
         ("cobol-1=x", "no runtime 'cobol-1'"),
         ("go-1.23=golang:1.23", "cannot run in an image"),
+        ("go-1.23=openruntimes/go:v5-1.23#http", "cannot run in an image"),
         ("python-3.12=a,python-3.12=b", "named twice"),
         ("python-3.12=a#bin/python", "absolute path"),
         ("python-3.12=a#/bin/../python", "absolute path"),
@@ -190,6 +226,17 @@ def test_the_spawner_takes_only_the_images_it_was_told_of(tmp_path: Path) -> Non
     for wrong in ("b:1", "a:1 ", "../a:1"):
         with pytest.raises(messages.BadMessage, match="not one of the configured images"):
             messages.start_request(messages.start_message(1, replace(spec, image=wrong)), config, 1)
+    scratch = replace(spec, scratch=("/mnt/logs",))
+    assert messages.start_request(messages.start_message(1, scratch), config, 1).spec == scratch
+    inside = Mount(str(tmp_path / "a"), "/mnt/logs/b")
+    for bad, rule in (
+        (replace(scratch, image=""), "no image"),
+        (replace(scratch, scratch=("/etc",)), "not below"),
+        (replace(scratch, mounts=(inside,)), "something is mounted in"),
+        (replace(scratch, scratch=tuple(f"/mnt/{n}" for n in range(9))), "up to 8"),
+    ):
+        with pytest.raises(messages.BadMessage, match=rule):
+            messages.start_request(messages.start_message(1, bad), config, 1)
 
 
 def test_the_doctor_names_a_strength_for_every_driver() -> None:

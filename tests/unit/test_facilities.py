@@ -3,6 +3,7 @@
 import os
 import pwd
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,6 +65,15 @@ def test_what_only_adds_a_layer_never_stops_a_start() -> None:
     for found, fix in ((facilities._landlock_facility(), "lsm="), (facilities._disk_facility(), "modprobe loop")):
         assert not found.ok and not found.mandatory and fix in found.fix
         assert missing([found], frozenset()) == []
+
+
+def test_a_runsc_that_is_not_used_is_named_and_stops_no_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(oci, "RUNSC", str(tmp_path / "runsc"))
+    assert oci.runsc_facility() == []
+    (tmp_path / "runsc").touch()
+    (found,) = oci.runsc_facility()
+    assert not found.ok and "not used" in found.detail and found.fix
+    assert missing([found], frozenset()) == []
 
 
 def test_the_names_that_may_be_weakened_are_those_of_facilities_with_a_flag(bare: Any) -> None:

@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ from hearth.executor.sandbox.spec import Driver, Limits, Mount, Network, Profile
 from hearth.model.refusals import PlatformFault
 from hearth.model.running import Artifact, BuildRequest, BuildResult
 from hearth.ports import FileNotStored, Files
+from hearth.runtimes.families import OPEN_RUNTIMES
 from hearth.runtimes.locations import SHIMS_FOLDER, SHIMS_INSIDE
 from hearth.runtimes.packs import Pack, Packs
 from hearth.runtimes.registries import Registries
@@ -231,6 +232,8 @@ class SandboxBuilder:
 
         All variables count: any of them may be read by a package manager or named in its configuration.
         """
+        if pack.family == OPEN_RUNTIMES:
+            return None  # the image's own build decides what is installed where
         if self._cache is None or not self._cache.is_on or not manifests or is_off(request.variables.get(CACHE_SWITCH)):
             return None
         inputs = {
@@ -295,7 +298,7 @@ class SandboxBuilder:
         return SandboxSpec(
             id=f"{work.name}-b",
             profile=Profile.BUILD,
-            argv=(*(PYTHON_OF_IMAGE if pack.image else PYTHON), f"{SHIMS_INSIDE}/build/build.py"),
+            argv=(*_python(pack), f"{SHIMS_INSIDE}/build/build.py"),
             environment=_ENVIRONMENT,
             limits=Limits(
                 memory_bytes=request.memory_mb * MEBIBYTE,
@@ -308,7 +311,7 @@ class SandboxBuilder:
                 Mount(str(SHIMS_FOLDER), SHIMS_INSIDE),
                 *(Mount(source, target) for source, target in pack.mounts),
                 Mount(str(work / "registries"), layout.REGISTRIES),
-                Mount(str(work / _DISK / "build"), layout.BUILD, writable=True),
+                *_areas(work, pack),
                 Mount(str(work / _DISK / "home"), layout.HOME, writable=True),
             ),
             network=Network.GATE,
@@ -372,6 +375,20 @@ def _no_runtime(id: str) -> str:
 def _last_line(text: str) -> str:
     lines = text.strip().splitlines()
     return lines[-1].strip()[:1000] if lines else ""
+
+
+def _python(pack: Pack) -> Sequence[str]:
+    """The Python that runs the steps of a build."""
+    return (*pack.python, "-I", "-S") if pack.python else PYTHON_OF_IMAGE if pack.image else PYTHON
+
+
+def _areas(work: Path, pack: Pack) -> tuple[Mount, ...]:
+    """Where a build sees the unpacked source, and the build area if that is another folder."""
+    source = str(work / _DISK / "build")
+    if pack.family != OPEN_RUNTIMES:
+        return (Mount(source, layout.BUILD, writable=True),)
+    area = Mount(str(work / _DISK / "area"), layout.BUILD, writable=True)
+    return Mount(source, layout.SOURCE, writable=True), area
 
 
 def _open_for_writing(stack: AsyncExitStack, path: Path) -> int:

@@ -20,7 +20,7 @@ from hearth.executor.limits import ExecutorLimits
 from hearth.executor.live import LiveLogs
 from hearth.executor.logs import decode
 from hearth.executor.run_specs import code_mount, egress_list, instance_spec, run_limits
-from hearth.executor.sandbox.spec import Driver, Sandbox, SandboxExit, SandboxFailed
+from hearth.executor.sandbox.spec import Driver, Mount, Sandbox, SandboxExit, SandboxFailed
 from hearth.executor.stem_keeper import StartedStem, StemKeeper
 from hearth.model.refusals import PlatformFault, Unavailable
 from hearth.model.running import Artifact, Outcome
@@ -194,7 +194,7 @@ class Instance:
             raise StartFailed(Unavailable(f"The runtime {template.runtime} is not installed on this machine."))
         try:
             code = str(await held.enter_async_context(self._around.cache.use(template.artifact)))
-            if not await self._grow_from_stem(code):
+            if not await self._grow_from_stem(code_mount(code, pack)):
                 self._sandbox = sandbox = await self._around.driver.start(
                     instance_spec(self.member.id, template, pack, code)
                 )
@@ -214,7 +214,7 @@ class Instance:
         self.read_output()
         return answer
 
-    async def _grow_from_stem(self, code: str) -> bool:
+    async def _grow_from_stem(self, code: Mount) -> bool:
         """Make a stem cell into this instance, all but its assignment; False if there is none that can be used."""
         template = self.member.template
         self._stem = stem = self._around.stems.take(template)
@@ -224,12 +224,12 @@ class Instance:
         reachable = egress_list(template)
         try:
             if limits != stem.limits or reachable is not None:
-                changes = [stem.sandbox.mount(code_mount(code)), stem.sandbox.retune(limits)]
+                changes = [stem.sandbox.mount(code), stem.sandbox.retune(limits)]
                 if reachable is not None:
                     changes.append(stem.sandbox.limit_egress(reachable))
                 await asyncio.gather(*changes)
             else:
-                await stem.sandbox.mount(code_mount(code))
+                await stem.sandbox.mount(code)
             if stem.has_ended():
                 raise SandboxFailed("it has ended")
         except SandboxFailed as problem:

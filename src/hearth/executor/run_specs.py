@@ -9,8 +9,15 @@ from hearth.executor.sandbox.spec import Limits, Mount, Network, Profile, Sandbo
 from hearth.executor.stems import StemKind
 from hearth.model.function_settings import Egress
 from hearth.model.running import InstanceTemplate
-from hearth.runtimes.families import family_of
-from hearth.runtimes.locations import CODE_INSIDE, SERVER_INSIDE, SHIMS_FOLDER, SHIMS_INSIDE
+from hearth.runtimes.families import OPEN_RUNTIMES, family_of
+from hearth.runtimes.locations import (
+    CODE_BESIDE_SERVER,
+    CODE_INSIDE,
+    SERVER_INSIDE,
+    SHIMS_FOLDER,
+    SHIMS_INSIDE,
+    WRITTEN_BY_SERVER,
+)
 from hearth.runtimes.packs import Pack
 
 
@@ -26,22 +33,28 @@ def egress_list(template: InstanceTemplate) -> tuple[str, ...] | None:
     return template.egress_allow if template.egress is Egress.LIST else ()
 
 
-def code_mount(code: str) -> Mount:
+def code_mount(code: str, pack: Pack) -> Mount:
     """How an instance is shown its code."""
-    return Mount(code, CODE_INSIDE)
+    return Mount(code, _code_folder(pack))
+
+
+def _code_folder(pack: Pack) -> str:
+    return CODE_BESIDE_SERVER if pack.family == OPEN_RUNTIMES else CODE_INSIDE
 
 
 def instance_spec(instance_id: int, template: InstanceTemplate, pack: Pack, code: str) -> SandboxSpec:
     """The sandbox of an instance that is started for one deployment."""
     command = _command(pack, template.memory_mb)
-    spec = _spec(f"run-{secrets.token_hex(6)}-{instance_id}", pack, command, run_limits(template), (code_mount(code),))
+    spec = _spec(
+        f"run-{secrets.token_hex(6)}-{instance_id}", pack, command, run_limits(template), (code_mount(code, pack),)
+    )
     return replace(spec, egress=egress_list(template))
 
 
 def stem_spec(stem_id: int, kind: StemKind, pack: Pack, limits: Limits) -> SandboxSpec:
     """The sandbox of a stem cell: the same, but for the code. `limits` are a guess at those of its later instance."""
     command = _command(pack, kind.memory_mb)
-    return _spec(f"stem-{secrets.token_hex(6)}-{stem_id}", pack, command, limits, (), CODE_INSIDE)
+    return _spec(f"stem-{secrets.token_hex(6)}-{stem_id}", pack, command, limits, (), _code_folder(pack))
 
 
 def stem_kind(template: InstanceTemplate, pack: Pack) -> StemKind:
@@ -83,4 +96,5 @@ def _spec(
         mount_point=mount_point,
         root=pack.root,
         image=pack.image,
+        scratch=WRITTEN_BY_SERVER if pack.family == OPEN_RUNTIMES else (),
     )

@@ -10,6 +10,8 @@ from hearth.runtimes.locations import CODE_INSIDE, SHIMS_FOLDER, SHIMS_INSIDE
 
 #: The binary that the build of a compiled language leaves in its output, relative to it.
 BINARY = ".hearth/handler"
+#: The family of packs that are images with a server of their own, which speaks HTTP.
+OPEN_RUNTIMES = "openruntimes"
 #: The shim of languages whose build leaves a program.
 _LAUNCHER = "compiled/launch.py"
 #: Every system has it (the build program needs it too).
@@ -99,6 +101,8 @@ FAMILIES: Mapping[str, Family] = {
     # The compiler and the types of its handlers are its own, the server is that of Java.
     "kotlin": replace(_JAVA, series_parts=2, arguments=("io.openruntimes.kotlin.KotlinLanguage",)),
     "go": Family(_LAUNCHER, is_concurrent=True, is_compiled=True),
+    # Whatever the language: the image has a server for it (`images`), ours speaks to that.
+    OPEN_RUNTIMES: Family("openruntimes/start.py", is_concurrent=True),
 }
 
 

@@ -36,6 +36,8 @@ class Pack:
     """The host folder whose /usr and /etc its sandboxes see instead of this machine's; `""` = this machine's."""
     image: str = ""
     """The Docker image its sandboxes are made of; `""` = none."""
+    python: Sequence[str] = ()
+    """How a Python that `mounts` lend to its sandboxes is started; empty = they have one of their own."""
 
 
 class Packs(Protocol):

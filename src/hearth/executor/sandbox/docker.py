@@ -29,6 +29,7 @@ HOLDER_INSIDE = "/.hearth-holder"
 HOLDER_MEMORY_BYTES = 16 << 20
 HOLDER_USER = 65_534
 """Nobody: a function, which has a uid of its own, can do nothing to the process that holds its container."""
+SCRATCH_INODES = 65_536
 OWN = "/run"
 """Where a sandbox's own small tmpfs is while it is set up; empty afterwards."""
 EMPTY = f"{OWN}/empty"
@@ -151,7 +152,7 @@ class Docker:
     def _configuration(self, plan: Plan) -> dict[str, Any]:
         """What Docker is told of a container: places for mounts, and nothing that the holder could use."""
         spec = plan.request.spec
-        folders = {OWN, "/tmp", *(m.target for m in plan.mounts if m.folder)}  # noqa: S108 - inside
+        folders = {OWN, "/tmp", *spec.scratch, *(m.target for m in plan.mounts if m.folder)}  # noqa: S108 - inside
         if spec.mount_point:
             folders.add(spec.mount_point)
         files = ["/etc/passwd", "/etc/group", *(mount.target for mount in plan.mounts if not mount.folder)]
@@ -260,9 +261,11 @@ def _lay_mounts(plan: Plan, report: socket.socket, devices: Iterable[tuple[str, 
     for folder in HIDDEN_FOLDERS:
         if os.path.isdir(folder) and not os.path.islink(folder):
             inside.cover(EMPTY, folder)
-    for target in {*(mount.target for mount in plan.mounts), *filter(None, (spec.mount_point, "/tmp"))}:  # noqa: S108
+    places = {*(mount.target for mount in plan.mounts), *spec.scratch, *filter(None, (spec.mount_point, "/tmp"))}  # noqa: S108
+    for target in places:
         syscalls.umount(target)  # what Docker was told to mount there, so that there is a place
-    for target, options in inside.temporary_folders(spec.limits):
+    scratch = f"size={spec.limits.memory_bytes},nr_inodes={SCRATCH_INODES}"
+    for target, options in (*inside.temporary_folders(spec.limits), *((one, scratch) for one in spec.scratch)):
         syscalls.mount("tmpfs", target, "tmpfs", flags, f"{options},mode=1777")
     for mount in plan.mounts:
         if mount.on_disk:

@@ -64,7 +64,7 @@ def _common(config: SpawnerConfig) -> list[Facility]:
         _uid_facility(config),
         _landlock_facility(),
         _disk_facility(),
-        *([oci.facility()] if config.driver == "oci" else []),
+        *([oci.facility(), *oci.runsc_facility()] if config.driver == "oci" else []),
         *(docker.facility(config) if config.driver == "docker" else []),
     ]
 

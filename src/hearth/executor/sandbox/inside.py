@@ -363,6 +363,7 @@ def _landlock_rules(plan: Plan) -> int:
     write = _LANDLOCK_READ | _LANDLOCK_WRITE_FILE | _LANDLOCK_TRUNCATE | _LANDLOCK_IOCTL_DEVICE
     rules = [("/", _LANDLOCK_READ), ("/dev", write), ("/proc", write), ("/tmp", files), ("/dev/shm", files)]  # noqa: S108
     rules += [(mount.target, files) for mount in plan.mounts if mount.writable]
+    rules += [(folder, files) for folder in plan.request.spec.scratch]
     for path, access in rules:
         fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
         folder = stat.S_ISDIR(os.fstat(fd).st_mode)

@@ -20,6 +20,7 @@ DESCRIPTORS_MAX = 16
 OPENED_MAX = 256
 """Networks at most that a sandbox's firewall is told to pass on to the gate."""
 TARGET_FOLDERS = ("/mnt", "/opt", "/usr/local")
+SCRATCH_MAX = 8
 FIRST_EXTRA_DESCRIPTOR, LAST_EXTRA_DESCRIPTOR = 4, 63
 
 _ID = re.compile(r"[a-z0-9-]{1,60}\Z")
@@ -80,6 +81,7 @@ def start_message(sequence: int, spec: SandboxSpec, opened: Sequence[str] = ()) 
         "mount_point": spec.mount_point,
         "root": spec.root,
         "image": spec.image,
+        "scratch": list(spec.scratch),
     }
 
 
@@ -229,7 +231,7 @@ def start_request(message: Mapping[str, Any], config: SpawnerConfig, descriptors
     expected = {
         *("op", "seq", "id", "profile", "argv", "environment", "limits"),
         *("mounts", "network", "opened", "working_folder", "descriptors", "channel"),
-        *("mount_point", "root", "image"),
+        *("mount_point", "root", "image", "scratch"),
     }
     _need(message.keys() == expected, "start: wrong fields")
     argv = tuple(text(item, "argv", 65_536) for item in _sequence(message["argv"], "argv", 256))
@@ -260,6 +262,7 @@ def start_request(message: Mapping[str, Any], config: SpawnerConfig, descriptors
         mount_point=_target(message["mount_point"], "mount_point") if message["mount_point"] != "" else "",
         root=_shown_path(message["root"], config, "root") if message["root"] != "" else "",
         image=text(message["image"], "image", 512),
+        scratch=tuple(_target(item, "scratch") for item in _sequence(message["scratch"], "scratch", SCRATCH_MAX)),
     )
     _need(
         not spec.mount_point or not any(below(mount.target, spec.mount_point, itself=True) for mount in spec.mounts),
@@ -267,6 +270,10 @@ def start_request(message: Mapping[str, Any], config: SpawnerConfig, descriptors
     )
     _need(spec.image in ("", *config.images), "image: not one of the configured images")
     _need(not (spec.image and spec.root), "image: a root besides")
+    _need(bool(spec.image) or not spec.scratch, "scratch: no image")
+    mounted = {mount.target for mount in spec.mounts} | {spec.mount_point}
+    for folder in spec.scratch:
+        _need(not any(below(one, folder, itself=True) for one in mounted), f"scratch: something is mounted in {folder}")
     opened = tuple(_network(item) for item in _sequence(message["opened"], "opened", OPENED_MAX))
     return StartRequest(spec, numbers, opened)
 

@@ -22,10 +22,26 @@ from hearth.executor.sandbox.inside import Plan
 from hearth.executor.sandbox.spec import Facility
 
 RUNC = "/usr/sbin/runc"
+RUNSC = "/usr/bin/runsc"
 PLACE = "/run"
 LAUNCH_PIDS = 128
 """Processes and threads that runc itself may need while it starts a sandbox; the sandbox's own limit follows."""
 LOG_BYTES = 4_096
+
+
+def runsc_facility() -> list[Facility]:
+    """Where runsc is installed, that it is not used: whoever installed it would think otherwise."""
+    if not os.path.exists(RUNSC):
+        return []
+    return [
+        Facility(
+            "runsc",
+            False,
+            f"{RUNSC} is not used: its sandboxes lack guarantees of the others so far (ADR 13); runc makes them",
+            "for a kernel of its own, give each tenant a virtual machine",
+            mandatory=False,
+        )
+    ]
 
 
 def facility() -> Facility:

@@ -83,6 +83,8 @@ class SandboxSpec:
     image: str = ""
     """The Docker image that is its system, one of those the driver was told of; `""` = none. With one, variables that
     the image sets are added to `environment`, and its PATH is taken instead of the one here."""
+    scratch: tuple[str, ...] = ()
+    """Folders inside, of one with an image, that are empty and can be written; what is in them counts as memory."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 #: The build area: the unpacked source, in which the commands run (contract: runtime-contract 7).
 BUILD = "/usr/local/build"
+#: The unpacked source where an image brings the build: it copies that into the build area itself.
+SOURCE = "/mnt/code"
 #: HOME, caches and temporary files of a build: on disk like the build area, but never part of the artifact.
 HOME = "/usr/local/home"
 #: pip.conf, npmrc and the CA bundle of the machine's registries, read-only.
@@ -24,6 +26,7 @@ class Layout:
     """The folders of one build; another one in tests, which run without a sandbox."""
 
     build: str = BUILD
+    source: str = SOURCE
     home: str = HOME
     registries: str = REGISTRIES
 

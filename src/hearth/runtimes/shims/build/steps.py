@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import cache, lines
+from . import cache, image, lines
 from .checks import check_entrypoint, index_warning, output_folder, syntax_warning
 from .commands import run_commands
 from .defaults import DEFAULTS_SWITCH, default_commands
@@ -99,6 +99,12 @@ def build(request: Mapping[str, Any], layout: Layout, artifact: int) -> Built:
     built = Built()
     warnings = built.warnings
     family, interpreter = request["family"], request["interpreter"]
+    if family == image.FAMILY:
+        environment = environment_of(request, layout, None)
+        image.run_image_build(request["commands"], layout, environment, request["disk_bytes"])
+        output = output_folder(layout, request["environment"].get("OPEN_RUNTIMES_OUTPUT_DIRECTORY", ""))
+        _pack(output, artifact, request, layout, warnings)
+        return built
     check_source(layout)
     commands, why = request["commands"].strip(), ""
     if not commands and not is_off(request["environment"].get(DEFAULTS_SWITCH)):
