@@ -107,7 +107,7 @@ def _pack(runtime: str, entrypoint: str, folder: Path, packs: Packs) -> Pack:
     else:
         family = _family(entrypoint, folder)
         pack = _newest(family, packs)
-    if family_of(family).is_compiled or (has_shim(family) and pack is not None and pack.root):
+    if family_of(family).is_compiled or (has_shim(family) and pack is not None and (pack.root or pack.image)):
         raise NotSetUp(f"{runtime or family} needs a sandbox to run; `hearth dev` runs interpreters of this machine.")
     if pack is None:
         raise NotSetUp(
@@ -132,7 +132,7 @@ def _family(entrypoint: str, folder: Path) -> str:
 
 
 def _newest(family: str, packs: Packs) -> Pack | None:
-    found = [pack for pack in packs.all() if pack.family == family and not pack.root]
+    found = [pack for pack in packs.all() if pack.family == family and not pack.root and not pack.image]
     return max(found, key=lambda pack: [int(part) for part in pack.version.split(".") if part.isdigit()], default=None)
 
 

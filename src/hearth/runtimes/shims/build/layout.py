@@ -26,9 +26,9 @@ class Layout:
     """The folders of one build; another one in tests, which run without a sandbox."""
 
     build: str = BUILD
-    source: str = SOURCE
     home: str = HOME
     registries: str = REGISTRIES
+    source: str = SOURCE
 
     @property
     def temporary(self) -> str:
