@@ -150,6 +150,33 @@ def test_a_key_with_a_queue_gives_way_to_one_without_any_instance() -> None:
     assert start_of(pool.ended(member, 1.6)).template is B
 
 
+def test_the_clock_holds_no_request_that_has_been_served() -> None:
+    pool = Pool(replace(UNPAUSED, max_instances_per_key=1))
+    member = warm(pool)
+    pool.request(waiter(), 0)
+    for _ in range(100):
+        following = waiter()
+        assert pool.request(following, 1) == []
+        assert pool.released(member, 2) == [Assign(member, following)]
+    held = [subject for _, _, subject in pool._due if isinstance(subject, Waiter)]
+    assert held == []
+    assert len(pool._due) < 5, "one entry for all requests of a key, not one for each"
+
+
+def test_of_several_waiting_requests_each_runs_out_at_its_own_time() -> None:
+    pool = Pool(replace(UNPAUSED, max_instances_per_key=1))
+    member, late, early, never = warm(pool), waiter(deadline=30), waiter(deadline=10), waiter(deadline=50)
+    pool.request(waiter(), 0)
+    for each in (late, early, never):
+        assert pool.request(each, 1) == []
+    assert pool.tick(9) == []
+    assert pool.tick(10) == [Reject(early, Full("max_instances_per_key"))]
+    assert pool.next_due() == 30
+    assert pool.tick(30) == [Reject(late, Full("max_instances_per_key"))]
+    assert pool.released(member, 40) == [Assign(member, never)]
+    assert pool.tick(50) == []
+
+
 def test_an_idle_instance_is_paused_and_resumed_for_the_next_request() -> None:
     pool = Pool(LIMITS)
     member, next_one = warm(pool), waiter()

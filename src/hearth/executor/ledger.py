@@ -111,6 +111,12 @@ class Ledger:
     def _wake_at(self, when: float, subject: object) -> None:
         heapq.heappush(self._due, (when, next(self._order), subject))
 
+    def _expire_at(self, state: PoolKey, deadline: float) -> None:
+        """A request of a key waits until `deadline`. One entry of the clock serves all of a key, and holds none."""
+        if deadline < state.expires_at:
+            state.expires_at = deadline
+            self._wake_at(deadline, state)
+
     def _forget(self, state: PoolKey, now: float | None = None) -> None:
         """Drop what is kept of a key that has nothing left, once its failures need not be remembered."""
         if state.members or state.waiting or state.floor or self._keys.get(state.key) is not state:

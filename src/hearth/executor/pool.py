@@ -6,6 +6,7 @@ leaves an idle instance behind and not an orphan.
 """
 
 import heapq
+import math
 
 from hearth.executor.actions import (
     Action,
@@ -53,8 +54,9 @@ class Pool(Ledger):
         state.waiting[waiter] = None
         self._waiting += 1
         self._demand.setdefault(state)
-        self._wake_at(waiter.deadline, waiter)
-        return self._start_wanted(now)
+        self._expire_at(state, waiter.deadline)
+        # Nothing has changed for the other keys.
+        return self._start_wanted(now) if self._wants_instance(state, now) else []
 
     def cancel(self, waiter: Waiter, now: float) -> list[Action]:
         """A waiting request's caller left; one that was assigned or rejected is not touched."""
@@ -93,7 +95,9 @@ class Pool(Ledger):
             self._move(member, State.IDLE)
         was_wanted = bool(self._demand)
         actions = self._settle(state, member, now)
-        return actions + self._start_wanted(now) if was_wanted or not healthy else actions
+        if healthy and not (was_wanted and self._leaves_room(member)):
+            return actions
+        return actions + self._start_wanted(now)
 
     def stop(self, member: Member, why: str, now: float) -> list[Action]:
         """The instance has to end now, whatever runs in it."""
@@ -205,17 +209,11 @@ class Pool(Ledger):
         actions: list[Action] = []
         while self._due and self._due[0][0] <= now:
             when, _, subject = heapq.heappop(self._due)
-            if isinstance(subject, Waiter):
-                state = self._keys.get(subject.template.key)
-                if state is not None and subject in state.waiting:
-                    limit = self._why_waiting(state, now)
-                    self._unqueue(state, subject)
-                    actions.append(Reject(subject, Full(limit)))
-                    self._forget(state)
-            elif isinstance(subject, Member):
+            if isinstance(subject, Member):
                 if subject.timer_due == when:
                     actions += self._idle_timer(subject, now)
             elif isinstance(subject, PoolKey):
+                actions += self._expire(subject, now)
                 self._forget(subject, now)
         return actions + self._start_wanted(now)
 
@@ -273,6 +271,27 @@ class Pool(Ledger):
             for other in self._demand
             if other is not state
         )
+
+    def _leaves_room(self, member: Member) -> bool:
+        """Whether the end of a request in `member` may let an instance start that was wanted before.
+
+        It does not where its place went to the next request of its key: under load, nearly always.
+        """
+        return member.retired or not member.running or not self._demand or bool(self._kept)
+
+    def _expire(self, state: PoolKey, now: float) -> list[Action]:
+        """Reject the requests of a key that have waited long enough."""
+        if now < state.expires_at:
+            return []
+        state.expires_at = math.inf
+        limit = self._why_waiting(state, now)
+        actions: list[Action] = []
+        for waiter in [waiter for waiter in state.waiting if waiter.deadline <= now]:
+            self._unqueue(state, waiter)
+            actions.append(Reject(waiter, Full(limit)))
+        if state.waiting:
+            self._expire_at(state, min(waiter.deadline for waiter in state.waiting))
+        return actions
 
     def _start_wanted(self, now: float) -> list[Action]:
         """Start instances for requests that wait, and then those that are to be kept ready."""

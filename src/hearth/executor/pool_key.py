@@ -1,5 +1,6 @@
 """What the pool remembers of one InstanceKey: its instances, who waits for them, how they failed."""
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
@@ -34,6 +35,8 @@ class PoolKey:
     """No start only for the floor before this time: code that does not stay up is tried more and more rarely."""
     troubled_at: float = 0.0
     """When an instance last failed to start or crashed."""
+    expires_at: float = math.inf
+    """When it is to be seen which of its requests have waited long enough."""
     forget_at: float = 0.0
     """When it is to be seen whether this can be forgotten."""
     looks_at: float = 0.0
