@@ -49,6 +49,11 @@ func Main(Context openruntimes.Context) openruntimes.Response {
 """
 
 
+CPP = (
+    '#include "RuntimeContext.h"\nnamespace runtime {\nstruct Handler {\n'
+    "  static RuntimeOutput main(RuntimeContext &context) {\n"
+    '    Json::Value hello;\n    hello["hello"] = "world";\n    return context.res.json(hello);\n  }\n};\n}\n'
+)
 JAVA = """package io.openruntimes.java;
 
 public class Index {
@@ -105,6 +110,9 @@ LANGUAGES = {
     "go": Language(
         {"main.go": GO, "go.mod": "module openruntimes/handler\n\ngo 1.23\n"},
         ("version",), r"compiled/launch\.py|\.hearth/handler", 40.0, count_max=10,
+    ),
+    "cpp": Language(
+        {"index.cc": CPP}, ("--version",), r"compiled/launch\.py|\.hearth/handler", 40.0, count_max=10,
     ),
     "java": Language(
         {"Index.java": JAVA}, ("-Xshare:auto", "-version"), r"java/hearth\.jar .*JavaLanguage", 40.0, count_max=10,

@@ -39,6 +39,7 @@ class Bench:
             "family": "node",
             "interpreter": "/usr/bin/node",
             "path": ["/usr/bin"],
+            "runtime": "",
             "pack_environment": {},
             "commands": "",
             "entrypoint": "main.js",

@@ -1,5 +1,6 @@
 """Real programs in each language: built and run by the server as a user's would be."""
 
+import shutil
 from collections.abc import Iterator
 
 import httpx
@@ -7,6 +8,7 @@ import pytest
 
 from tests.support.api import create_function, deploy, execute, ok
 from tests.support.interpreters import PACKS, any_pack_of, pack_of
+from tests.support.packs import wants_all
 from tests.support.server import running_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.sandbox]
@@ -115,6 +117,47 @@ def test_a_go_handler_that_does_not_compile_fails_its_build(client: httpx.Client
     assert "undefined: handler.Main" in deployment["buildLogs"]
     deployment = deploy(client, "go-broken", {"main.go": "package handler\n"})
     assert "There is no go.mod that names a module" in deployment["buildLogs"]
+
+
+CPP = (
+    '#include "RuntimeContext.h"\n#include "words/greet.h"\n\nnamespace runtime {\nclass Handler {\npublic:\n'
+    "  static RuntimeOutput main(RuntimeContext &context) {\n"
+    '    return context.res.text(greet(context.req.path.substr(7)) + " from " + name + ", " +\n'
+    "                            std::to_string(__cplusplus / 100));\n  }\n\n"
+    'private:\n  static inline const std::string name = std::getenv("APPWRITE_FUNCTION_NAME");\n};\n}\n'
+)
+
+
+def test_a_cpp_function_with_a_header_of_its_own(client: httpx.Client) -> None:
+    """Its runtime is a standard of the language; initialization reads a variable."""
+    greet = '#include <string>\ninline std::string greet(const std::string &name) { return "Hello " + name; }\n'
+    files: dict[str, str | bytes] = {"index.cc": CPP, "words/greet.h": greet}
+    assert answer(client, "cpp", files, "index.cc") == "Hello world from cpp-index-cc, 2017"
+
+
+@pytest.mark.skipif(
+    not (wants_all() and shutil.which("cmake", path="/usr/bin")), reason="only with HEARTH_TEST_ALL_PACKS=1 and a cmake"
+)
+def test_a_cpp_function_with_sources_that_cmake_adds(client: httpx.Client) -> None:
+    files: dict[str, str | bytes] = {
+        "app.cc": CPP,
+        "words/greet.h": "#include <string>\nstd::string greet(const std::string &name);\n",
+        "words/greet.cc": '#include "greet.h"\nstd::string greet(const std::string &name) { return WORD + name; }\n',
+        "CMakeLists.txt": (
+            "target_sources(cpp_runtime PRIVATE src/words/greet.cc)\n"
+            'target_compile_definitions(cpp_runtime PRIVATE "WORD=\\"Hello \\"")\n'
+        ),
+    }
+    assert answer(client, "cpp", files, "app.cc") == "Hello world from cpp-app-cc, 2017"
+
+
+def test_a_cpp_handler_that_does_not_compile_fails_its_build(client: httpx.Client) -> None:
+    create_function(client, "cpp-broken", pack_of("cpp").id, entrypoint="src/index.cc")
+    deployment = deploy(client, "cpp-broken", {"src/index.cc": "namespace runtime {\n  int broken( { }\n}\n"})
+    assert deployment["status"] == "failed"
+    assert "src/index.cc:2:" in deployment["buildLogs"]
+    deployment = deploy(client, "cpp-broken", {"src/index.cc": "int x;\n"})
+    assert "runtime::Handler" in deployment["buildLogs"]
 
 
 def test_static_files_that_the_build_makes(client: httpx.Client) -> None:

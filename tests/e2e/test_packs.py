@@ -35,6 +35,16 @@ HANDLERS = {
     ),
     "php": ("main.php", "<?php return fn ($context) => $context->res->text(PHP_VERSION . $context->req->bodyText);"),
     "ruby": ("main.rb", "def main(context)\n  context.res.text(RUBY_VERSION + context.req.body_text)\nend\n"),
+    # With the libraries that functions of the reference find.
+    "cpp": (
+        "index.cc",
+        '#include "RuntimeContext.h"\n#include <curl/curl.h>\n#include <openssl/evp.h>\n\nnamespace runtime {\n'
+        "struct Handler {\n  static RuntimeOutput main(RuntimeContext &context) {\n"
+        "    if (!curl_version() || !EVP_sha256()) return context.res.empty();\n"
+        "    std::ostringstream version;\n"
+        '    version << __GNUC__ << "." << __GNUC_MINOR__ << "." << __GNUC_PATCHLEVEL__;\n'
+        "    return context.res.text(version.str() + context.req.bodyText);\n  }\n};\n}\n",
+    ),
     # Also what a system of its own has to bring: Gson, and certificates in a form of Java's.
     "java": (
         "Index.java",
@@ -70,6 +80,7 @@ COMMANDS = {
     "php": "php --version && composer --version --no-ansi",
     "ruby": "ruby --version && bundle --version",
     "go": "go version && gofmt -h 2>&1 | head -1",
+    "cpp": "g++ -v 2>&1 | tail -1",
     "java": "java -version 2>&1 | sed 's/1[.]8[.]0_/8u/'; javac -version",
     "kotlin": "unzip -p /usr/share/kotlin/*/*-all.jar META-INF/compiler.version",
 }

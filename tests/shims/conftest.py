@@ -40,6 +40,8 @@ INEXPRESSIBLE = {
     "go": {"nothing", "notAResult", "cookies", "streamItself", "streamPlain", "signal"},
     "java": {"cookies", "streamItself"},
     "kotlin": {"cookies", "streamItself"},
+    # A handler has to return a RuntimeOutput, and what cannot be streamed does not compile.
+    "cpp": {"nothing", "notAResult", "streamItself", "streamNothing"},
     "node-14.5": {"streamWeb"},
 }
 
@@ -74,6 +76,7 @@ LANGUAGES = {
     "go": ("go", "go", "conformance.go"),
     "java": ("java", "java", "Conformance.java"),
     "kotlin": ("kotlin", "kotlin", "Conformance.kt"),
+    "cpp": ("cpp", "cpp", "conformance.cc"),
 }
 
 

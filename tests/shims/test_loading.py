@@ -26,6 +26,11 @@ JAVA_HELLO = (
     '  public RuntimeOutput main(RuntimeContext context) { return context.getRes().text("hello"); }\n}\n'
 )
 
+CPP_HELLO = (
+    '#include "RuntimeContext.h"\nnamespace runtime {\nstruct Handler {\n'
+    '  static RuntimeOutput main(RuntimeContext &context) { return context.res.text("hello"); }\n};\n}\n'
+)
+
 #: What it shows: runtime (or a family whose first pack is taken), entrypoint, files.
 LOADABLE = {
     "bun-typescript": (
@@ -270,6 +275,7 @@ BROKEN = {
         {"A.java": 'class A { static { System.out.println("words"); System.exit(4); } }'},
         "exited with code 4",
     ),
+    "cpp-throws": ("cpp", "a.cc", {"a.cc": CPP_HELLO + 'static const int at = std::stoi("at the top");'}, "a.cc:7"),
     "node-syntax": ("node-20", "a.js", {"a.js": "module.exports = ("}, "SyntaxError"),
     "node-throws": ("node-20", "a.js", {"a.js": "throw new Error('at the top')"}, "at the top"),
     "node-missing-module": ("node-20", "a.js", {"a.js": "require('left-pad')"}, "left-pad"),
@@ -303,6 +309,7 @@ async def test_broken_code_is_named(bench: Bench, name: str) -> None:
         ("deno", "a.ts", "console.log('loading');\n" + TS_HELLO),
         ("php", "a.php", PHP_HELLO.replace("<?php", '<?php echo "loading\\n";')),
         ("ruby", "a.rb", "puts 'loading'\n" + RUBY_HELLO),
+        ("cpp", "index.cc", "#include <iostream>\n" + CPP_HELLO + 'static auto &said = std::cout << "loading\\n";'),
         ("java", "Index.java", JAVA_HELLO.replace("{\n", '{\n  static { System.out.println("loading"); }\n', 1)),
     ],
 )

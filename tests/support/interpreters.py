@@ -71,7 +71,7 @@ def built(
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
         partial = kept.with_suffix(f".{os.getpid()}")
-        _build(family, interpreter, sources, entrypoint, partial, pack.root)
+        _build(pack, interpreter, sources, entrypoint, partial)
         with contextlib.suppress(OSError):  # another process was quicker
             partial.rename(kept)
         shutil.rmtree(partial, ignore_errors=True)
@@ -95,12 +95,11 @@ def _bytes(content: str | bytes) -> bytes:
 
 
 def _build(
-    family: str,
+    pack: Pack,
     interpreter: str,
     sources: Mapping[str, str | bytes],
     entrypoint: str,
     target: Path,
-    root: str,
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         layout = Layout(build=f"{folder}/build", home=f"{folder}/home")
@@ -109,16 +108,16 @@ def _build(
             path = Path(layout.build, name)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(_bytes(content))
-        if root:
-            command = [*_inside(root, folder), "python3", "-I", "-c", _BUILD_INSIDE]
-            command += [str(SHIMS_FOLDER), family, layout.build, layout.home, entrypoint, interpreter]
+        if pack.root:
+            command = [*_inside(pack.root, folder), "python3", "-I", "-c", _BUILD_INSIDE]
+            command += [str(SHIMS_FOLDER), pack.family, layout.build, layout.home, entrypoint, interpreter, pack.id]
             environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
         else:
-            command = ["bash", "-c", COMPILERS[family](layout, layout.build, entrypoint, interpreter)]
+            command = ["bash", "-c", COMPILERS[pack.family](layout, layout.build, entrypoint, interpreter, pack.id)]
             environment = {
                 "PATH": f"{Path(interpreter).parent}:/usr/bin:/bin",
                 "HOME": layout.home,
-                **language_environment(family, layout, interpreter, {}),
+                **language_environment(pack.family, layout, interpreter, {}),
                 "GOPROXY": "off",
                 "GOCACHE": str(CACHE / "go-build"),
             }
@@ -130,14 +129,14 @@ def _build(
 #: The same inside a root; its arguments are those of the list above.
 _BUILD_INSIDE = """
 import os, sys
-shims, family, build, home, entrypoint, interpreter = sys.argv[1:]
+shims, family, build, home, entrypoint, interpreter, runtime = sys.argv[1:]
 sys.path.insert(0, shims)
 from build.languages import COMPILERS, language_environment
 from build.layout import Layout
 layout = Layout(build=build, home=home)
 os.chdir(build)
 os.environ.update({"HOME": home, **language_environment(family, layout, interpreter, {})})
-os.execvp("bash", ["bash", "-c", COMPILERS[family](layout, build, entrypoint, interpreter)])
+os.execvp("bash", ["bash", "-c", COMPILERS[family](layout, build, entrypoint, interpreter, runtime)])
 """
 #: Shows the folders of a root ($1), of the work ($2) and of the shims ($3) in an empty one, in a place that only this
 #: process and its children see, and runs the rest there.

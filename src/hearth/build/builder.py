@@ -325,6 +325,7 @@ class SandboxBuilder:
         """The request as the build program gets it (see `hearth.runtimes.shims.build.steps.build`)."""
         return {
             "family": pack.family,
+            "runtime": pack.id,
             "interpreter": pack.interpreter,
             "path": list(pack.path),
             "pack_environment": dict(pack.environment),

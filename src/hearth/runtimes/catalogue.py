@@ -119,6 +119,7 @@ _PROGRAMS = {
     "deno": "{version} (program deno)",
     "go": "{version} (program go)",
     "java": "{major} (a development kit below /usr/lib/jvm, or the program java)",
+    "cpp": "{version} (program g++ of a version that knows it, and libjsoncpp-dev)",
     "php": "{version} (program php)",
     "ruby": "{version} (program ruby)",
 }

@@ -26,6 +26,8 @@ class Family:
     `series_parts`: how many parts of a version have to be equal for an interpreter to be the runtime.
     `memory_flag`: the flag (with `{mb}`) that tells the interpreter its memory at its start; such a family has a kind
     of stem cell per memory size; `beside_heap_mb` is what it needs besides the heap of that size.
+    `standards`: of a language whose runtimes are versions of its standard, the first major version of a compiler that
+    knows each; such a compiler is several runtimes at once.
     `is_concurrent`: an instance runs several requests at once whatever the handler looks like.
     `is_compiled`: nothing runs without a build. `environment`: set for the shim's process.
     `certificates`: the folder, below the root of a system, with certificates in a form of the language's own, and
@@ -40,6 +42,7 @@ class Family:
     beside_heap_mb: int = 48  # measured: V8 needs 40 to 45 with a small function in Node
     is_concurrent: bool = False
     is_compiled: bool = False
+    standards: Mapping[str, int] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     certificates: str = ""
@@ -48,6 +51,12 @@ class Family:
     def series(self, version: str) -> str:
         """The part of a version that has to be equal: `22` of Node.js 22.9.0, `8.2` of PHP 8.2.24."""
         return ".".join(version.split(".")[: self.series_parts])
+
+    def is_served_by(self, wanted: str, version: str) -> bool:
+        """Whether a program of this exact `version` is the runtime of the version `wanted`."""
+        if self.standards:
+            return int(version.partition(".")[0]) >= self.standards.get(wanted, 1_000_000)
+        return self.series(wanted) == self.series(version)
 
 
 _JAVA = Family(
@@ -103,6 +112,8 @@ FAMILIES: Mapping[str, Family] = {
     "go": Family(_LAUNCHER, is_concurrent=True, is_compiled=True),
     # Whatever the language: the image has a server for it (`images`), ours speaks to that.
     OPEN_RUNTIMES: Family("openruntimes/start.py", is_concurrent=True),
+    # The runtimes are C++17, C++20: any g++ that knows the standard is one.
+    "cpp": Family(_LAUNCHER, series_parts=1, is_compiled=True, standards={"17": 8, "20": 11}),
 }
 
 

@@ -27,6 +27,8 @@ _SYSTEM = Path("/usr")
 _NOT_SHOWN = Path("/usr/local")
 #: Where Debian has one folder for each development kit of Java.
 JAVA_KITS = Path("/usr/lib/jvm")
+#: What C++ handlers are compiled with besides a compiler (Debian: libjsoncpp-dev).
+JSON_OF_CPP = Path("/usr/include/jsoncpp/json/json.h")
 #: The part of the host that sandboxes see as it is.
 SYSTEM_PROGRAMS = Path("/usr/bin")
 
@@ -75,16 +77,12 @@ def discover_host_packs(
     probes = probes or Probes(None)
     rows = load("runtimes.json")["runtimes"] if runtimes is None else runtimes
     path = os.environ.get("PATH", "") if search_path is None else search_path
-    by_series = {
-        (row["key"], FAMILIES[row["key"]].series(str(row["version"]))): str(row["id"])
-        for row in rows
-        if row["key"] in FAMILIES
-    }
+    known = [(str(row["key"]), str(row["version"]), str(row["id"])) for row in rows if row["key"] in FAMILIES]
     packs: dict[str, Pack] = {}
     for family, found in _interpreters(path, probes):
-        id = by_series.get((family, FAMILIES[family].series(found.version)))
-        if id is not None and id not in packs:
-            packs[id] = _pack(id, family, found)
+        for key, version, id in known:
+            if key == family and id not in packs and FAMILIES[key].is_served_by(version, found.version):
+                packs[id] = _pack(id, family, found)
     probes.save()
     packs.update(_static_packs(rows))
     return InstalledPacks(packs.values())
@@ -112,7 +110,11 @@ def _interpreters(search_path: str, probes: Probes) -> list[tuple[str, _Found]]:
     # Side by side, because a version manager's script takes a tenth of a second to say that it has none.
     with ThreadPoolExecutor(max_workers=4) as threads:
         answers = threads.map(lambda candidate: _probe(candidate[1], candidate[2], probes), asked)
-        return [(family, found) for (family, _, _), found in zip(asked, answers, strict=True) if found is not None]
+        return [
+            (family, found)
+            for (family, _, _), found in zip(asked, answers, strict=True)
+            if found is not None and (family != "cpp" or JSON_OF_CPP.exists())
+        ]
 
 
 def _search_path(family: str, search_path: str) -> str:
@@ -270,6 +272,14 @@ def _ask_java(path: Path) -> _Found | None:
     return found if found.is_shown else None
 
 
+def _ask_cpp(path: Path) -> _Found | None:
+    version, real = _output([str(path), "-dumpfullversion"]).strip(), path.resolve()
+    if not re.fullmatch(r"\d+\.\d+\.\d+", version):
+        return None
+    found = _Found(version, real, real.parent.parent)
+    return found if found.is_shown else None
+
+
 #: By family: what its program may be called (a pattern of whole names), and how it is asked what it is.
 _ASK: Mapping[str, tuple[str, Callable[[Path], _Found | None]]] = {
     "node": (r"node(js)?", _ask_node),
@@ -282,6 +292,7 @@ _ASK: Mapping[str, tuple[str, Callable[[Path], _Found | None]]] = {
              "puts RUBY_VERSION + ' ' + RbConfig.ruby")),
     "go": ("go", _ask_go),
     "java": ("java", _ask_java),
+    "cpp": (r"g\+\+(-\d+)?", _ask_cpp),
 }  # fmt: skip
 
 

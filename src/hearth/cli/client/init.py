@@ -38,6 +38,7 @@ STARTERS: Mapping[str, Starter] = {
     "go": Starter("main.go"),
     "java": Starter("Index.java"),
     "kotlin": Starter("Index.kt"),
+    "cpp": Starter("index.cc"),
     "static": Starter("index.html"),
 }
 

@@ -13,7 +13,7 @@ import os
 import re
 import shlex
 
-from .layout import BuildFailed, Layout
+from .layout import BuildFailed, Layout, own_file
 
 #: The folder that our files seem to be in, below the build area.
 PACKAGE = "hearth-instance"
@@ -68,7 +68,7 @@ def _entry_folders(cache: str) -> list[str]:
         return []
 
 
-def compile_command(layout: Layout, output: str, entrypoint: str, interpreter: str) -> str:
+def compile_command(layout: Layout, output: str, entrypoint: str, interpreter: str, _runtime: str = "") -> str:
     """Prepare everything and return the command that compiles into `output`. Raises BuildFailed without a module."""
     seed_cache(layout, interpreter)
     work = os.path.join(layout.home, ".hearth-go")
@@ -86,13 +86,13 @@ def compile_command(layout: Layout, output: str, entrypoint: str, interpreter: s
             replaced[os.path.join(own, name)] = os.path.join(instance, name)
     with open(os.path.join(instance, "handler.go.in"), encoding="utf-8") as file:
         call = file.read().replace("HANDLER", handler)
-    replaced[os.path.join(own, "handler.go")] = _written(work, "handler.go", call)
+    replaced[os.path.join(own, "handler.go")] = own_file(work, "handler.go", call)
     words = ["go", "build", "-buildvcs=false", "-ldflags=-s -w"]
     if os.path.isfile(os.path.join(layout.build, "vendor", "modules.txt")):
         replaced.update(_vendored_types(layout.build))
     else:
         words += ["-mod=mod", f"-modfile={_modfile(layout.build, work)}"]
-    overlay = _written(work, "overlay.json", json.dumps({"Replace": replaced}))
+    overlay = own_file(work, "overlay.json", json.dumps({"Replace": replaced}))
     program = os.path.join(output, BINARY)
     return shlex.join([*words, f"-overlay={overlay}", "-o", program, f"./{PACKAGE}"])
 
@@ -125,7 +125,7 @@ def _hooks(root: str, work: str) -> dict[str, str]:
             return {}
         if not found or place in after:
             return {}
-        replaced[os.path.join(package, name)] = _written(work, f"os-{name}", before + found + hook + after)
+        replaced[os.path.join(package, name)] = own_file(work, f"os-{name}", before + found + hook + after)
     return replaced
 
 
@@ -150,16 +150,9 @@ def _modfile(build: str, work: str) -> str:
     lines = [text, f"replace {TYPES} => {os.path.join(SOURCES, 'types')}"]
     if not re.search(rf"{re.escape(TYPES)}\s+v", text):
         lines.append(f"require {TYPES} v4.0.0")
-    path = _written(work, "go.mod", "\n".join(lines) + "\n")
+    path = own_file(work, "go.mod", "\n".join(lines) + "\n")
     sums = os.path.join(build, "go.sum")
     if os.path.isfile(sums):
         with open(sums, encoding="utf-8") as file:
-            _written(work, "go.sum", file.read())
-    return path
-
-
-def _written(folder: str, name: str, text: str) -> str:
-    path = os.path.join(folder, name)
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text)
+            own_file(work, "go.sum", file.read())
     return path

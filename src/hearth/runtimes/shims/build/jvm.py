@@ -32,7 +32,7 @@ _PACKAGE = re.compile(r"^\s*package\s+([\w.]+)\s*;?", re.MULTILINE)
 _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 
 
-def compile_command(layout: Layout, output: str, entrypoint: str, interpreter: str) -> str:
+def compile_command(layout: Layout, output: str, entrypoint: str, interpreter: str, _runtime: str = "") -> str:
     """Write what the shim reads and return the command that compiles into `output`. Raises BuildFailed."""
     compiler = os.path.join(os.path.dirname(interpreter), "javac")
     if not os.path.exists(compiler):
@@ -41,7 +41,7 @@ def compile_command(layout: Layout, output: str, entrypoint: str, interpreter: s
     return _javac(layout, compiler, code, [JAR, *code.jars])
 
 
-def compile_kotlin(layout: Layout, output: str, entrypoint: str, interpreter: str) -> str:
+def compile_kotlin(layout: Layout, output: str, entrypoint: str, interpreter: str, _runtime: str = "") -> str:
     """The same for Kotlin; `.java` files are compiled behind the `.kt` files, and may be used by them.
 
     The types of handlers are compiled with the handler, by the compiler of its version.

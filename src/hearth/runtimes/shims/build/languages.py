@@ -6,15 +6,16 @@ import os
 import subprocess
 from collections.abc import Callable, Mapping
 
-from . import golang, jvm
+from . import cpp, golang, jvm
 from .layout import Layout
 from .prepare import PROBE_TIMEOUT_S
 
-#: Families whose build compiles the code: (layout, output, entrypoint, interpreter) -> the command that does it.
-COMPILERS: Mapping[str, Callable[[Layout, str, str, str], str]] = {
+#: Families whose build compiles the code: (layout, output, entrypoint, interpreter, runtime) -> the command of it.
+COMPILERS: Mapping[str, Callable[[Layout, str, str, str, str], str]] = {
     "go": golang.compile_command,
     "java": jvm.compile_command,
     "kotlin": jvm.compile_kotlin,
+    "cpp": cpp.compile_command,
 }
 #: Families whose package manager reads npm's configuration of the user, and not npm's global one.
 _USER_NPMRC = frozenset({"bun", "deno"})

@@ -36,6 +36,14 @@ class Layout:
         return os.path.join(self.home, "tmp")
 
 
+def own_file(folder: str, name: str, text: str) -> str:
+    """Write a file of ours that a build needs; returns its path."""
+    path = os.path.join(folder, name)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+    return path
+
+
 class BuildFailed(Exception):
     """The user's code or commands failed the build: `message` says how and what to do about it.
 

@@ -92,7 +92,7 @@ def _cache_of(request: Mapping[str, Any]) -> list[int]:
 def build(request: Mapping[str, Any], layout: Layout, artifact: int) -> Built:
     """Run the steps; the artifact goes to the descriptor `artifact`. Raises BuildFailed.
 
-    `request`: `family`, `interpreter`, `path` (folders), `pack_environment`, `commands`, `entrypoint`,
+    `request`: `family`, `runtime` (id), `interpreter`, `path` (folders), `pack_environment`, `commands`, `entrypoint`,
     `environment`, `registries` (environment), `disk_bytes`, `output_limit_bytes`, `content_bytes`; where there is a
     build cache, the descriptors `restored` and `kept` (or None) and `cache_entry_bytes`, the largest entry.
     """
@@ -183,7 +183,7 @@ def _compile(request: Mapping[str, Any], layout: Layout, warnings: list[str]) ->
     family, entrypoint = request["family"], request["entrypoint"]
     check_entrypoint(layout.build, entrypoint, family)
     output = output_folder(layout, request["environment"].get("OPEN_RUNTIMES_OUTPUT_DIRECTORY", ""))
-    command = COMPILERS[family](layout, output, entrypoint, request["interpreter"])
+    command = COMPILERS[family](layout, output, entrypoint, request["interpreter"], request["runtime"])
     warning = compile_warning(layout, family)
     if warning:
         _warn(warning, warnings)
