@@ -34,8 +34,8 @@ test: check ## everything: `check`, then sandboxes, builds, official clients, cr
 	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder --durations=20 -m "slow or sandbox or network or clients" $(ALONE:%=--ignore=%) $(T)
 	$(PYTEST) --durations=20 -m "slow or sandbox or network or clients" $(ALONE) $(T)
 
-isolation-report: setup-test ## the isolation cases on every driver of this machine, as a table: docs/isolation-report.md
-	PYTHONPATH=. HEARTH_ISOLATION_REPORT=$(CURDIR)/docs/isolation-report.md $(PYTEST) -q -p tests.sandbox.report \
+isolation-report: setup-test ## the isolation cases on every driver here, as a table: docs/isolation-report.md (KEEP=1: add to it)
+	PYTHONPATH=. HEARTH_ISOLATION_REPORT_KEEP=$(KEEP) HEARTH_ISOLATION_REPORT=$(CURDIR)/docs/isolation-report.md $(PYTEST) -q -p tests.sandbox.report \
 	  tests/sandbox tests/executor/test_stem_isolation.py $(T)
 
 conformance-table: setup-test ## the cases of the runtime contract in every language, as a table in docs/runtimes.md

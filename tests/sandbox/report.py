@@ -19,6 +19,8 @@ from typing import Any
 import pytest
 
 FILE_VARIABLE = "HEARTH_ISOLATION_REPORT"
+KEEP_VARIABLE = "HEARTH_ISOLATION_REPORT_KEEP"
+"""Set: rows of the file that is there stay, for tests that do not run now. So it can be made in pieces."""
 CASES: Mapping[str, int] = {"F": 10, "P": 14, "N": 9, "R": 11, "B": 7, "S": 9}
 """Letter -> how many cases it has: 60 together."""
 SEEN_CHARS_MAX = 180
@@ -144,6 +146,22 @@ def text_of(rows: Sequence[Row], where: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def rows_of(text: str) -> list[Row]:
+    """The rows of a report that was written."""
+    found = []
+    for line in text.partition("\n## What was seen\n")[2].splitlines():
+        cells = [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        if len(cells) == 7 and cases_of(cells[4]):
+            cases, driver, profile, result, test, seen, took = cells
+            found.append(Row(tuple(cases.split()), driver, profile, test, result, seen, float(took)))
+    return found
+
+
+def merged(kept: Sequence[Row], new: Sequence[Row]) -> list[Row]:
+    """The new rows, and the kept ones of tests that are not among them."""
+    return [*(row for row in kept if row.test not in {one.test for one in new}), *new]
+
+
 def _verdict(case: str, driver: str, rows: Sequence[Row]) -> str:
     found = [row.result for row in rows if case in row.cases and row.driver == driver]
     if not found:
@@ -190,4 +208,5 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 def pytest_sessionfinish() -> None:
     path = os.environ.get(FILE_VARIABLE)
     if path and _rows:
-        write(Path(path), _rows)
+        kept = rows_of(Path(path).read_text()) if os.environ.get(KEEP_VARIABLE) else []
+        write(Path(path), merged(kept, _rows))
