@@ -97,6 +97,14 @@ async def test_servers_that_start_at_once_migrate_once(fresh: str, tmp_path: Pat
     assert await with_connection(fresh, tmp_path, tables) == set(metadata.tables)
 
 
+async def test_a_database_that_is_up_to_date_needs_no_migrations(
+    fresh: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await migrate(parse_address(fresh, tmp_path))
+    monkeypatch.setattr("alembic.command.upgrade", None)  # would fail now
+    await migrate(parse_address(fresh, tmp_path))
+
+
 async def test_a_database_of_a_newer_version_is_refused_and_left_alone(fresh: str, tmp_path: Path) -> None:
     await migrate(parse_address(fresh, tmp_path))
     await with_connection(

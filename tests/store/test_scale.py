@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from hearth.model.queries import Filter, ListQuery, Order
 from hearth.store import SqlStore
+from hearth.store.sql.sqlite import SqliteBackend
 from tests.store.conftest import opened
 from tests.store.samples import NOW, FakeClock, execution
 from tests.support.many import copies
@@ -32,11 +33,13 @@ async def fill(store: SqlStore, rows: int) -> None:
     async with store.begin("p") as unit:
         await unit.executions.insert(replace(template, id="mine", permissions=('read("user:u")',)))
         await unit.executions.insert(template)
-    async with store._backend.writer.begin() as connection:
-        await connection.execute(text(copies("e", function_id="f", prefix="e", rows=rows)))
-    if store._backend.writer.dialect.name == "postgresql":
-        async with store._backend.writer.begin() as connection:
-            await connection.execute(text("ANALYZE executions"))
+    async with store._backend.write() as transaction:
+        await transaction.rows(text(copies("e", function_id="f", prefix="e", rows=rows)))
+        await transaction.commit()
+    if not isinstance(store._backend, SqliteBackend):
+        async with store._backend.write() as transaction:
+            await transaction.rows(text("ANALYZE executions"))
+            await transaction.commit()
 
 
 QUERIES: dict[str, ListQuery] = {

@@ -11,6 +11,7 @@ from hearth.model.queries import ListQuery
 from hearth.model.refusals import PlatformFault
 from hearth.store import SqlStore
 from hearth.store.settling import settled
+from hearth.store.sql.sqlite import SqliteBackend
 from tests.store.conftest import opened
 from tests.store.samples import FakeClock, function, job, project, variable
 
@@ -36,7 +37,8 @@ async def test_an_exception_leaves_nothing_and_the_store_usable(store: SqlStore)
 
 
 async def test_cancelled_at_any_statement_a_unit_leaves_nothing_and_the_store_usable(store: SqlStore) -> None:
-    engine = store._backend.writer.sync_engine
+    backend = store._backend
+    engine = backend.writes.engine if isinstance(backend, SqliteBackend) else backend.writer.sync_engine
     cancelled_at: list[int] = []
 
     async def work() -> None:
@@ -159,7 +161,7 @@ async def test_a_second_transaction_inside_the_first_ends_in_a_fault(
 
 async def test_waiting_for_jobs_ends_with_the_commit_and_is_not_missed(store: SqlStore) -> None:
     # What a listener announces at its start, however long it takes to get there; on SQLite there is none.
-    await store.wait_for_jobs(20 if store._backend.writer.dialect.name == "postgresql" else 0.01)
+    await store.wait_for_jobs(0.01 if isinstance(store._backend, SqliteBackend) else 20)
     async with store.begin("p") as unit:
         await unit.jobs.enqueue(job())
         waiting = asyncio.create_task(store.wait_for_jobs(30))

@@ -7,11 +7,14 @@ import pytest
 
 PROGRAM = """
 import sys
+from hearth.cli.entry import plain_serve
+assert plain_serve(["serve"], {}) is not None
 from hearth.lean import import_libraries
 import_libraries()
 import hearth.server
-print(sorted({"pygments", "watchfiles", "asyncpg", "httpx._main", "IPython"} & set(sys.modules)))
-import httpx, pygments, watchfiles
+unused = {"pygments", "rich", "cyclopts", "watchfiles", "asyncpg", "aiosqlite", "sqlalchemy.orm", "alembic"}
+print(sorted((unused | {"httpx._main", "IPython"}) & set(sys.modules)))
+import httpx, pygments, rich.traceback, watchfiles
 print(httpx.Client.__name__)
 """
 

@@ -97,7 +97,7 @@ def quickstart(
         f"{origin}={getattr(settings, name)}" for name, origin in loaded.origins.items() if origin.startswith("--")
     ]
     given = [flag for flag in given if not flag.startswith("--port=")]
-    argv = [sys.executable, "-m", "hearth.cli.main", "serve", f"--port={port}", *given]
+    argv = [sys.executable, "-m", "hearth.cli.entry", "serve", f"--port={port}", *given]
     argv += [f"--config={config}"] if config else []
     if settings.log_format == "auto" and sys.stderr.isatty():
         argv.append("--log-format=text")  # the server sees a pipe of ours, its reader sits at a terminal

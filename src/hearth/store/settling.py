@@ -1,13 +1,13 @@
 """Waiting for work that cannot be interrupted, from code that can."""
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Awaitable
+from typing import TypeVar
 
 T = TypeVar("T")
 
 
-async def settled(work: Coroutine[Any, Any, T]) -> T:
+async def settled(work: Awaitable[T]) -> T:
     """Run `work` to its end even if the caller is cancelled, and only then let the cancellation go on.
 
     For steps that must not be cut in half: a statement on a connection that others use next, a write in a

@@ -6,7 +6,6 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 from sqlalchemy import Executable, Insert, Row, Table
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from hearth.ports import ChangedElsewhere, MemoryKind
 from hearth.store.sql.writes import Entry
@@ -42,10 +41,16 @@ class Statements(Protocol):
         """How many rows an UPDATE or DELETE touched."""
 
 
-class Backend(Protocol):
-    """One database. Engines are opened by its constructor and connect on first use."""
+class Transaction(Statements, Protocol):
+    """One that may write."""
 
-    writer: AsyncEngine
+    async def commit(self) -> None:
+        """Make what was written last. Once begun it is waited for, also by who is cancelled."""
+
+
+class Backend(Protocol):
+    """One database. It connects on first use."""
+
     write_places: asyncio.Semaphore
     """How many write transactions may be open at once."""
     readers: int
@@ -59,14 +64,17 @@ class Backend(Protocol):
     def view(self) -> AbstractAsyncContextManager[Statements]:
         """A read-only transaction on a snapshot; at most `readers` at once, which the caller sees to."""
 
-    async def enter(self, connection: AsyncConnection, project_id: str) -> None:
+    def write(self) -> AbstractAsyncContextManager[Transaction]:
+        """A read-write transaction, rolled back in the end if it was not committed. The caller holds a write place."""
+
+    async def enter(self, transaction: Statements, project_id: str) -> None:
         """Called first in a write transaction of a project: such transactions of one project follow each other."""
 
-    async def announce_jobs(self, connection: AsyncConnection) -> None:
+    async def announce_jobs(self, transaction: Statements) -> None:
         """Called last in a transaction that queued jobs: tell other processes, once it is committed."""
 
     async def announce_changes(
-        self, connection: AsyncConnection, project_id: str, functions: set[str], kinds: set[MemoryKind]
+        self, transaction: Statements, project_id: str, functions: set[str], kinds: set[MemoryKind]
     ) -> None:
         """Called last in a transaction that changed what servers keep in memory: tell them, once it is committed."""
 

@@ -1,11 +1,15 @@
 """The key check: a known text, sealed with the key of the first start, that tells a wrong key from the right one."""
 
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, select
 
 from hearth.store.sql.schema import facts, variables
 from hearth.store.sql.session import Cipher, Session
 from hearth.store.sql.variables import context
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
 _NAME = "key_check"
 _TEXT = "hearth"
@@ -34,14 +38,14 @@ async def check_key(session: Session) -> None:
         raise WrongKey
 
 
-async def key_was_used(connection: AsyncConnection) -> bool:
+def key_was_used(connection: Connection) -> bool:
     """Whether a key was ever used with this database; false also for one without our tables."""
-    if not await connection.run_sync(lambda sync: sync.dialect.has_table(sync, facts.name)):
+    if not connection.dialect.has_table(connection, facts.name):
         return False
-    return (await connection.execute(select(facts.c.name).where(facts.c.name == _NAME))).first() is not None
+    return connection.execute(select(facts.c.name).where(facts.c.name == _NAME)).first() is not None
 
 
-async def key_fits(connection: AsyncConnection, cipher: Cipher) -> bool:
+async def key_fits(connection: "AsyncConnection", cipher: Cipher) -> bool:
     """Whether this database was begun with this key; false also where none was ever used."""
     check = (await connection.execute(select(facts.c.value).where(facts.c.name == _NAME))).first()
     return check is not None and _opens(cipher, check.value, _NAME.encode())

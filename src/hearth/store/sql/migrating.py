@@ -7,18 +7,19 @@ finds nothing left to do.
 import asyncio
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.util import CommandError
 from sqlalchemy import Connection, text
-from sqlalchemy.ext.asyncio import AsyncEngine
 
+from hearth.lean import without_extras
 from hearth.model.refusals import PlatformFault
 from hearth.store.settling import settled
 from hearth.store.sql import migrations, sqlite
 from hearth.store.sql.address import Address, parse_address
 from hearth.store.sql.session import translated
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 MIGRATION_LOCK = 0x4865617274680001  # a number of our own: "Hearth", 1
 
@@ -30,14 +31,19 @@ class DatabaseTooNew(PlatformFault):
 async def migrate(address: Address, to: str = "head") -> None:
     """Create or migrate the database. `to` is a revision; `base` empties it (all data goes).
 
+    For before a server listens: on SQLite the event loop is held meanwhile.
+
     Raises DatabaseTooNew and PlatformFault. If cancelled, the migration first ends.
     """
-    engine = make_engine(address)
-    try:
-        with translated("migrate"):
+    with translated("migrate"):
+        if address.path is not None:
+            _migrate_file(address.path, to)
+            return
+        engine = make_engine(address)
+        try:
             await settled(_migrate(engine, to))
-    finally:
-        await engine.dispose()
+        finally:
+            await engine.dispose()
 
 
 def migrate_database(url: str, *, data_dir: Path, to: str = "head") -> None:
@@ -58,7 +64,7 @@ def migrate_database(url: str, *, data_dir: Path, to: str = "head") -> None:
         raise failure[0]
 
 
-def make_engine(address: Address, *, read_only: bool = False) -> AsyncEngine:
+def make_engine(address: Address, *, read_only: bool = False) -> "AsyncEngine":
     """An engine of one connection, for work before the store is open.
 
     Unless `read_only`, a SQLite file that is missing is created.
@@ -72,16 +78,30 @@ def make_engine(address: Address, *, read_only: bool = False) -> AsyncEngine:
     return sqlite.make_engine(address.path, write=not read_only, connections=1)
 
 
-async def _migrate(engine: AsyncEngine, to: str) -> None:
+def _migrate_file(path: Path, to: str) -> None:
+    sqlite.prepare_file(path)
+    engine = sqlite.make_sync_engine(path, write=True)
+    with engine.begin() as connection:
+        run_migrations(connection, to)
+
+
+async def _migrate(engine: "AsyncEngine", to: str) -> None:
     async with engine.begin() as connection:
-        if engine.dialect.name == "postgresql":
-            await connection.execute(text("SET LOCAL lock_timeout = 0"))
-            await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
+        await connection.execute(text("SET LOCAL lock_timeout = 0"))
+        await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
         await connection.run_sync(run_migrations, to)
 
 
 def run_migrations(connection: Connection, to: str) -> None:
     """Bring the database to revision `to` within the transaction of `connection`. Raises DatabaseTooNew."""
+    if to == "head" and _is_newest(connection):
+        return
+    # With the dialects of many databases: 5 MB that a server on a database of its own version does without.
+    with without_extras():
+        from alembic import command
+        from alembic.config import Config
+        from alembic.util import CommandError
+
     config = Config()
     config.set_main_option("script_location", str(Path(migrations.__file__).parent))
     config.attributes["connection"] = connection
@@ -92,3 +112,12 @@ def run_migrations(connection: Connection, to: str) -> None:
             f"The database has a schema this version does not know ({error}). "
             "Start the newer version, or restore a backup."
         ) from error
+
+
+def _is_newest(connection: Connection) -> bool:
+    """Whether there is nothing to do, by the names of the steps, which begin with their revisions."""
+    if not connection.dialect.has_table(connection, "alembic_version"):
+        return False
+    steps = (Path(migrations.__file__).parent / "versions").glob("[0-9]*.py")
+    newest = max(step.name.partition("_")[0] for step in steps)
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == [newest]

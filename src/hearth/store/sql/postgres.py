@@ -20,12 +20,13 @@ from hearth.model.statuses import JobStatus
 from hearth.ports import ANYTHING_CHANGED, AttemptEnded, ChangedElsewhere, Conflict, MemoryKind
 from hearth.store.settling import settled
 from hearth.store.sql import changes, expressions, writes
-from hearth.store.sql.backend import RecordWriter
+from hearth.store.sql.backend import RecordWriter, Statements
 from hearth.store.sql.durability_schema import dead_letters, execution_attempts
+from hearth.store.sql.engines import EngineStatements, connected
 from hearth.store.sql.postgres_writes import is_plain, statement_of
 from hearth.store.sql.rows import values_of
 from hearth.store.sql.schema import jobs
-from hearth.store.sql.session import EngineStatements, connected, translated
+from hearth.store.sql.session import translated
 from hearth.store.sql.writes import Entry
 
 _WRITERS = 8
@@ -114,23 +115,29 @@ class PostgresBackend:
         async with connected(self.reader) as connection:
             yield EngineStatements(connection)
 
-    async def enter(self, connection: AsyncConnection, project_id: str) -> None:
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[EngineStatements]:
+        """See `Backend`."""
+        async with connected(self.writer) as connection:
+            yield EngineStatements(connection)
+
+    async def enter(self, transaction: Statements, project_id: str) -> None:
         """See `Backend`: what a unit has read stays true until it commits, as on SQLite."""
-        await connection.execute(
+        await transaction.rows(
             text("SELECT pg_advisory_xact_lock(:class, hashtext(:project))"),
             {"class": _PROJECT_LOCK_CLASS, "project": project_id},
         )
 
-    async def announce_jobs(self, connection: AsyncConnection) -> None:
+    async def announce_jobs(self, transaction: Statements) -> None:
         """See `Backend`."""
-        await connection.execute(text(f"NOTIFY {_CHANNEL}"))
+        await transaction.rows(text(f"NOTIFY {_CHANNEL}"))
 
     async def announce_changes(
-        self, connection: AsyncConnection, project_id: str, functions: set[str], kinds: set[MemoryKind]
+        self, transaction: Statements, project_id: str, functions: set[str], kinds: set[MemoryKind]
     ) -> None:
         """See `Backend`."""
         notice = changes.encode(self._origin, project_id, functions, kinds)
-        await connection.execute(text("SELECT pg_notify(:channel, :notice)"), {"channel": _CHANGES, "notice": notice})
+        await transaction.rows(text("SELECT pg_notify(:channel, :notice)"), {"channel": _CHANGES, "notice": notice})
 
     def committed(self) -> None:
         """Nothing to do."""

@@ -7,19 +7,20 @@ the connection goes back clean. So no connection is ever thrown away half-way th
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Executable, Row, Table
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from hearth.model.refusals import PlatformFault
 from hearth.ports import Clock, MemoryKind
 from hearth.store.settling import settled
-from hearth.store.sql.backend import Backend, Statements
+from hearth.store.sql.backend import Backend, Statements, Transaction
 from hearth.store.sql.changes import kind_of
 from hearth.store.sql.faults import database_errors, fault_of
+
+T = TypeVar("T")
 
 #: A transaction holds the only writer of SQLite, so a wait this long means that somebody never lets go
 #: (or asks for a second transaction inside the first).
@@ -100,24 +101,6 @@ class Session:
             self.changed_kinds.add(kind)
 
 
-class EngineStatements:
-    """The transaction of a connection that an engine gave."""
-
-    __slots__ = ("_connection",)
-
-    def __init__(self, connection: AsyncConnection) -> None:
-        self._connection = connection
-
-    async def rows(self, statement: Executable, values: Mapping[str, Any] | None = None) -> Sequence[Row[Any]]:
-        """See `Statements`."""
-        result = await settled(self._connection.execute(statement, values))
-        return result.all() if result.returns_rows else []
-
-    async def count(self, statement: Executable) -> int:
-        """See `Statements`."""
-        return (await settled(self._connection.execute(statement))).rowcount
-
-
 class Transactions:
     """Opens sessions on one backend, within its number of connections."""
 
@@ -142,30 +125,30 @@ class Transactions:
         async with (
             self._turns.turn(project_id),
             within(self._write_places),
-            connected(self._backend.writer) as connection,
+            _opened(self._backend.write()) as transaction,
         ):
-            session = Session(EngineStatements(connection), self._backend, self._clock, self._cipher, project_id)
+            session = Session(transaction, self._backend, self._clock, self._cipher, project_id)
             if project_id:
                 with translated("begin"):
-                    await settled(self._backend.enter(connection, project_id))
+                    await self._backend.enter(transaction, project_id)
             yield session
             with translated("commit"):
                 if session.queued_jobs:
-                    await settled(self._backend.announce_jobs(connection))
+                    await self._backend.announce_jobs(transaction)
                 if session.changed_functions or session.changed_kinds:
                     changed = project_id, session.changed_functions, session.changed_kinds
-                    await settled(self._backend.announce_changes(connection, *changed))
-                await settled(self._commit(connection, jobs=session.queued_jobs))
+                    await self._backend.announce_changes(transaction, *changed)
+                await settled(self._commit(transaction, jobs=session.queued_jobs))
 
     @asynccontextmanager
     async def view(self, project_id: str = "") -> AsyncIterator[Session]:
         """A read-only transaction on a consistent snapshot."""
-        async with within(self._read_places), _viewed(self._backend) as statements:
+        async with within(self._read_places), _opened(self._backend.view()) as statements:
             yield Session(statements, self._backend, self._clock, self._cipher, project_id)
 
-    async def _commit(self, connection: AsyncConnection, *, jobs: bool) -> None:
+    async def _commit(self, transaction: Transaction, *, jobs: bool) -> None:
         try:
-            await connection.commit()
+            await transaction.commit()
         finally:
             self.changes += 1
         self._backend.committed()
@@ -174,29 +157,14 @@ class Transactions:
 
 
 @asynccontextmanager
-async def connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """A connection with a transaction begun, which is rolled back in the end if nobody committed it."""
-    connection = engine.connect()
-    try:
-        with translated("connect"):
-            await settled(connection.start())
-            await settled(_begin(connection))
-        yield connection
-    finally:
-        if connection.sync_connection is not None:
-            await settled(connection.close())
-
-
-@asynccontextmanager
-async def _viewed(backend: Backend) -> AsyncIterator[Statements]:
-    """A snapshot. Raises PlatformFault where the database cannot be connected to."""
-    view = backend.view()
+async def _opened(transaction: AbstractAsyncContextManager[T]) -> AsyncIterator[T]:
+    """Within a transaction. Raises PlatformFault where the database cannot be connected to."""
     with translated("connect"):
-        statements = await view.__aenter__()
+        statements = await transaction.__aenter__()
     try:
         yield statements
     finally:
-        await view.__aexit__(None, None, None)
+        await transaction.__aexit__(None, None, None)
 
 
 class Turns:
@@ -242,7 +210,3 @@ async def within(place: asyncio.Lock | asyncio.Semaphore) -> AsyncIterator[None]
         yield
     finally:
         place.release()
-
-
-async def _begin(connection: AsyncConnection) -> None:
-    await connection.begin()

@@ -13,14 +13,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
-from sqlalchemy import Insert, Table, Update, event
+from sqlalchemy import Engine, Insert, NullPool, Table, Update, create_engine, event
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.dialects.sqlite import dml as sqlite_dml
 from sqlalchemy.engine import Dialect
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
@@ -28,17 +27,22 @@ from hearth.model.refusals import PlatformFault
 from hearth.ports import AttemptEnded, ChangedElsewhere, Conflict, MemoryKind
 from hearth.store.settling import settled
 from hearth.store.sql import expressions, writes
-from hearth.store.sql.backend import RecordWriter
+from hearth.store.sql.backend import RecordWriter, Statements
 from hearth.store.sql.durability_schema import dead_letters, execution_attempts
 from hearth.store.sql.faults import fault_of
 from hearth.store.sql.rows import values_of
 from hearth.store.sql.schema import executions, jobs
 from hearth.store.sql.session import within
 from hearth.store.sql.sqlite_reads import SqliteReader, SqliteReaders
+from hearth.store.sql.sqlite_writes import SqliteTransaction, SqliteWriter
 from hearth.store.sql.writes import Entry
 from hearth.store.sql.written_rows import execution_row, job_row
 
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
 _BUSY_TIMEOUT_MS = 10_000  # waits for another process only: inside this one writers queue up before
+_CONNECT = {"isolation_level": None, "timeout": _BUSY_TIMEOUT_MS / 1000}
 _LOCK_PAUSE_S = 0.005  # at a first start only, where several servers begin at once
 _READERS = 4
 #: Batches above this are written in a thread: copying megabytes of logs would hold up every other request.
@@ -63,27 +67,38 @@ def _list_has_any(element: Any, compiler: Any, **options: Any) -> str:
     return f"EXISTS (SELECT 1 FROM json_each({column}) WHERE json_each.value IN ({values}))"  # noqa: S608 - bound values
 
 
-def make_engine(path: Path, *, write: bool, connections: int, synced: bool = False) -> AsyncEngine:
-    """An engine on `path` whose transactions start as writers (`write`) or as read-only snapshots."""
-    engine = create_async_engine(
-        f"sqlite+aiosqlite:///{path}",
-        connect_args={"isolation_level": None, "timeout": _BUSY_TIMEOUT_MS / 1000},
-        pool_size=connections,
-        max_overflow=0,
-    )
+def make_engine(path: Path, *, write: bool, connections: int) -> "AsyncEngine":
+    """An engine on `path` whose transactions start as writers (`write`) or as read-only snapshots.
 
-    @event.listens_for(engine.sync_engine, "connect")
+    For commands that look at a database, or write one, from outside a server.
+    """
+    from sqlalchemy.ext.asyncio import create_async_engine  # with the ORM: 6 MB that a server on SQLite does without
+
+    engine = create_async_engine(
+        f"sqlite+aiosqlite:///{path}", connect_args=_CONNECT, pool_size=connections, max_overflow=0
+    )
+    _prepare(engine.sync_engine, write=write)
+    return engine
+
+
+def make_sync_engine(path: Path, *, write: bool) -> Engine:
+    """The same for code that is not async: work before a server listens."""
+    engine = create_engine(f"sqlite:///{path}", connect_args=_CONNECT, poolclass=NullPool)
+    _prepare(engine, write=write)
+    return engine
+
+
+def _prepare(engine: Engine, *, write: bool) -> None:
+    @event.listens_for(engine, "connect")
     def set_up(connection: Any, record: object) -> None:
         cursor = connection.cursor()
-        for pragma in _pragmas(write=write, synced=synced):
+        for pragma in _pragmas(write=write, synced=False):
             cursor.execute(pragma)
         cursor.close()
 
-    @event.listens_for(engine.sync_engine, "begin")
+    @event.listens_for(engine, "begin")
     def begin(connection: Any) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
-
-    return engine
 
 
 def _pragmas(*, write: bool, synced: bool) -> list[str]:
@@ -129,7 +144,7 @@ class SqliteBackend:
 
     def __init__(self, path: Path, *, synced: bool = False) -> None:
         self.path = path
-        self.writer = make_engine(path, write=True, connections=self.writers, synced=synced)
+        self.writes = SqliteWriter(path, _pragmas(write=True, synced=synced), _BUSY_TIMEOUT_MS)
         self.reads = SqliteReaders(path, _pragmas(write=False, synced=False), _BUSY_TIMEOUT_MS)
         # Units, the record writer and checkpoints stand in this one queue.
         self.write_places = asyncio.Semaphore(self.writers)
@@ -147,14 +162,18 @@ class SqliteBackend:
         """See `Backend`."""
         return self.reads.view()
 
-    async def enter(self, connection: AsyncConnection, project_id: str) -> None:
+    def write(self) -> AbstractAsyncContextManager[SqliteTransaction]:
+        """See `Backend`."""
+        return self.writes.write()
+
+    async def enter(self, transaction: Statements, project_id: str) -> None:
         """Nothing to do: there is one writer anyway."""
 
-    async def announce_jobs(self, connection: AsyncConnection) -> None:
+    async def announce_jobs(self, transaction: Statements) -> None:
         """Nothing to do: workers of other processes look from time to time."""
 
     async def announce_changes(
-        self, connection: AsyncConnection, project_id: str, functions: set[str], kinds: set[MemoryKind]
+        self, transaction: Statements, project_id: str, functions: set[str], kinds: set[MemoryKind]
     ) -> None:
         """Nothing to do: a database file has one server."""
 
@@ -175,7 +194,7 @@ class SqliteBackend:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._checkpoints
         self.reads.close()
-        await self.writer.dispose()
+        await settled(asyncio.to_thread(self.writes.close))
         self._records.close()
         try:
             await settled(asyncio.to_thread(_checkpoint, self.path, "TRUNCATE"))

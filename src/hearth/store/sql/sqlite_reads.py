@@ -9,21 +9,29 @@ import asyncio
 import math
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Executable, NullPool, Row, create_engine
+from sqlalchemy import Connection, Engine, Executable, NullPool, Row, create_engine
 from sqlalchemy.exc import DBAPIError
 
 from hearth.store.settling import settled
+
+T = TypeVar("T")
 
 #: Seconds a statement may hold the event loop.
 AT_ONCE_S = 0.001
 #: After how many steps of SQLite's machine the clock is looked at; a row by its id takes fewer.
 _STEPS = 250
 _LATER = (sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def engine_for(path: Path) -> Engine:
+    """What compiles the statements. Connections and their transactions are ours, who give it no thread of its own."""
+    arguments = {"isolation_level": None, "timeout": 0, "check_same_thread": False}
+    return create_engine(f"sqlite:///{path}", poolclass=NullPool, connect_args=arguments)
 
 
 class SqliteReaders:
@@ -34,9 +42,7 @@ class SqliteReaders:
 
     def __init__(self, path: Path, pragmas: Sequence[str], patience_ms: int) -> None:
         """`patience_ms` is how long a statement in a thread waits for a lock of another process."""
-        # SQLAlchemy compiles the statements; connections and their transactions are ours.
-        arguments = {"isolation_level": None, "timeout": 0, "check_same_thread": False}
-        self.engine = create_engine(f"sqlite:///{path}", poolclass=NullPool, connect_args=arguments)
+        self.engine = engine_for(path)
         self._pragmas = pragmas
         self._patience_ms = patience_ms
         self._free: list[SqliteReader] = []
@@ -49,9 +55,7 @@ class SqliteReaders:
             reader.begin()
             yield reader
         finally:
-            if reader.turn.locked():  # somebody still reads for whom this view was: threads know no cancelling
-                await settled(reader.turn.acquire())
-                reader.turn.release()
+            await reader.quiet()
             reader.end()
             self._free.append(reader)
 
@@ -90,6 +94,12 @@ class SqliteReader:
         """See later changes again."""
         self._driver.rollback()
 
+    async def quiet(self) -> None:
+        """Wait for a statement that still runs, for a task that was left behind: threads know no cancelling."""
+        if self.turn.locked():
+            await settled(self.turn.acquire())
+            self.turn.release()
+
     async def rows(self, statement: Executable, values: Mapping[str, Any] | None = None) -> Sequence[Row[Any]]:
         """Run one statement and fetch all of its rows. If cancelled, it is waited for. Raises SQLAlchemyError."""
         async with self.turn:
@@ -101,7 +111,7 @@ class SqliteReader:
                     raise
             finally:
                 self._until = math.inf
-            return await settled(asyncio.to_thread(self._rows_patiently, statement, values))
+            return await settled(asyncio.to_thread(self._patiently, self._rows, statement, values))
 
     async def count(self, statement: Executable) -> int:
         """Here a statement that changes something is refused."""
@@ -119,12 +129,13 @@ class SqliteReader:
         result = self._connection.execute(statement, values)
         return result.all() if result.returns_rows else []
 
-    def _rows_patiently(self, statement: Executable, values: Mapping[str, Any] | None) -> Sequence[Row[Any]]:
+    def _patiently(self, work: Callable[..., T], *given: Any) -> T:
+        """For a thread: take the time it takes, and wait for locks."""
         # Each look at the clock would wait for the interpreter's lock, which a busy event loop holds.
         self._driver.set_progress_handler(None, 0)
         self._driver.execute(f"PRAGMA busy_timeout={self._patience_ms}")
         try:
-            return self._rows(statement, values)
+            return work(*given)
         finally:
             self._driver.execute("PRAGMA busy_timeout=0")
             self._driver.set_progress_handler(self._is_over, _STEPS)

@@ -66,7 +66,7 @@ from hearth.store.sql.projects import SqlProjects
 from hearth.store.sql.queue import SqlExecutionQueue
 from hearth.store.sql.schedules import SqlSchedules
 from hearth.store.sql.session import Cipher, Session, Transactions, translated
-from hearth.store.sql.sqlite import SqliteBackend
+from hearth.store.sql.sqlite import SqliteBackend, make_sync_engine
 from hearth.store.sql.teams import SqlMemberships, SqlTeams
 from hearth.store.sql.usage import SqlUsage
 from hearth.store.sql.variables import SqlVariables
@@ -324,13 +324,16 @@ async def holds_data(url: str, *, data_dir: Path) -> bool:
     address = parse_address(url, data_dir)
     if address.path is not None and not address.path.exists():
         return False
-    engine = make_engine(address, read_only=True)
-    try:
-        with translated("answer"):
-            async with engine.connect() as connection:
-                return await key_was_used(connection)
-    finally:
-        await engine.dispose()
+    with translated("answer"):
+        if address.path is not None:
+            with make_sync_engine(address.path, write=False).connect() as connection:
+                return key_was_used(connection)
+        engine = make_engine(address, read_only=True)
+        try:
+            async with engine.connect() as asynchronous:
+                return await asynchronous.run_sync(key_was_used)
+        finally:
+            await engine.dispose()
 
 
 def _named(project_id: str) -> str:
