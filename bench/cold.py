@@ -25,7 +25,7 @@ from bench.report import Target, machine, show_targets, write_json
 from hearth.runtimes.packs import Pack
 from tests.support.api import built, create_function, ok, upload
 from tests.support.archives import archive
-from tests.support.interpreters import PACKS, installed_packs, pack_of
+from tests.support.interpreters import PACKS, any_pack_of, installed_packs
 from tests.support.leftovers import footprint
 from tests.support.server import Server, running_server
 
@@ -70,6 +70,8 @@ class Index {
     fun main(context: RuntimeContext): RuntimeOutput = context.res.json(mapOf("hello" to "world"))
 }
 """
+
+DART = "Future<dynamic> main(final context) async => context.res.json({'hello': 'world'});\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,9 @@ LANGUAGES = {
     ),
     "java": Language(
         {"Index.java": JAVA}, ("-Xshare:auto", "-version"), r"java/hearth\.jar .*JavaLanguage", 40.0, count_max=10,
+    ),
+    "dart": Language(
+        {"main.dart": DART}, ("--version",), r"compiled/launch\.py|\.hearth/handler", 40.0, count_max=10,
     ),
     "kotlin": Language(
         {"Index.kt": KOTLIN}, ("-Xshare:auto", "-version"), r"java/hearth\.jar .*KotlinLanguage", 40.0, count_max=10,
@@ -169,7 +174,7 @@ def main() -> int:
     parser.add_argument("--burst", type=int, default=BURST)
     parser.add_argument("--languages", default=",".join(LANGUAGES), help="comma list; those not installed are left out")
     given = parser.parse_args()
-    families = [family for family in given.languages.split(",") if pack_for(family)]
+    families = [family for family in given.languages.split(",") if is_installed(family)]
     console = Console()
     on = machine()
     try:
@@ -190,10 +195,9 @@ def main() -> int:
     return 0
 
 
-def pack_for(family: str) -> Pack | None:
-    """The pack of a language to measure, one without a system of its own first; None if none is installed."""
-    found = sorted((pack for pack in installed_packs() if pack.family == family), key=lambda pack: bool(pack.root))
-    return found[0] if found else None
+def is_installed(family: str) -> bool:
+    """Whether functions of a language can run here."""
+    return any(pack.family == family for pack in installed_packs())
 
 
 def interpreter_of(pack: Pack) -> list[str]:
@@ -249,7 +253,7 @@ def measure(families: list[str], count: int, burst: int, console: Console) -> tu
 def prepare(client: httpx.Client, family: str, ids: list[str]) -> None:
     """Deploy the same small function under several ids, each with code of its own."""
     files = LANGUAGES[family].files
-    runtime = (pack_for(family) or pack_of(family)).id
+    runtime = any_pack_of(family).id
     deployments = []
     for id in ids:
         create_function(client, id, runtime, entrypoint=next(iter(files)))
@@ -264,8 +268,7 @@ def prepare(client: httpx.Client, family: str, ids: list[str]) -> None:
 
 def bare_ms(family: str) -> float:
     """Time the barest run of the language itself."""
-    pack = pack_for(family) or pack_of(family)
-    command = [*interpreter_of(pack), *LANGUAGES[family].bare]
+    command = [*interpreter_of(any_pack_of(family)), *LANGUAGES[family].bare]
     started = time.perf_counter()
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     return (time.perf_counter() - started) * 1e3

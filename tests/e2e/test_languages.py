@@ -260,6 +260,34 @@ def test_a_kotlin_function_with_java_beside_it_and_a_jar(client: httpx.Client) -
     assert "A.kt:2:23: error: " in deployment["buildLogs"]
 
 
+def test_a_dart_function_with_a_package_of_its_own_folder(client: httpx.Client) -> None:
+    """`dart pub get` without a registry: packages by path."""
+    files: dict[str, str | bytes] = {
+        "pubspec.yaml": (
+            "name: shop\nenvironment:\n  sdk: '>=2.17.0 <4.0.0'\ndependencies:\n  greet:\n    path: packages/greet\n"
+        ),
+        "packages/greet/pubspec.yaml": "name: greet\nenvironment:\n  sdk: ^3.0.0\n",
+        "packages/greet/lib/greet.dart": "String greet(String name) => 'Hello $name';\n",
+        "lib/src/basket.dart": (
+            "class Basket {\n  final cents = <int>[];\n  int get total => cents.fold(0, (sum, one) => sum + one);\n}\n"
+        ),
+        "lib/main.dart": (
+            "import 'dart:io';\n\nimport 'package:greet/greet.dart';\nimport 'package:shop/src/basket.dart';\n\n"
+            "final unit = Platform.environment['APPWRITE_FUNCTION_NAME'];\n\n"
+            "Future<dynamic> main(final context) async {\n  final basket = Basket()..cents.addAll([250, 1000]);\n"
+            "  final name = context.req.path.split('/').last;\n"
+            "  return context.res.text('${greet(name)} ${basket.total} $unit');\n}\n"
+        ),
+    }
+    assert answer(client, "dart", files, "lib/main.dart") == "Hello world 1250 dart-lib-main-dart"
+    create_function(client, "dart-broken", any_pack_of("dart").id, entrypoint="main.dart")
+    deployment = deploy(client, "dart-broken", {"main.dart": "main(context) => context.res.text('x')"})
+    assert deployment["status"] == "failed"
+    assert "main.dart:1:38: Error: Expected ';' after this." in deployment["buildLogs"]
+    deployment = deploy(client, "dart-broken", {"main.dart": "int answer = 42;\n"})
+    assert "'main'" in deployment["buildLogs"]
+
+
 def test_a_deno_function_with_an_import_map_and_its_cache(client: httpx.Client) -> None:
     files: dict[str, str | bytes] = {
         "deno.json": '{"imports": {"greet": "./lib/greet.ts"}}',

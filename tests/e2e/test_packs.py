@@ -58,6 +58,11 @@ HANDLERS = {
         "    String body = new com.google.gson.Gson().fromJson(context.getReq().getBodyText(), String.class);\n"
         "    return context.getRes().text(version + body);\n  }\n}\n",
     ),
+    "dart": (
+        "lib/main.dart",
+        "import 'dart:io';\n\nFuture<dynamic> main(final context) async =>\n"
+        "    context.res.text(Platform.version.split(' ').first + context.req.bodyText);\n",
+    ),
     "kotlin": (
         "Index.kt",
         "package io.openruntimes.kotlin\n\nimport com.google.gson.Gson\nimport java.security.KeyStore\n"
@@ -82,6 +87,7 @@ COMMANDS = {
     "go": "go version && gofmt -h 2>&1 | head -1",
     "cpp": "g++ -v 2>&1 | tail -1",
     "java": "java -version 2>&1 | sed 's/1[.]8[.]0_/8u/'; javac -version",
+    "dart": "dart --version",
     "kotlin": "unzip -p /usr/share/kotlin/*/*-all.jar META-INF/compiler.version",
 }
 

@@ -42,6 +42,8 @@ INEXPRESSIBLE = {
     "kotlin": {"cookies", "streamItself"},
     # A handler has to return a RuntimeOutput, and what cannot be streamed does not compile.
     "cpp": {"nothing", "notAResult", "streamItself", "streamNothing"},
+    # Nothing of a program hears of `exit`.
+    "dart": {"streamItself", "exitStack"},
     "node-14.5": {"streamWeb"},
 }
 
@@ -57,11 +59,15 @@ class Conformance:
         self.needs(action)
         return await self.bench.run(self.template, action, body, **changes)
 
+    def can(self, action: str) -> bool:
+        """Whether the language can express what an action does, or what a test asks beyond an action."""
+        runtime = self.template.runtime
+        return not any(action in INEXPRESSIBLE.get(name, ()) for name in (runtime, runtime.partition("-")[0]))
+
     def needs(self, action: str) -> None:
         """Skip the test that asks if the language cannot express what the action does."""
-        runtime = self.template.runtime
-        if any(action in INEXPRESSIBLE.get(name, ()) for name in (runtime, runtime.partition("-")[0])):
-            pytest.skip(f"inexpressible: {action} in {runtime}")
+        if not self.can(action):
+            pytest.skip(f"inexpressible: {action} in {self.template.runtime}")
 
 
 #: Name in the ids of tests: family, folder of its conformance function, entrypoint.
@@ -77,6 +83,7 @@ LANGUAGES = {
     "java": ("java", "java", "Conformance.java"),
     "kotlin": ("kotlin", "kotlin", "Conformance.kt"),
     "cpp": ("cpp", "cpp", "conformance.cc"),
+    "dart": ("dart", "dart", "lib/conformance.dart"),
 }
 
 

@@ -14,7 +14,7 @@ import pytest
 
 FILE_VARIABLE = "HEARTH_CONFORMANCE_TABLE"
 BEGIN, END = "<!-- conformance: begin -->", "<!-- conformance: end -->"
-LANGUAGES = ("node", "python", "php", "ruby", "bun", "deno", "go", "java", "kotlin", "cpp")
+LANGUAGES = ("node", "python", "php", "ruby", "bun", "deno", "go", "java", "kotlin", "cpp", "dart")
 CASES_MAX = 58
 #: Cases about the HTTP port of the reference's containers, which instances here do not have, or about the internet.
 NOT_HERE = {1: "no port", 2: "no port", 3: "no port", 4: "no port", 5: "no port", 38: "log files", 39: "log files",

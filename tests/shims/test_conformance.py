@@ -364,7 +364,7 @@ async def test_leaving_the_process_is_told(run: Conformance) -> None:
     """process.exit and sys.exit: the log is kept, the error has the user's stack and the exit code."""
     result = await run("exit")
     assert (result.outcome, result.status_code, result.logs) == (Outcome.CRASHED, 500, "leaving\n")
-    assert "conformance" in result.errors.lower()
+    assert "conformance" in result.errors.lower() or not run.can("exitStack")
     assert "exited with code 3" in result.errors
     is_ok(await run("text"), "Hello World 👋".encode())
 

@@ -10,7 +10,8 @@ from hearth.cli.client.init import STARTERS
 from hearth.model.running import InstanceTemplate, Outcome
 from hearth.runtimes.families import family_of
 from tests.support.executors import Bench, folder_files
-from tests.support.interpreters import built, pack_of
+from tests.support.interpreters import any_pack_of, built
+from tests.support.process_driver import ProcessDriver
 
 pytestmark = pytest.mark.anyio
 
@@ -30,6 +31,11 @@ CPP_HELLO = (
     '#include "RuntimeContext.h"\nnamespace runtime {\nstruct Handler {\n'
     '  static RuntimeOutput main(RuntimeContext &context) { return context.res.text("hello"); }\n};\n}\n'
 )
+KOTLIN_HELLO = (
+    "package io.openruntimes.kotlin\n\nclass Index {\n"
+    '  fun main(context: RuntimeContext): RuntimeOutput = context.res.text("hello")\n}\n'
+)
+DART_HELLO = "Future<dynamic> main(final context) async => context.res.text('hello');\n"
 
 #: What it shows: runtime (or a family whose first pack is taken), entrypoint, files.
 LOADABLE = {
@@ -105,6 +111,19 @@ LOADABLE = {
             'public class Words { public String both() { return "hel" + "lo"; } }\n',
         },
     ),
+    "kotlin": ("kotlin", "Index.kt", {"Index.kt": KOTLIN_HELLO}),
+    "kotlin-suspended": (
+        "kotlin",
+        "src/Main.kt",
+        {
+            "src/Main.kt": "package shop\nimport io.openruntimes.kotlin.*\nimport kotlin.concurrent.thread\n"
+            "import kotlin.coroutines.resume\nimport kotlin.coroutines.suspendCoroutine\n\n"
+            "class Main {\n  suspend fun main(c: RuntimeContext) = c.res.text(later(), headers = mapOf())\n"
+            '  private suspend fun later(): String = suspendCoroutine { thread { it.resume("hello") } }\n}\n',
+        },
+    ),
+    "dart": ("dart", "lib/main.dart", {"lib/main.dart": DART_HELLO}),
+    "dart-plain": ("dart", "main.dart", {"main.dart": "main(c) => {'body': 'hello'};\n"}),
     "commonjs": ("node-20", "main.js", {"main.js": f"module.exports = {HELLO};"}),
     "commonjs-default": ("node-20", "src/main.cjs", {"src/main.cjs": f"exports.default = {HELLO}; exports.x = 1;"}),
     "esm": ("node-20", "src/main.mjs", {"src/main.mjs": f"export default {HELLO};"}),
@@ -181,17 +200,19 @@ LOADABLE = {
 }
 
 
-def runtime_id(runtime: str) -> str:
-    """The runtime itself, or the id of the first pack of a family; skips the test that asks if there is none."""
-    return runtime if "-" in runtime else pack_of(runtime).id
-
-
 def deploy(bench: Bench, runtime: str, entrypoint: str, files: dict[str, str]) -> InstanceTemplate:
-    """The code of a function ready to run: compiled, where its language is."""
-    id = runtime_id(runtime)
+    """The code of a function ready to run: compiled, where its language is. `runtime` may be a family: its first pack.
+
+    Skips the test that asks if there is none.
+    """
+    if "-" in runtime:
+        return bench.deploy(runtime, entrypoint, files)
+    pack = any_pack_of(runtime)
+    if pack.root and isinstance(bench.driver, ProcessDriver):
+        pytest.skip("facility: a pack with a system of its own needs a sandbox")
     if family_of(runtime).is_compiled:
-        return bench.deploy(id, entrypoint, built(runtime, files, entrypoint))
-    return bench.deploy(id, entrypoint, files)
+        return bench.deploy(pack.id, entrypoint, built(runtime, files, entrypoint, pack))
+    return bench.deploy(pack.id, entrypoint, files)
 
 
 @pytest.mark.parametrize("name", list(LOADABLE))
@@ -205,8 +226,7 @@ async def test_a_handler_is_found(bench: Bench, name: str) -> None:
 async def test_the_starter_of_a_compiled_language_runs(bench: Bench, template: str) -> None:
     """Those of the others are run by `hearth dev` (tests/e2e/test_dev.py)."""
     files = folder_files(Path(hearth.data.__file__).parent / "starters" / template)
-    entrypoint = STARTERS[template].entrypoint
-    made = bench.deploy(runtime_id(template), entrypoint, built(template, files, entrypoint))
+    made = deploy(bench, template, STARTERS[template].entrypoint, files)
     greeting = await bench.run(made, method="GET")
     assert greeting.body.startswith(b"Hello from your function.")
     seen = await bench.run(made, body=b"body", path="/a/b?c=d")
@@ -224,6 +244,8 @@ UNLOADABLE = {
     "php-no-handler": ("php", "a.php", {"a.php": "<?php function main($c) {}"}, SIGNATURE),
     "ruby-missing": ("ruby", "no.rb", {"a.rb": ""}, "Failed to load entrypoint, file no.rb does not exist.\n"),
     "ruby-no-handler": ("ruby", "a.rb", {"a.rb": "x = 1"}, SIGNATURE),
+    "kotlin-no-handler": ("kotlin", "A.kt", {"A.kt": "class A { fun main(words: String) = words }"}, SIGNATURE),
+    "dart-no-handler": ("dart", "a.dart", {"a.dart": "main() => 5;"}, SIGNATURE),
     "java-no-handler": ("java", "A.java", {"A.java": "public class A { void main(String words) {} }"}, SIGNATURE),
     "node-missing": (
         "node-20",
@@ -276,6 +298,13 @@ BROKEN = {
         "exited with code 4",
     ),
     "cpp-throws": ("cpp", "a.cc", {"a.cc": CPP_HELLO + 'static const int at = std::stoi("at the top");'}, "a.cc:7"),
+    "kotlin-throws": (
+        "kotlin",
+        "A.kt",
+        {"A.kt": 'class A { companion object { init { error("at the top") } } }'},
+        "at the top",
+    ),
+    "kotlin-missing-class": ("kotlin", "A.kt", {"A.kt": "class B"}, "ClassNotFoundException: A"),
     "node-syntax": ("node-20", "a.js", {"a.js": "module.exports = ("}, "SyntaxError"),
     "node-throws": ("node-20", "a.js", {"a.js": "throw new Error('at the top')"}, "at the top"),
     "node-missing-module": ("node-20", "a.js", {"a.js": "require('left-pad')"}, "left-pad"),
@@ -310,6 +339,7 @@ async def test_broken_code_is_named(bench: Bench, name: str) -> None:
         ("php", "a.php", PHP_HELLO.replace("<?php", '<?php echo "loading\\n";')),
         ("ruby", "a.rb", "puts 'loading'\n" + RUBY_HELLO),
         ("cpp", "index.cc", "#include <iostream>\n" + CPP_HELLO + 'static auto &said = std::cout << "loading\\n";'),
+        ("kotlin", "Index.kt", KOTLIN_HELLO.replace("{\n", '{\n  init { println("loading") }\n', 1)),
         ("java", "Index.java", JAVA_HELLO.replace("{\n", '{\n  static { System.out.println("loading"); }\n', 1)),
     ],
 )

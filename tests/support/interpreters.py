@@ -32,9 +32,9 @@ def installed_packs() -> tuple[Pack, ...]:
 
 
 def any_pack_of(family: str) -> Pack:
-    """The same for a server, which makes sandboxes: the first pack of all, also one with a system of its own."""
-    found = next((pack for pack in installed_packs() if pack.family == family), None)
-    return found or pack_of(family)
+    """The same for what makes sandboxes: if there is no other, also one with a system of its own."""
+    found = [pack for pack in installed_packs() if pack.family == family]
+    return min(found, key=lambda pack: bool(pack.root)) if found else pack_of(family)
 
 
 @cache
@@ -142,7 +142,7 @@ os.execvp("bash", ["bash", "-c", COMPILERS[family](layout, build, entrypoint, in
 #: process and its children see, and runs the rest there.
 _ENTER = """
 set -e
-top=$(mktemp -d)
+top="$2/root"; mkdir "$top"
 mount -t tmpfs none "$top"
 for path in "$1"/*; do
   name=$(basename "$path")

@@ -24,14 +24,20 @@ def starter_archive(root_directory: str) -> bytes:
         raise NoStarter(f'There is no starter "{root_directory}". Name one of these as root directory: {names}.')
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w", format=tarfile.GNU_FORMAT) as tar:
-        for file in sorted(_files(folder), key=lambda file: file.name):
+        for name, file in sorted(_files(folder).items()):
             content = file.read_bytes()
-            info = tarfile.TarInfo(file.name)
+            info = tarfile.TarInfo(name)
             info.size, info.mode = len(content), 0o644
             tar.addfile(info, io.BytesIO(content))
     return gzip.compress(plain.getvalue(), mtime=0)
 
 
-def _files(folder: Traversable) -> list[Traversable]:
-    """The files of a starter; byte code that an interpreter left beside them is not one."""
-    return [file for file in folder.iterdir() if file.is_file()]
+def _files(folder: Traversable, prefix: str = "") -> dict[str, Traversable]:
+    """The files of a starter by their paths in it; byte code that an interpreter left beside them is not one."""
+    found = {}
+    for entry in folder.iterdir():
+        if entry.is_file():
+            found[prefix + entry.name] = entry
+        elif entry.name != "__pycache__":
+            found |= _files(entry, f"{prefix}{entry.name}/")
+    return found

@@ -39,6 +39,7 @@ STARTERS: Mapping[str, Starter] = {
     "java": Starter("Index.java"),
     "kotlin": Starter("Index.kt"),
     "cpp": Starter("index.cc"),
+    "dart": Starter("lib/main.dart", "", (".dart_tool", ".env")),
     "static": Starter("index.html"),
 }
 
@@ -147,7 +148,9 @@ def _write(template: str, folder: Path) -> list[str]:
         for member in tar:
             content = tar.extractfile(member)
             if content is not None:
-                (folder / member.name).write_bytes(content.read())
+                path = folder / member.name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content.read())
                 names.append(member.name)
     return names
 

@@ -6,7 +6,7 @@ import os
 import subprocess
 from collections.abc import Callable, Mapping
 
-from . import cpp, golang, jvm
+from . import cpp, dartlang, golang, jvm
 from .layout import Layout
 from .prepare import PROBE_TIMEOUT_S
 
@@ -16,6 +16,7 @@ COMPILERS: Mapping[str, Callable[[Layout, str, str, str, str], str]] = {
     "java": jvm.compile_command,
     "kotlin": jvm.compile_kotlin,
     "cpp": cpp.compile_command,
+    "dart": dartlang.compile_command,
 }
 #: Families whose package manager reads npm's configuration of the user, and not npm's global one.
 _USER_NPMRC = frozenset({"bun", "deno"})
@@ -32,6 +33,8 @@ def language_environment(
         _link_npmrc(layout, registries.get("NPM_CONFIG_GLOBALCONFIG", ""))
     if family == "go":
         return golang.go_environment(layout)
+    if family == "dart":
+        return dartlang.dart_environment(layout)
     if family == "bun":
         return {"BUN_INSTALL_CACHE_DIR": os.path.join(layout.home, ".bun-cache")}
     if family == "deno":
