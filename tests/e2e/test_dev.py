@@ -14,7 +14,6 @@ import httpx
 import pytest
 
 from hearth.cli.client.init import STARTERS
-from hearth.runtimes.families import family_of
 from tests.support.runtimes import available_runtimes
 from tests.support.server import HEARTH, wait_for
 
@@ -78,8 +77,6 @@ def running(folder: Path, *options: str) -> Iterator[Dev]:
 
 @pytest.mark.parametrize("template", sorted(STARTERS))
 def test_the_starter_of_each_language_runs(template: str, tmp_path: Path) -> None:
-    if family_of(template).is_compiled:
-        pytest.skip(f"inexpressible: {template} is compiled, which `hearth dev` does not do")
     runtimes = [id for id in available_runtimes() if id.rpartition("-")[0] == template]
     if not runtimes:
         pytest.skip(f"no {template} runtime is installed on this machine")
@@ -97,6 +94,39 @@ def test_the_starter_of_each_language_runs(template: str, tmp_path: Path) -> Non
         answer = dev.client.post("/a/b?c=d", content="body").json()
         assert answer == {"method": "POST", "path": "/a/b", "query": {"c": "d"}, "body": "body"}
         dev.says("POST /a/b?c=d 200")
+
+
+CPP = """
+#include "RuntimeContext.h"
+#include "words.h"
+namespace runtime {{
+struct Handler {{
+  static RuntimeOutput main(RuntimeContext &context) {{
+    return context.res.text(word + "{answer}" + std::getenv("END"));
+  }}
+}};
+}}
+"""
+
+
+def test_compiled_code_is_compiled_with_each_change_and_the_last_that_was_goes_on(tmp_path: Path) -> None:
+    if not any(id.startswith("cpp-") for id in available_runtimes()):
+        pytest.skip("no C++ runtime is installed on this machine")
+    folder = tmp_path / "code"
+    folder.mkdir()
+    (folder / ".env").write_text("END=!\n")
+    (folder / "words.h").write_text('static const std::string word = "the ";\n')
+    (folder / "index.cc").write_text(CPP.format(answer="first"))
+    with running(folder) as dev:
+        assert dev.client.get("/").text == "the first!"
+        (folder / "index.cc").write_text(CPP.format(answer='" nothing'))
+        dev.says("The code does not compile (exit code 1). The version before it goes on")
+        assert "\nindex.cc:7:" in dev.said
+        assert dev.client.get("/").text == "the first!"
+        (folder / "index.cc").write_text(CPP.format(answer="second"))
+        dev.says("loaded in", 2)
+        assert dev.client.get("/").text == "the second!"
+    assert sorted(path.name for path in folder.iterdir()) == [".env", "index.cc", "words.h"]
 
 
 def test_code_environment_and_mistakes_are_taken_as_they_change(tmp_path: Path) -> None:

@@ -45,6 +45,12 @@ HANDLERS = {
         '    version << __GNUC__ << "." << __GNUC_MINOR__ << "." << __GNUC_PATCHLEVEL__;\n'
         "    return context.res.text(version.str() + context.req.bodyText);\n  }\n};\n}\n",
     ),
+    "rust": (
+        "main.rs",
+        "use openruntimes::{Context, Response};\n\npub fn main(context: Context) -> Response {\n"
+        '    let version = include_str!("version.txt").trim();\n'
+        '    context.res.text(format!("{version}{}", context.req.body_text()), None, None)\n}\n',
+    ),
     # Also what a system of its own has to bring: Gson, and certificates in a form of Java's.
     "java": (
         "Index.java",
@@ -85,6 +91,7 @@ COMMANDS = {
     "php": "php --version && composer --version --no-ansi",
     "ruby": "ruby --version && bundle --version",
     "go": "go version && gofmt -h 2>&1 | head -1",
+    "rust": "rustc --version | tee /dev/stderr | cut -d' ' -f2 > version.txt",
     "cpp": "g++ -v 2>&1 | tail -1",
     "java": "java -version 2>&1 | sed 's/1[.]8[.]0_/8u/'; javac -version",
     "dart": "dart --version",

@@ -40,6 +40,8 @@ INEXPRESSIBLE = {
     "go": {"nothing", "notAResult", "cookies", "streamItself", "streamPlain", "signal"},
     "java": {"cookies", "streamItself"},
     "kotlin": {"cookies", "streamItself"},
+    # The same is true of a Response here; a source is a function.
+    "rust": {"nothing", "notAResult", "streamItself", "streamPlain", "streamText", "streamNothing"},
     # A handler has to return a RuntimeOutput, and what cannot be streamed does not compile.
     "cpp": {"nothing", "notAResult", "streamItself", "streamNothing"},
     # Nothing of a program hears of `exit`.
@@ -84,6 +86,7 @@ LANGUAGES = {
     "kotlin": ("kotlin", "kotlin", "Conformance.kt"),
     "cpp": ("cpp", "cpp", "conformance.cc"),
     "dart": ("dart", "dart", "lib/conformance.dart"),
+    "rust": ("rust", "rust", "conformance.rs"),
 }
 
 

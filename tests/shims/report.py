@@ -14,14 +14,14 @@ import pytest
 
 FILE_VARIABLE = "HEARTH_CONFORMANCE_TABLE"
 BEGIN, END = "<!-- conformance: begin -->", "<!-- conformance: end -->"
-LANGUAGES = ("node", "python", "php", "ruby", "bun", "deno", "go", "java", "kotlin", "cpp", "dart")
+LANGUAGES = ("node", "python", "php", "ruby", "bun", "deno", "go", "java", "kotlin", "cpp", "dart", "rust")
 CASES_MAX = 58
 #: Cases about the HTTP port of the reference's containers, which instances here do not have, or about the internet.
 NOT_HERE = {1: "no port", 2: "no port", 3: "no port", 4: "no port", 5: "no port", 38: "log files", 39: "log files",
             40: "needs the internet", 46: "no port", 55: "no port"}  # fmt: skip
 
 #: What a language finds out elsewhere, where another test of it is.
-ELSEWHERE = {(57, "go"): "at the build", (57, "cpp"): "at the build"}
+ELSEWHERE = {(57, "go"): "at the build", (57, "cpp"): "at the build", (57, "rust"): "at the build"}
 
 _CASES = re.compile(r"((?:\d+(?: to \d+)?(?:, )?)+)")
 _results: dict[int, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))

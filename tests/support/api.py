@@ -7,7 +7,7 @@ import httpx
 from tests.support.archives import archive
 from tests.support.server import wait_for
 
-BUILD_WAIT_S = 90.0
+BUILD_WAIT_S = 300.0
 FINAL = ("ready", "failed", "canceled")
 
 

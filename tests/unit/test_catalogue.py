@@ -66,7 +66,7 @@ def test_each_row_says_at_what_level_a_runtime_runs_here_or_what_it_needs() -> N
     assert rows["node-24"].level is None
     assert rows["node-24"].reason.startswith("`hearth runtimes install node-24` gets 24.")
     assert rows["python-3.12"].reason == ("needs Python 3.12 (program python3.12) in /usr/bin or on the server's PATH")
-    assert rows["rust-1.83"].reason == "no provider offers Rust yet"
+    assert rows["dotnet-8.0"].reason == "no provider offers .NET yet"
 
 
 # ------------------------------------------------------------------------------------------------ host

@@ -17,6 +17,7 @@ from hearth.model.detection import Detected, detect
         ({"composer.json", "src/index.php"}, Detected("php", "src/index.php", "composer install")),
         ({"Gemfile", "lib/main.rb"}, Detected("ruby", "lib/main.rb", "bundle install")),
         ({"go.mod", "main.go"}, Detected("go", "main.go", "")),
+        ({"Cargo.toml", "main.rs"}, Detected("rust", "main.rs", "")),
         ({"index.cc", "words.h"}, Detected("cpp", "index.cc", "")),
         ({"handler.py", "README.md"}, Detected("python", "handler.py", "")),
         ({"README.md", "LICENSE"}, None),

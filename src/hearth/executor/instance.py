@@ -80,7 +80,7 @@ class Surroundings:
     monotonic: Callable[[], float]
     live: LiveLogs = field(default_factory=LiveLogs)
     code_folder: str = CODE_INSIDE
-    """Where an instance finds its code."""
+    """Where an instance finds its code; `""` = in the folder that `cache` gives, where nothing is shown elsewhere."""
 
 
 class Instance:
@@ -203,7 +203,9 @@ class Instance:
                 await self._loop.create_unix_connection(lambda: talk, sock=sandbox.channel)
         except (SandboxFailed, FileNotStored, PlatformFault) as problem:
             raise StartFailed(Unavailable(f"The instance could not be started: {problem}")) from problem
-        talk.assign(template, self._around.code_folder, self._sandbox.meter if self._sandbox is not None else None)
+        talk.assign(
+            template, self._around.code_folder or code, self._sandbox.meter if self._sandbox is not None else None
+        )
         if not await self._first_of(talk.ready, limits.start_timeout_s):
             raise StartFailed(self._report_failure())
         if not await self._first_of(talk.loaded, limits.load_timeout_s):

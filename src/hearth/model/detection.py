@@ -74,6 +74,7 @@ _KINDS = (
     _Kind("go", (("go.mod", ""), ("go.sum", "")), ".go", ("main.go", "src/main.go")),
     _Kind("java", (("Index.java", ""),), ".java", ("Index.java", "src/Index.java")),
     _Kind("kotlin", (("Index.kt", ""),), ".kt", ("Index.kt", "src/Index.kt")),
+    _Kind("rust", (("Cargo.toml", ""), ("Cargo.lock", "")), ".rs", ("main.rs", "src/main.rs", "src/lib.rs")),
     _Kind("cpp", (("index.cc", ""),), ".cc", ("index.cc", "src/index.cc", "main.cc")),
     _Kind("dart", (("pubspec.yaml", "dart pub get"), ("pubspec.lock", "dart pub get")), ".dart", ("lib/main.dart",)),
 )

@@ -112,6 +112,7 @@ FAMILIES: Mapping[str, Family] = {
     "go": Family(_LAUNCHER, is_concurrent=True, is_compiled=True),
     # Whatever the language: the image has a server for it (`images`), ours speaks to that.
     OPEN_RUNTIMES: Family("openruntimes/start.py", is_concurrent=True),
+    "rust": Family(_LAUNCHER, is_concurrent=True, is_compiled=True),
     # The runtimes are C++17, C++20: any g++ that knows the standard is one.
     "cpp": Family(_LAUNCHER, series_parts=1, is_compiled=True, standards={"17": 8, "20": 11}),
     "dart": Family(_LAUNCHER, is_concurrent=True, is_compiled=True),

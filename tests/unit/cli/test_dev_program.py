@@ -66,7 +66,7 @@ def test_a_project_file_says_what_its_function_is(tmp_path: Path) -> None:
     [
         ((), "", "--runtime"),
         (("main.rb",), "", "hearth runtimes list"),
-        (("main.go",), "go-1.26", "needs a sandbox"),
+        (("main.go",), "go-1.26", "hearth runtimes list"),
         (("index.php",), "php-8.4", "needs a sandbox"),
         (("notes.txt",), "node-22", "--entrypoint"),
     ],

@@ -40,6 +40,7 @@ STARTERS: Mapping[str, Starter] = {
     "kotlin": Starter("Index.kt"),
     "cpp": Starter("index.cc"),
     "dart": Starter("lib/main.dart", "", (".dart_tool", ".env")),
+    "rust": Starter("main.rs", "", ("target", ".env")),
     "static": Starter("index.html"),
 }
 

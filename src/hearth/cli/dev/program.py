@@ -8,7 +8,7 @@ from typing import Any
 
 from hearth.cli.client.problems import NotSetUp, WrongUse
 from hearth.cli.client.project import Entry, Project, find_project
-from hearth.runtimes.families import family_of, has_shim
+from hearth.runtimes.families import has_shim
 from hearth.runtimes.packs import Pack, Packs
 
 TIMEOUT_S = 15  # contract: functions-api 5.8, default of `timeout`
@@ -20,6 +20,10 @@ _USUAL = {
     "deno": ("mod.ts", "src/mod.ts", "main.ts", "src/main.ts"),
     "php": ("index.php", "src/index.php", "main.php", "src/main.php"),
     "ruby": ("index.rb", "main.rb", "lib/main.rb"),
+    "go": ("main.go", "src/main.go"),
+    "java": ("Index.java", "src/Index.java"),
+    "cpp": ("index.cc", "src/index.cc"),
+    "rust": ("main.rs", "src/main.rs"),
 }
 #: Install commands where a folder says what it needs and its function names no commands.
 _INSTALL = {
@@ -107,7 +111,7 @@ def _pack(runtime: str, entrypoint: str, folder: Path, packs: Packs) -> Pack:
     else:
         family = _family(entrypoint, folder)
         pack = _newest(family, packs)
-    if family_of(family).is_compiled or (has_shim(family) and pack is not None and (pack.root or pack.image)):
+    if has_shim(family) and pack is not None and (pack.root or pack.image):
         raise NotSetUp(f"{runtime or family} needs a sandbox to run; `hearth dev` runs interpreters of this machine.")
     if pack is None:
         raise NotSetUp(
@@ -121,6 +125,7 @@ def _family(entrypoint: str, folder: Path) -> str:
     if entrypoint:
         suffix = Path(entrypoint).suffix
         kinds = {".js": "node", ".mjs": "node", ".cjs": "node", ".py": "python", ".php": "php", ".rb": "ruby"}
+        kinds |= {".go": "go", ".java": "java", ".cc": "cpp", ".cpp": "cpp", ".rs": "rust"}
         typescript = "deno" if (folder / "deno.json").is_file() else "bun"
         return kinds.get(suffix, typescript if suffix == ".ts" else "")
     for family, names in _USUAL.items():

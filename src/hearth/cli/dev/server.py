@@ -6,6 +6,7 @@ A request is mapped to the handler, and its answer back, as a visit of the funct
 import asyncio
 import contextlib
 import errno
+import itertools
 import logging
 import os
 import signal
@@ -25,6 +26,7 @@ from hearth.cli.client.packing import rules_of
 from hearth.cli.client.problems import NotSetUp, Problem
 from hearth.cli.client.push import read_env_file
 from hearth.cli.dev.building import build, cache_folder, inputs_digest
+from hearth.cli.dev.compiling import compile_version, is_compiled
 from hearth.cli.dev.program import Program
 from hearth.cli.dev.session import Session
 from hearth.control.invocations import RunRequest, run_headers
@@ -56,6 +58,7 @@ async def _serve(
 ) -> None:
     await _try_build(program, cache, variables)
     begun = time.monotonic()
+    versions = itertools.count(1)
 
     def on_loaded(problem: str | None) -> None:
         if problem is None:
@@ -65,7 +68,22 @@ async def _serve(
 
     session = Session(program, cache, on_loaded)
     session.follow_logs(_print_lines)
-    session.reload(variables)
+
+    async def renew(now: Mapping[str, str]) -> None:
+        nonlocal begun
+        folder = None
+        if is_compiled(program):
+            output.say("compiling ...")
+            try:
+                folder = await asyncio.to_thread(compile_version, program, cache, now, next(versions))
+            except Problem as error:
+                meanwhile = "The version before it goes on" if session.has_code else "Requests get 503"
+                output.say(f"{error} {meanwhile} until a file is changed and it does.")
+                return
+        begun = time.monotonic()
+        session.reload(now, folder)
+
+    await renew(variables)
     config = uvicorn.Config(
         DevApp(session), log_level="critical", access_log=False, lifespan="off", ws="none", server_header=False,
         date_header=False, timeout_graceful_shutdown=_GIVE_UP_S,
@@ -77,7 +95,6 @@ async def _serve(
     stopped = asyncio.Event()
 
     async def watch() -> None:
-        nonlocal begun
         digest = inputs_digest(program)
         watched = [program.folder, *([env_file.parent] if env_file and env_file.parent != program.folder else [])]
         watch_filter = _Changes(program, _env_path(program, env_file))
@@ -92,8 +109,7 @@ async def _serve(
             if inputs_digest(program) != digest:
                 await _try_build(program, cache, now)
                 digest = inputs_digest(program)
-            begun = time.monotonic()
-            session.reload(now)
+            await renew(now)
 
     watcher = asyncio.create_task(watch(), name="watch for changes")
     try:

@@ -6,12 +6,14 @@ The pool, the conversation with the shim, the timeouts and the logs are the exec
 import asyncio
 import contextlib
 import hashlib
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from hearth.cli.dev.building import packages_of
+from hearth.cli.dev.compiling import is_compiled
 from hearth.cli.dev.processes import PlainDriver
 from hearth.cli.dev.program import Program
 from hearth.data import load
@@ -20,9 +22,10 @@ from hearth.executor.instance import Instance, Surroundings
 from hearth.executor.instances import Instances
 from hearth.executor.limits import ExecutorLimits, PoolLimits, StemLimits
 from hearth.executor.stem_keeper import StemKeeper
+from hearth.model.refusals import Unavailable
 from hearth.model.running import Artifact, InstanceKey, InstanceTemplate, Invocation, Result
 from hearth.model.streaming import HearLog, StreamReceiver
-from hearth.runtimes.families import family_of
+from hearth.runtimes.families import SYSTEM_PYTHON, family_of
 from hearth.runtimes.packs import Pack
 
 CPUS, MEMORY_MB = 1.0, 512
@@ -53,16 +56,19 @@ class Session:
         around = Surroundings(
             self._driver,
             packs,
-            _Folder(program.folder),
+            _Folders(),
             stems,
             _LIMITS,
             time.monotonic,
-            code_folder=str(program.folder),
+            code_folder="",
         )
         self._instances = _Watched(around, on_loaded)
 
-    def reload(self, variables: Mapping[str, str]) -> None:
-        """From now on requests get the code as it is now; those that run finish with what they began with."""
+    def reload(self, variables: Mapping[str, str], folder: Path | None = None) -> None:
+        """From now on requests get the code as it is now; those that run finish with what they began with.
+
+        `folder` is where it is (default: the function's own).
+        """
         self._version += 1
         old, program = self._template, self.program
         environment = {**variables, **fixed_variables(program)}
@@ -72,7 +78,7 @@ class Session:
             project_id=program.project_id,
             function_id=program.id,
             runtime=program.pack.id,
-            artifact=Artifact("", "", 0),
+            artifact=Artifact(str(folder or program.folder), "", 0),
             entrypoint=program.entrypoint,
             environment=environment,
             cpus=CPUS,
@@ -87,6 +93,11 @@ class Session:
         self._instances.submit(ticket)
         self._instances.withdraw(ticket)
 
+    @property
+    def has_code(self) -> bool:
+        """Whether there has been a version that could be started."""
+        return self._template is not None
+
     def follow_logs(self, hear: HearLog) -> None:
         """Tell every line of every request."""
         self._instances.follow_logs(self.program.id, hear)
@@ -94,9 +105,14 @@ class Session:
     def submit(
         self, id: str, method: str, path: str, headers: Mapping[str, str], body: bytes, receiver: StreamReceiver
     ) -> "asyncio.Future[Result]":
-        """Begin to run one request; the future gets its result, Busy or Unavailable. Cancelled, it is ended."""
-        assert self._template is not None  # noqa: S101 - `reload` comes first
+        """Begin to run one request; the future gets its result, Busy or Unavailable. Cancelled, it is ended.
+
+        Before the first `reload` it is Unavailable.
+        """
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        if self._template is None:
+            future.set_exception(Unavailable("The code has never been compiled; see what `hearth dev` says."))
+            return future
         ticket = self._ticket(self._invocation(self._template, id, method, path, headers, body, receiver), future)
         self._instances.submit(ticket)
         future.add_done_callback(lambda ended: self._instances.withdraw(ticket) if ended.cancelled() else None)
@@ -174,15 +190,12 @@ class _Watched(Instances):
             self._on_loaded(problem)
 
 
-class _Folder:
-    """Implements `Codes`: the code is where it is."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+class _Folders:
+    """Implements `Codes`: the code is where it is, which its artifact says."""
 
     @contextlib.asynccontextmanager
     async def use(self, artifact: Artifact) -> AsyncIterator[Path]:
-        yield self._folder
+        yield Path(artifact.key)
 
 
 class _OnePack:
@@ -199,7 +212,12 @@ class _OnePack:
 
 
 def _replaced(program: Program, cache: Path) -> dict[str, list[str]]:
-    """Python with what was installed for the function, and without byte code in the developer's folder."""
+    """Python with what was installed for the function, and without byte code in the developer's folder.
+
+    What starts a compiled program needs no Python in particular.
+    """
+    if is_compiled(program):
+        return {SYSTEM_PYTHON: [sys.executable]}
     if program.pack.family != "python":
         return {}
     replaced = {"-I": ["-I", "-B"]}

@@ -27,6 +27,7 @@ _SUFFIXES = {
     "java": (".java",),
     "kotlin": (".kt",),
     "dart": (".dart",),
+    "rust": (".rs",),
     "cpp": (".cc", ".cpp", ".cxx"),
 }
 _MODULE_SYNTAX = re.compile(r"^\s*(import\s*[\w{*\"']|export\s)", re.MULTILINE)

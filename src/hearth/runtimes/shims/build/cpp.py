@@ -86,8 +86,9 @@ def _with_cmake(
             "(`hearth runtimes install`), or cmake on the machine, or leave the file out.",
         )
     link = os.path.join(work, "src")
-    if not os.path.islink(link):
-        os.symlink(layout.build, link)
+    if os.path.islink(link):
+        os.unlink(link)
+    os.symlink(layout.build, link)
     quoted = {name: " ".join(f'"{word}"' for word in words) for name, words in
               {"sources": sources, "flags": flags, "includes": includes}.items()}  # fmt: skip
     own_file(

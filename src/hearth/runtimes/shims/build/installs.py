@@ -23,6 +23,7 @@ MANIFESTS = frozenset(
         *("deno.json", "deno.jsonc", "deno.lock", "import_map.json"),
         *("pyproject.toml", "uv.lock", "poetry.lock", "Pipfile", "Pipfile.lock", "pip.conf", "setup.py", "setup.cfg"),
         *("composer.json", "composer.lock", "auth.json", "Gemfile", "Gemfile.lock", "go.mod", "go.sum", "go.work"),
+        *("Cargo.toml", "Cargo.lock"),
     }
 )
 _REQUIREMENTS = re.compile(r"(requirements|constraints).*\.(txt|in)")
@@ -41,7 +42,16 @@ _BESIDE = {
 }
 _AT_ROOT = {"python": ("runtime-env",), "deno": ("deno-cache",)}
 #: Caches of package managers and compilers below HOME. No configuration: that may hold credentials.
-_HOME_CACHES = (".npm/_cacache", ".cache", ".bun-cache", ".composer/cache", ".bundle/cache", "go/pkg/mod", ".yarn")
+_HOME_CACHES = (
+    ".npm/_cacache",
+    ".cache",
+    ".bun-cache",
+    ".composer/cache",
+    ".bundle/cache",
+    "go/pkg/mod",
+    ".yarn",
+    ".cargo/registry",
+)
 
 _INSTALL_SCRIPTS = frozenset(
     {"preinstall", "install", "postinstall", "prepublish", "preprepare", "prepare", "postprepare", "dependencies"}

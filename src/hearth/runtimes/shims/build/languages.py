@@ -6,7 +6,7 @@ import os
 import subprocess
 from collections.abc import Callable, Mapping
 
-from . import cpp, dartlang, golang, jvm
+from . import cpp, dartlang, golang, jvm, rust
 from .layout import Layout
 from .prepare import PROBE_TIMEOUT_S
 
@@ -17,6 +17,7 @@ COMPILERS: Mapping[str, Callable[[Layout, str, str, str, str], str]] = {
     "kotlin": jvm.compile_kotlin,
     "cpp": cpp.compile_command,
     "dart": dartlang.compile_command,
+    "rust": rust.compile_command,
 }
 #: Families whose package manager reads npm's configuration of the user, and not npm's global one.
 _USER_NPMRC = frozenset({"bun", "deno"})
@@ -35,6 +36,8 @@ def language_environment(
         return golang.go_environment(layout)
     if family == "dart":
         return dartlang.dart_environment(layout)
+    if family == "rust":
+        return rust.rust_environment(layout)
     if family == "bun":
         return {"BUN_INSTALL_CACHE_DIR": os.path.join(layout.home, ".bun-cache")}
     if family == "deno":
@@ -53,7 +56,8 @@ def language_environment(
 
 def compiler_installs(layout: Layout, family: str) -> bool:
     """Whether compiling fetches what the code requires, so that it is worth keeping."""
-    return family == "go" and os.path.isfile(os.path.join(layout.build, "go.sum"))
+    lock = {"go": "go.sum", "rust": "Cargo.lock"}.get(family)
+    return lock is not None and os.path.isfile(os.path.join(layout.build, lock))
 
 
 def compile_warning(layout: Layout, family: str) -> str:
