@@ -32,7 +32,7 @@ def answer(client: httpx.Client, family: str, files: dict[str, str | bytes], ent
     deployment = deploy(client, id, files)
     assert deployment["status"] == "ready", deployment["buildLogs"][-3000:]
     execution = execute(client, id, path="/hello/world")
-    assert (execution["status"], execution["errors"]) == ("completed", ""), execution
+    assert (execution["status"], execution["errors"]) == ("completed", ""), execution["errors"] + execution["logs"]
     body = execution["responseBody"]
     assert isinstance(body, str)
     return body

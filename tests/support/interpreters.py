@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -34,7 +35,13 @@ def installed_packs() -> tuple[Pack, ...]:
 def any_pack_of(family: str) -> Pack:
     """The same for what makes sandboxes: if there is no other, also one with a system of its own."""
     found = [pack for pack in installed_packs() if pack.family == family]
-    return min(found, key=lambda pack: bool(pack.root)) if found else pack_of(family)
+    return min(found, key=_rank) if found else pack_of(family)
+
+
+def _rank(pack: Pack) -> tuple[bool, bool, list[int]]:
+    """What is on the machine goes first, then the newest: what another test installs meanwhile changes nothing."""
+    version = [-int(number) for number in re.findall(r"\d+", pack.version)]
+    return bool(pack.root), pack.provider != "host", version
 
 
 @cache
@@ -44,14 +51,15 @@ def _host_packs() -> tuple[Pack, ...]:
 
 
 def pack_of(family: str, *more: Pack) -> Pack:
-    """The first pack of a family, of the installed ones and `more`; skips the test that asks if there is none.
+    """The pack of a family that goes first by `_rank`, of the installed ones and `more`; skips the test if none is.
+
 
     Not one with a system of its own: that runs in a sandbox only, and not every driver of the tests makes sandboxes.
     """
-    found = next((pack for pack in (*installed_packs(), *more) if pack.family == family and not pack.root), None)
-    if found is None:
+    found = [pack for pack in (*installed_packs(), *more) if pack.family == family and not pack.root]
+    if not found:
         pytest.skip(f"facility: no {family} is installed here (see `scripts/setup test`)")
-    return found
+    return min(found, key=_rank)
 
 
 def built(
