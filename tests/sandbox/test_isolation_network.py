@@ -11,6 +11,7 @@ import pytest
 from hearth.executor.sandbox.launch import start_gate, start_spawner
 from hearth.executor.sandbox.ns import NsDriver
 from hearth.executor.sandbox.spec import Network
+from tests.sandbox import modes
 from tests.sandbox.conftest import gate_config, spawner_config
 from tests.sandbox.harness import LIMITS, Internet, in_network, output_of, outside, read_some, run, spec, until
 from tests.sandbox.internet import BLOB
@@ -245,12 +246,15 @@ def hold_command() -> tuple[str, ...]:
     return ("/usr/bin/python3", "-I", "-S", "-c", code)
 
 
-async def test_the_gate_can_go_out_in_another_network_namespace(quiet: Internet, data_folder: Path) -> None:
+async def test_the_gate_can_go_out_in_another_network_namespace(
+    quiet: Internet, data_folder: Path, owner: modes.Owner
+) -> None:
     """What whole-server tests use to have a made-up internet while the server itself stays on the host's network."""
     folder = data_folder / "elsewhere"
     folder.mkdir()
     config = replace(gate_config(), network_namespace=f"/proc/{quiet.process.pid}/ns/net")
-    driver = NsDriver(start_spawner(spawner_config(folder)), start_gate(config))
+    bounds = owner.adapted(spawner_config(folder)) if owner.driver == "docker" else spawner_config(folder)
+    driver = NsDriver(start_spawner(bounds), start_gate(config))
     try:
         found = (await run(driver, "connects", {"targets": [["public.test", 80], ["203.0.113.1", 80]]}, **GATE)).answer
     finally:
