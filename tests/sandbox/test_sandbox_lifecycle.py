@@ -235,7 +235,9 @@ async def test_the_spawner_tells_the_facilities_of_the_machine(
     assert {facility.flag for facility in found.values()} == {"", "seccomp", "cgroups", "egress"}
 
 
-async def test_S9_two_hundred_starts_and_kills_leave_nothing(driver: NsDriver, owner: modes.Owner) -> None:
+async def test_S9_two_hundred_starts_and_kills_leave_nothing(
+    driver: NsDriver, data_folder: Path, owner: modes.Owner
+) -> None:
     async def cycle(number: int) -> None:
         box = await driver.start(spec("", argv=("/usr/bin/sleep", "60"), network=Network.GATE, channel=True))
         assert (await box.kill()).signal == 9
@@ -245,12 +247,16 @@ async def test_S9_two_hundred_starts_and_kills_leave_nothing(driver: NsDriver, o
     spawner = driver_pid(driver)
     gate_fds = Path(f"/proc/{driver._gate.process.pid}/fd") if driver._gate is not None else Path("/nowhere")
     gate_before = len(os.listdir(gate_fds))
-    await until(lambda: not containers(owner) and not errands(spawner), 30, "containers or errands are left")
+    await until(
+        lambda: not containers(owner, data_folder) and not errands(spawner), 30, "containers or errands are left"
+    )
     before = counts(spawner)
     for start in range(0, 200 if owner.driver != "docker" else 20, 4):
         await asyncio.gather(*(cycle(start + number) for number in range(4)))
     await until(lambda: len(os.listdir(gate_fds)) <= gate_before, 2, "the gate let go of every socket")
-    await until(lambda: not containers(owner) and not errands(spawner), 30, "containers or errands are left")
+    await until(
+        lambda: not containers(owner, data_folder) and not errands(spawner), 30, "containers or errands are left"
+    )
     after = counts(spawner)
     assert {**after, "spawner kB": 0} == {**before, "spawner kB": 0}
     assert after["spawner kB"] <= before["spawner kB"] * 1.02 + 256
@@ -258,9 +264,11 @@ async def test_S9_two_hundred_starts_and_kills_leave_nothing(driver: NsDriver, o
     assert [pid for uid in range(owner.first_uid, owner.first_uid + 8) for pid in harness.processes_of(uid)] == []
 
 
-def containers(owner: modes.Owner) -> list[str]:
-    """Those of Docker that sandboxes are made in."""
-    return Engine(owner.docker_socket).names("hearth.server") if owner.docker_socket else []
+def containers(owner: modes.Owner, data_folder: Path) -> list[str]:
+    """Those of Docker that sandboxes of this module's spawner are made in; whole servers have theirs besides."""
+    if not owner.docker_socket:
+        return []
+    return Engine(owner.docker_socket).names(f"hearth.server={spawner_config(data_folder).group_name()}")
 
 
 def errands(spawner: int) -> list[str]:
