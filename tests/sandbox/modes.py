@@ -18,13 +18,14 @@ from tests.sandbox import harness
 from tests.support import docker
 from tests.support.runtimes import runtime_of
 from tests.support.server import Server, server_folder
+from tests.support.uids import first_uid
 
 NS_ROOT = "ns root"
 NS_USER = "ns user"
 OCI = "oci runc"
 DOCKER = "docker"
 ALL = (NS_ROOT, NS_USER, OCI, DOCKER)
-FIRST_SUBORDINATE, SUBORDINATE = 700_000, 65_536
+FIRST_SUBORDINATE, SUBORDINATE = first_uid(400_000), 65_536
 
 SETTINGS = {
     "HEARTH_MAX_INSTANCES_PER_FUNCTION": "4",
