@@ -60,9 +60,10 @@ class Gateway:
         name = host_name(host)
         return name == self._domain or name.endswith(self._ending)
 
-    def is_surely_api(self, host: str) -> bool:
-        """Whether a request for `host` cannot be a visit, whatever rules there are."""
-        return not self._rules.has_custom and not self.is_function_host(host)
+    @property
+    def has_custom_hosts(self) -> bool:
+        """Whether there are rules for hosts beyond the functions domain, so that any host may be a function's."""
+        return self._rules.has_custom
 
     async def answer(self, request: Request) -> Answer | None:
         """The answer to a visit; None when the request is for the API. Raises only ClientGone."""

@@ -56,7 +56,7 @@ class HotLane:
         self._answered = answered
         self._services = services
         self._gateway = gateway
-        self.heads = Heads(read_plain)
+        self.heads = Heads(self._read_head)
         self._heads: dict[Version | None, bytes] = {}
         self._common: tuple[Sequence[RawHeader] | None, bytes] = None, b""
 
@@ -65,7 +65,7 @@ class HotLane:
 
         False, and nothing has happened, when this request has to go the ordinary way.
         """
-        if not self.open or not self._gateway.is_surely_api(head.host):
+        if not self.open or self._gateway.has_custom_hosts:
             return False
         project_id = head.project_id
         services = self._services
@@ -94,6 +94,11 @@ class HotLane:
 
         running.on_done(answered)
         return True
+
+    def _read_head(self, text: bytes) -> Head | None:
+        """What a head says, if it is for the API and not for a function's own host."""
+        head = read_plain(text)
+        return None if head is None or self._gateway.is_function_host(head.host) else head
 
     def common_headers(self, headers: Sequence[RawHeader]) -> bytes:
         """uvicorn's own headers of every answer as they go out; it makes a new list once a second, for the date."""

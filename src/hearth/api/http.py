@@ -31,12 +31,13 @@ class _NoEvent:
 class _HotCycle:
     """What uvicorn's protocol looks at of the request that is being answered."""
 
-    __slots__ = ("disconnected", "keep_alive", "message_event", "response_complete")
+    __slots__ = ("disconnected", "keep_alive", "response_complete")
+
+    message_event = _NoEvent()
 
     def __init__(self) -> None:
         self.disconnected = False
         self.keep_alive = True
-        self.message_event = _NoEvent()
         self.response_complete = False
 
 

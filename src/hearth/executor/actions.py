@@ -1,7 +1,12 @@
-"""The words of the pool: states of an instance, who waits, and the actions that are decided on. No behaviour."""
+"""The words of the pool: states of an instance, who waits, and the actions that are decided on. No behaviour.
+
+What each request makes anew is a struct: made in a fifth of the time of a frozen dataclass.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from hearth.model.running import InstanceTemplate
 
@@ -31,8 +36,7 @@ MOVES: dict[State, frozenset[State]] = {
 }
 
 
-@dataclass(eq=False, slots=True)
-class Waiter:
+class Waiter(msgspec.Struct, eq=False):
     """A request that wants a place in an instance of `template.key`, until `deadline`.
 
     `expected_slots` is a guess at what an instance of this runtime can run at once, used until one has said so.
@@ -85,8 +89,7 @@ class Start:
     member: Member
 
 
-@dataclass(frozen=True, slots=True)
-class Assign:
+class Assign(msgspec.Struct, frozen=True):
     """Let `member` run the request of `waiter`, thawing it first with `resume`; report `released`."""
 
     member: Member

@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from hearth.executor.actions import Member, Waiter
 from hearth.executor.hints import LOOKED_THROUGH_BYTES, met_limit
@@ -34,13 +36,12 @@ class Ended:
     reason: str
 
 
-@dataclass(eq=False, slots=True)
-class Ticket(Waiter):
+class Ticket(Waiter, eq=False, kw_only=True):
     """A request on its way: waits in the pool, then runs as a Call. `future` gets the Result or an exception."""
 
-    invocation: Invocation = field(kw_only=True)
-    future: Pending[Result] = field(kw_only=True)
-    submitted: float = field(kw_only=True)
+    invocation: Invocation
+    future: Pending[Result]
+    submitted: float
     """Monotonic seconds."""
     member: Member | None = None
     call_id: int = 0
@@ -68,62 +69,36 @@ class Followed(Protocol):
     def advance(self, call: "Call", *, is_over: bool = False) -> None: ...
 
 
-class Call:
+class Call(msgspec.Struct, eq=False):
     """One request that an instance has accepted."""
 
-    __slots__ = (
-        "body",
-        "consumed",
-        "cpu_s",
-        "deadline",
-        "errors",
-        "followed",
-        "has_native",
-        "head",
-        "headers",
-        "id",
-        "is_cold",
-        "is_streamed",
-        "logs",
-        "outstanding",
-        "peak_memory_bytes",
-        "receiver",
-        "share_s",
-        "size",
-        "started",
-        "status",
-        "ticket",
-        "timed_out",
-    )
-
-    def __init__(self, id: int, ticket: Ticket, started: float, deadline: float, is_cold: bool) -> None:
-        self.id = id
-        self.ticket = ticket
-        self.started = started
-        self.deadline = deadline
-        self.is_cold = is_cold
-        self.logs: LogTail | None = None
-        self.errors: LogTail | None = None
-        self.has_native = False
-        self.status = 0
-        self.headers: dict[str, str | list[str]] = {}
-        self.body: list[bytes] = []
-        self.size = 0
-        self.timed_out = False
-        self.followed: Followed | None = None
-        self.receiver: StreamReceiver | None = None
-        """Who gets the body as it comes, once that has begun."""
-        self.head: tuple[Header, ...] = ()
-        """The headers that `receiver` was given."""
-        self.is_streamed = False
-        self.outstanding = 0
-        """Bytes of a streamed body that the shim has sent beyond what it was told is consumed."""
-        self.consumed = 0
-        """Bytes consumed that the shim has not been told of."""
-        self.share_s = 0.0
-        """Where the account of its instance stood when it began (`shares.Shares`)."""
-        self.cpu_s: float | None = None
-        self.peak_memory_bytes: int | None = None
+    id: int
+    ticket: Ticket
+    started: float
+    deadline: float
+    is_cold: bool
+    share_s: float
+    """Where the account of its instance stood when it began (`shares.Shares`)."""
+    logs: LogTail | None = None
+    errors: LogTail | None = None
+    has_native: bool = False
+    status: int = 0
+    headers: dict[str, str | list[str]] = {}
+    body: list[bytes] = []
+    size: int = 0
+    timed_out: bool = False
+    followed: Followed | None = None
+    receiver: StreamReceiver | None = None
+    """Who gets the body as it comes, once that has begun."""
+    head: tuple[Header, ...] = ()
+    """The headers that `receiver` was given."""
+    is_streamed: bool = False
+    outstanding: int = 0
+    """Bytes of a streamed body that the shim has sent beyond what it was told is consumed."""
+    consumed: int = 0
+    """Bytes consumed that the shim has not been told of."""
+    cpu_s: float | None = None
+    peak_memory_bytes: int | None = None
 
     def log(self, stream: str, text: bytes) -> None:
         """Take text of a log frame."""

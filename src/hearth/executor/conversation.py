@@ -153,8 +153,8 @@ class Conversation(asyncio.Protocol):
         deadline = now + invocation.timeout_s
         if self._member.slots > 1:
             deadline += self._limits.blocked_grace_s
-        call = Call(id, ticket, now, deadline, ticket.had_to_wait and self._member.served == 1)
-        call.share_s = self._shares.begin(len(self.calls), now)
+        share_s = self._shares.begin(len(self.calls), now)
+        call = Call(id, ticket, now, deadline, ticket.had_to_wait and self._member.served == 1, share_s)
         self._live.attach(call, self._member.template.function_id)
         ticket.call_id = id
         self.calls[id] = call

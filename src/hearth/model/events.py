@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
+import msgspec
+
 from hearth.data import load
 from hearth.model.ids import is_id
 
@@ -32,8 +34,7 @@ class Named:
     tail: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Occurrence:
+class Occurrence(msgspec.Struct, frozen=True):
     """Something that happened: the concrete event, and the resource as it is now.
 
     `user_id` is whoever caused it, `""` if that was no user.

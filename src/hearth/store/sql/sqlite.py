@@ -264,7 +264,7 @@ class SqliteRecords:
 
     def write_now(self, entries: Sequence[Entry]) -> list[bool] | None:
         """See `RecordWriter`."""
-        if self._synced or self._write_places.locked() or sum(map(writes.weight, entries)) > _INLINE_BYTES:
+        if self._synced or self._write_places.locked() or writes.weight(entries) > _INLINE_BYTES:
             return None
         try:
             return self._commit(entries)
@@ -283,8 +283,10 @@ class SqliteRecords:
             self._connection = None
 
     def _commit(self, entries: Sequence[Entry], wait_ms: int = 0) -> list[bool]:
-        inserted = [execution_row(record) for record in writes.executions_of(entries)]
-        queued = [job_row(job) for job in writes.jobs_of(entries)]
+        records = writes.records_of(entries)
+        is_mixed = records is None
+        inserted = [execution_row(one) for one in (writes.executions_of(entries) if records is None else records)]
+        queued = [job_row(job) for job in writes.jobs_of(entries)] if is_mixed else []
         connection = None
         try:
             connection = self._connected()
@@ -297,7 +299,7 @@ class SqliteRecords:
             if queued:
                 connection.executemany(self._insert_job.sql, queued)
             applied = [True] * len(entries)
-            for place, ended in writes.ended_of(entries):
+            for place, ended in writes.ended_of(entries) if is_mixed else ():
                 applied[place] = self._end(connection, ended)
             connection.execute("COMMIT")
         except sqlite3.Error as error:

@@ -72,7 +72,7 @@ from hearth.store.sql.usage import SqlUsage
 from hearth.store.sql.variables import SqlVariables
 from hearth.store.sql.vcs import SqlInstallations, SqlRepositoryLinks
 from hearth.store.sql.webhooks import SqlWebhooks
-from hearth.store.sql.writes import Entry, queues_jobs
+from hearth.store.sql.writes import Entry, queues_jobs, records_of
 
 INTENTS_FILE = "intents.log"
 
@@ -283,8 +283,8 @@ class SqlStore:
             listener(change)
 
     def _written(self, entries: Sequence[Entry]) -> None:
-        self._intents.settle((entry.project_id, entry.id) for entry in entries if isinstance(entry, Execution))
-        if queues_jobs(entries):
+        self._intents.settle([(entry.project_id, entry.id) for entry in entries if isinstance(entry, Execution)])
+        if records_of(entries) is None and queues_jobs(entries):
             self._jobs_may_wait()
 
 

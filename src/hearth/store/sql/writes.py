@@ -1,7 +1,7 @@
 """What is committed in groups, as statements of both databases: records, accepted executions, ended attempts."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Insert, Select, Update, bindparam, insert, or_, select, update
 
@@ -103,13 +103,27 @@ def ended_of(entries: Sequence[Entry]) -> list[tuple[int, AttemptEnded]]:
     return [(place, entry) for place, entry in enumerate(entries) if isinstance(entry, AttemptEnded)]
 
 
-def weight(entry: Entry) -> int:
-    """About how many bytes an entry writes."""
-    if isinstance(entry, Accepted):
-        body = entry.job.payload.get("body", "")
-        return 1_024 + (len(body) if isinstance(body, str) else 0)
-    execution = entry if isinstance(entry, Execution) else entry.execution
-    return len(execution.logs) + len(execution.errors) + 512
+def weight(entries: Iterable[Entry]) -> int:
+    """About how many bytes a group writes."""
+    size = 0
+    for entry in entries:
+        if type(entry) is Execution:  # nearly all: a quarter of the time of what follows
+            size += len(entry.logs) + len(entry.errors) + 512
+        elif isinstance(entry, Accepted):
+            body = entry.job.payload.get("body", "")
+            size += 1_024 + (len(body) if isinstance(body, str) else 0)
+        else:
+            execution = entry if isinstance(entry, Execution) else entry.execution
+            size += len(execution.logs) + len(execution.errors) + 512
+    return size
+
+
+def records_of(entries: Sequence[Entry]) -> Sequence[Execution] | None:
+    """The group, if it has nothing but records, as under synchronous load; None for any other."""
+    for entry in entries:
+        if type(entry) is not Execution:
+            return None
+    return cast("Sequence[Execution]", entries)
 
 
 def queues_jobs(entries: Iterable[Entry]) -> bool:

@@ -11,6 +11,9 @@ from hearth.model.times import to_epoch_ms
 from hearth.store.sql.types import encode_document, encode_list
 from hearth.store.texts import storable
 
+#: The plain text of a StrEnum; its `value` is a property written in Python, called twice a row.
+_text = str.__str__
+
 
 def execution_row(record: Execution) -> tuple[Any, ...]:
     """The columns of an execution."""
@@ -21,8 +24,8 @@ def execution_row(record: Execution) -> tuple[Any, ...]:
         record.deployment_id,
         to_epoch_ms(record.created_at),
         to_epoch_ms(record.updated_at),
-        record.trigger.value,
-        record.status.value,
+        _text(record.trigger),
+        _text(record.status),
         storable(record.request_method),
         record.response_status_code,
         record.duration_s,
