@@ -53,7 +53,6 @@ def _host_packs() -> tuple[Pack, ...]:
 def pack_of(family: str, *more: Pack) -> Pack:
     """The pack of a family that goes first by `_rank`, of the installed ones and `more`; skips the test if none is.
 
-
     Not one with a system of its own: that runs in a sandbox only, and not every driver of the tests makes sandboxes.
     """
     found = [pack for pack in (*installed_packs(), *more) if pack.family == family and not pack.root]
