@@ -62,7 +62,7 @@ def test_an_image_that_speaks_http_builds_and_runs_functions() -> None:
             }
             with running_server(settings) as server, server.client() as client:
                 commands = 'echo "$GREETING" >built'
-                sizes = {"runtimeSpecification": "s-1vcpu-512mb", "timeout": 10}
+                sizes = {"runtimeSpecification": "s-1vcpu-512mb", "timeout": 5}
                 create_function(client, "images", python, entrypoint="main.py", commands=commands, **sizes)
                 client.post("/functions/images/variables", json={"key": "GREETING", "value": "hello"})
                 deployment = deploy(client, "images", {"main.py": CODE})
