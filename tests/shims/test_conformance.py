@@ -239,10 +239,10 @@ async def test_an_empty_object_is_json(run: Conformance) -> None:
 
 async def test_timeout_keeps_the_logs(run: Conformance) -> None:
     """44: the answer comes at the timeout; what was logged before is there, what came after is not."""
-    result = await run("sleep", b"3", timeout_s=0.1)
+    result = await run("sleep", b"3", timeout_s=0.25)
     assert (result.outcome, result.status_code, result.body) == (Outcome.TIMED_OUT, 500, b"")
     assert (result.logs, result.errors) == ("Timeout start.\n", "Execution timed out.\n")
-    assert result.duration_s < 1
+    assert result.duration_s < 2.5
 
 
 async def test_time_enough(run: Conformance) -> None:
@@ -255,10 +255,10 @@ async def test_time_enough(run: Conformance) -> None:
 @pytest.mark.slow
 async def test_a_busy_loop_is_ended(run: Conformance) -> None:
     """44 with a loop that gives way to nothing: the same answer, a little later where others might run."""
-    result = await run("busy", timeout_s=0.05)
+    result = await run("busy", timeout_s=0.2)
     assert (result.outcome, result.status_code, result.body) == (Outcome.TIMED_OUT, 500, b"")
     assert (result.logs, result.errors) == ("Busy start.\n", "Execution timed out.\n")
-    assert result.duration_s < 1
+    assert result.duration_s < 5
     is_ok(await run("text"), "Hello World 👋".encode())
 
 

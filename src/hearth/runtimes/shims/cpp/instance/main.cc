@@ -25,6 +25,9 @@ extern const char *const entrypoint;
 
 namespace {
 
+// How long a process that has failed may take to say where: much, because a busy machine is no reason not to.
+constexpr unsigned failureSeconds = 10;
+
 std::atomic<bool> isLeaving = false;
 std::atomic<bool> hasLoaded = false;
 // The execution that runs, if one does; never destroyed, because threads may outlive `main`.
@@ -71,7 +74,7 @@ void onExit() {
 // interrupted: then the alarm ends it.
 void onFailure(int signal) {
   std::signal(SIGALRM, [](int) { _exit(128 + SIGALRM); });
-  alarm(2);
+  alarm(failureSeconds);
   tell(std::string(strsignal(signal)) + ownFrames());
   std::signal(signal, SIG_DFL);
 }
