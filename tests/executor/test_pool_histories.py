@@ -2,11 +2,11 @@
 
 import random
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from hearth.executor.actions import Action, Assign, IllegalMove, Member, Waiter
 from hearth.executor.pool import Pool
@@ -92,7 +92,7 @@ class Frozen(Pool):
     """A paused instance is given work without being continued."""
 
     def _assign(self, member: Member, waiter: Waiter, state: PoolKey) -> Assign:
-        return replace(super()._assign(member, waiter, state), resume=False)
+        return structs.replace(super()._assign(member, waiter, state), resume=False)
 
 
 class Careless(Pool):
