@@ -200,14 +200,12 @@ def is_installed(family: str) -> bool:
     return any(pack.family == family for pack in installed_packs())
 
 
-def interpreter_of(pack: Pack) -> list[str]:
-    """The command that starts the program of a language outside of sandboxes."""
-    if pack.root:
-        return ["chroot", pack.root, pack.interpreter]
+def interpreter_of(pack: Pack) -> str:
+    """The program of a language outside of sandboxes."""
     for source, target in pack.mounts:
         if pack.interpreter.startswith(target):
-            return [source + pack.interpreter.removeprefix(target)]
-    return [pack.interpreter]
+            return source + pack.interpreter.removeprefix(target)
+    return pack.interpreter
 
 
 def measure(families: list[str], count: int, burst: int, console: Console) -> tuple[list[Starts], list[float]]:
@@ -242,7 +240,7 @@ def measure(families: list[str], count: int, burst: int, console: Console) -> tu
                 row.stem_ms.append(with_stems.execute_ms(f"{row.family}-{number}"))
                 time.sleep(SETTLE_S)
                 row.without_ms.append(without.execute_ms(f"{row.family}-{number}"))
-                row.bare_ms.append(bare_ms(row.family))
+                row.bare_ms += bare_ms(row.family)
         for row in rows:
             grown = [pid for pid in stems[row.family] if Path(f"/proc/{pid}").exists()]
             row.instance_mb = private_mb(grown or shim_pids(server, row.family))
@@ -266,12 +264,15 @@ def prepare(client: httpx.Client, family: str, ids: list[str]) -> None:
             raise BenchFailed(f"the build of {id} {done['status']}: {done['buildLogs'][-500:]}")
 
 
-def bare_ms(family: str) -> float:
-    """Time the barest run of the language itself."""
-    command = [*interpreter_of(any_pack_of(family)), *LANGUAGES[family].bare]
+def bare_ms(family: str) -> list[float]:
+    """Time the barest run of the language itself; nothing where it runs in a system of its own only."""
+    pack = any_pack_of(family)
+    if pack.root:
+        return []
+    command = [interpreter_of(pack), *LANGUAGES[family].bare]
     started = time.perf_counter()
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    return (time.perf_counter() - started) * 1e3
+    return [(time.perf_counter() - started) * 1e3]
 
 
 def burst_of(server: Server, ids: list[str]) -> list[float]:
@@ -335,14 +336,14 @@ def judge(rows: list[Starts], burst_ms: list[float]) -> list[Target]:
     targets = []
     for row in rows:
         p50, p90 = percentile(row.stem_ms, 0.5), percentile(row.stem_ms, 0.9)
-        times_bare = percentile(row.without_ms, 0.5) / percentile(row.bare_ms, 0.5)
         language = LANGUAGES[row.family]
         p50_max, p90_max = language.stem_p50_ms, language.stem_p50_ms * STEM_P90_TIMES
         targets += [
             Target(f"{row.family}, from a stem: p50 within {p50_max:g} ms", f"{p50:.1f} ms", p50 <= p50_max),
             Target(f"{row.family}, from a stem: p90 within {p90_max:g} ms", f"{p90:.1f} ms", p90 <= p90_max),
         ]
-        if language.is_judged_bare:
+        if language.is_judged_bare and row.bare_ms:
+            times_bare = percentile(row.without_ms, 0.5) / percentile(row.bare_ms, 0.5)
             text = f"{row.family}, without a stem: within {WITHOUT_TIMES_BARE:g} times the bare start"
             targets.append(Target(text, f"{times_bare:.2f} times", times_bare <= WITHOUT_TIMES_BARE))
     if not burst_ms:
@@ -362,7 +363,7 @@ def show(console: Console, rows: list[Starts], burst_ms: list[float], on: dict[s
         table.add_column(column, justify="right", no_wrap=True)
     for row in rows:
         series = (row.stem_ms, row.without_ms, row.bare_ms)
-        shown = [f"{percentile(values, share):.1f}" for values in series for share in (0.5, 0.9)]
+        shown = [f"{percentile(values, share):.1f}" if values else "–" for values in series for share in (0.5, 0.9)]
         table.add_row(row.family, *shown, f"{row.stem_mb:.1f}", f"{row.instance_mb:.1f}")
     console.print(table)
     if not burst_ms:
