@@ -199,8 +199,8 @@ class Turns:
 async def within(place: asyncio.Lock | asyncio.Semaphore) -> AsyncIterator[None]:
     """Hold a place, after waiting for it for a bounded time."""
     try:
-        if not place.locked():
-            await place.acquire()  # which waits for nothing then
+        if isinstance(place, asyncio.Semaphore) and not place.locked():
+            await place.acquire()  # which waits for nothing then; a lock that is free may have somebody waiting
         else:
             async with asyncio.timeout(WAIT_S):
                 await place.acquire()
