@@ -48,6 +48,11 @@ async def ended(here: World, id: str) -> Execution:
     return found
 
 
+async def told(here: World, id: str) -> None:
+    """Wait for the event of an execution's end, which is told once the end is stored."""
+    await until(lambda: any(event.endswith(f".executions.{id}.update") for event in here.events))
+
+
 @asynccontextmanager
 async def dispatching(here: World, places: int = 2) -> AsyncIterator[Dispatcher]:
     dispatcher = here.dispatcher(places)
@@ -69,6 +74,7 @@ async def test_one_that_finds_a_place_starts_with_its_commit_and_is_shown_as_wai
             [],
         )
         final = await ended(here, view.execution.id)
+        await told(here, final.id)
     assert final.status is ExecutionStatus.COMPLETED
     assert [one.body for one in here.executor.invoked] == [b"hello"]
     name = f"functions.f.executions.{final.id}"

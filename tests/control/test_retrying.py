@@ -14,7 +14,7 @@ from hearth.model.resources import Execution
 from hearth.model.running import Outcome, Result
 from hearth.model.statuses import ExecutionStatus, JobStatus
 from tests.control.support import NODE, World
-from tests.control.test_dispatcher import KEY, dispatching, ended, queue, stored, until
+from tests.control.test_dispatcher import KEY, dispatching, ended, queue, stored, told, until
 from tests.control.test_users_runs import ready, user
 
 pytestmark = pytest.mark.anyio
@@ -69,6 +69,7 @@ async def test_it_is_tried_again_after_its_pause_and_ends_as_the_last_attempt_do
         here.clock.move(31)
         here.store._jobs_may_wait()  # type: ignore[attr-defined]
         final = await ended(here, id)
+        await told(here, id)
     assert final.status is ExecutionStatus.COMPLETED
     assert dict(final.request_headers)["x-hearth-attempt"] == "2"
     assert [one["x-hearth-attempt"] for one in executor.headers] == ["1", "2"]

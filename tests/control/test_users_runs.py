@@ -10,6 +10,7 @@ from hearth.model.resources import Execution
 from hearth.model.running import Outcome, Result
 from hearth.model.statuses import DeploymentStatus, ExecutionStatus
 from tests.control.support import World
+from tests.control.test_dispatcher import told
 
 pytestmark = pytest.mark.anyio
 
@@ -45,6 +46,7 @@ async def in_background(here: World, actor: Actor) -> Execution:
             if found is not None and found.status is ExecutionStatus.COMPLETED:
                 break
             await asyncio.sleep(0.01)
+    await told(here, found.id)
     await worker.close()
     return found
 
