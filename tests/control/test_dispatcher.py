@@ -16,7 +16,7 @@ from hearth.model.running import Outcome, Result
 from hearth.model.statuses import ExecutionStatus, JobStatus
 from hearth.ports import AttemptEnded
 from tests.control.support import NODE, World
-from tests.control.test_users_runs import ready
+from tests.control.test_users_runs import ready, told
 
 pytestmark = pytest.mark.anyio
 
@@ -46,11 +46,6 @@ async def ended(here: World, id: str) -> Execution:
         while (found := await stored(here, id)).status not in (ExecutionStatus.COMPLETED, ExecutionStatus.FAILED):  # noqa: ASYNC110
             await asyncio.sleep(0.005)
     return found
-
-
-async def told(here: World, id: str) -> None:
-    """Wait for the event of an execution's end, which is told once the end is stored."""
-    await until(lambda: any(event.endswith(f".executions.{id}.update") for event in here.events))
 
 
 @asynccontextmanager

@@ -14,8 +14,8 @@ from hearth.model.resources import Execution
 from hearth.model.running import Outcome, Result
 from hearth.model.statuses import ExecutionStatus, JobStatus
 from tests.control.support import NODE, World
-from tests.control.test_dispatcher import KEY, dispatching, ended, queue, stored, told, until
-from tests.control.test_users_runs import ready, user
+from tests.control.test_dispatcher import KEY, dispatching, ended, queue, stored, until
+from tests.control.test_users_runs import ready, told, user
 
 pytestmark = pytest.mark.anyio
 

@@ -10,7 +10,6 @@ from hearth.model.resources import Execution
 from hearth.model.running import Outcome, Result
 from hearth.model.statuses import DeploymentStatus, ExecutionStatus
 from tests.control.support import World
-from tests.control.test_dispatcher import told
 
 pytestmark = pytest.mark.anyio
 
@@ -31,6 +30,13 @@ async def ready(here: World) -> None:
         await unit.deployments.move("d1", DeploymentStatus.READY, artifact_key="artifacts/a", artifact_digest="0" * 64)
         await unit.functions.update("f", deployment_id="d1", execute=("users",))
     here.executor.answer.set_result(RESULT)
+
+
+async def told(here: World, id: str) -> None:
+    """Wait for the event of an execution's end, which is told once the end is stored."""
+    async with asyncio.timeout(WAIT_S):
+        while not any(event.endswith(f".executions.{id}.update") for event in here.events):  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
 
 
 async def in_background(here: World, actor: Actor) -> Execution:
