@@ -19,21 +19,30 @@ _READ_BYTES = 40
 def open_meters(group: Group) -> dict[str, int]:
     """The files of a sandbox's groups that are to be read: name -> descriptor, at most one of each kind (spawner side).
 
-    Where several groups count (runc makes its own), the one that has counted most: the others do not hold its
-    processes.
+    Where several groups count (runc makes its own inside), the inner one if it holds the processes: the outer one may
+    have counted more until now, for what started them, and then counts no more.
     """
     found: dict[str, int] = {}
     for files in (CPU_FILES, MEMORY_FILES):
-        best, counted = "", -1
+        best, known = "", (False, -1)
         for name, beginning in files.items():
             for folder in (*group.folders, *group.inner):
-                value = _read_path(f"{folder}/{name}", beginning)
-                if value > counted and (not best or os.path.basename(best) == name):
-                    best, counted = f"{folder}/{name}", value
+                counted = _read_path(f"{folder}/{name}", beginning)
+                rank = folder in group.inner and counted >= 0 and _holds_processes(folder), counted
+                if rank > known and (not best or os.path.basename(best) == name):
+                    best, known = f"{folder}/{name}", rank
         if best:
             with contextlib.suppress(OSError):
                 found[os.path.basename(best)] = os.open(best, os.O_RDONLY | os.O_CLOEXEC)
     return found
+
+
+def _holds_processes(folder: str) -> bool:
+    try:
+        with open(f"{folder}/cgroup.procs", "rb") as file:
+            return bool(file.read(1))
+    except OSError:
+        return False
 
 
 def _read_path(path: str, beginning: bytes) -> int:
