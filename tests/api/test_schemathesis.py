@@ -98,8 +98,8 @@ def prepared(document: dict[str, Any]) -> dict[str, Any]:
     """A document with two kinds of callers: with the key, and (where it is allowed) without anything.
 
     Installations are made of plain git servers only, whose made-up addresses are refused as such: the others would be
-    asked of hosts elsewhere. Queries are kept short: request lines over 64 KiB are answered by the HTTP parser, before
-    the application.
+    asked of hosts elsewhere. Nobody follows a log: such an answer ends when its reader leaves. Queries are kept short:
+    request lines over 64 KiB are answered by the HTTP parser, before the application.
     """
     for operations in document["paths"].values():
         for operation in operations.values():
@@ -110,6 +110,8 @@ def prepared(document: dict[str, Any]) -> dict[str, Any]:
                 items = parameter.get("schema", {}).get("items", {})
                 if items.get("format") == "query":
                     items["maxLength"] = 100
+                if parameter["name"] == "follow":
+                    parameter["schema"]["enum"] = [False]
     asked = document["paths"].get("/v1/vcs/installations", {}).get("post", {}).get("requestBody", {}).get("content", {})
     for content in asked.values():
         content["schema"]["properties"]["provider"]["enum"] = ["git"]
