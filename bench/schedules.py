@@ -24,8 +24,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.report import Target, machine, show_targets, write_json
-from hearth.app import SystemClock
 from hearth.auth.secrets import VariableCipher
+from hearth.clock import SystemClock
 from hearth.control.environment import Environment
 from hearth.control.events import EventBus
 from hearth.control.gates import Gates

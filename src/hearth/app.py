@@ -2,7 +2,6 @@
 
 import hmac
 import os
-import time
 import uuid
 from collections.abc import Mapping
 
@@ -10,8 +9,6 @@ import structlog
 
 from hearth.api.app import create_app
 from hearth.api.metrics import Scrapes
-from hearth.api.payloads import owner_payload
-from hearth.api.settings import ApiSettings
 from hearth.auth.identify import Identify
 from hearth.auth.passwords import Passwords
 from hearth.auth.people import People
@@ -20,8 +17,8 @@ from hearth.auth.tokens import Tokens
 from hearth.build.builder import BuildSettings, SandboxBuilder
 from hearth.build.cache import BuildCache
 from hearth.build.fetcher import SandboxFetcher, TemplatesHost
-from hearth.build.git_sandbox import LocalRepositories
 from hearth.build.reader import SandboxGitReader
+from hearth.clock import SystemClock
 from hearth.control.bodies import BodiesControl
 from hearth.control.bootstrap import bootstrap
 from hearth.control.builds import Builds
@@ -29,7 +26,6 @@ from hearth.control.connections import Connections
 from hearth.control.control import Control
 from hearth.control.dead_letters import DeadLettersControl
 from hearth.control.deployments import DeploymentsControl
-from hearth.control.elsewhere import ChangesElsewhere
 from hearth.control.environment import Environment
 from hearth.control.events import EventBus
 from hearth.control.executions import ExecutionsControl
@@ -40,8 +36,6 @@ from hearth.control.git_deployments import GitDeployments
 from hearth.control.hosting import compose_hosting
 from hearth.control.idempotency import Idempotency
 from hearth.control.installations import InstallationsControl
-from hearth.control.jobs import JobKind
-from hearth.control.kept import KeptInstances
 from hearth.control.kept_bodies import KeptBodies
 from hearth.control.logs import LogsControl
 from hearth.control.people import people_control
@@ -52,7 +46,7 @@ from hearth.control.repairs import Repairs
 from hearth.control.replays import ReplaysControl
 from hearth.control.reports import Reports
 from hearth.control.retention import Retention
-from hearth.control.rules import Domains, RuleBook
+from hearth.control.rules import RuleBook
 from hearth.control.run_figures import RunFigures
 from hearth.control.runnables import Runnables
 from hearth.control.sources import Sources as CodeSources
@@ -61,21 +55,13 @@ from hearth.control.starting import DeploymentStarter
 from hearth.control.uploads import Uploads
 from hearth.control.usage import UsageControl
 from hearth.control.variables import VariablesControl
-from hearth.control.views import ControlLimits
-from hearth.executor.limits import MIB, ExecutorLimits, PoolLimits, StemLimits
+from hearth.executor.limits import MIB
 from hearth.executor.local import LocalExecutor
 from hearth.executor.sandbox.egress_policy import parse_allow_list
 from hearth.executor.sandbox.spec import Driver
-from hearth.jobs.deliveries import Deliveries
-from hearth.jobs.dispatcher import Dispatcher
-from hearth.jobs.handlers import Handlers
-from hearth.jobs.maintenance import Maintenance
-from hearth.jobs.polling import Polling
-from hearth.jobs.reaper import Reaper
-from hearth.jobs.worker import Worker
+from hearth.loops import compose_loops
 from hearth.metrics import Metrics, Sources
-from hearth.model import times
-from hearth.model.resources import Deployment, Function, Variable
+from hearth.model.resources import Deployment
 from hearth.model.vcs import Provider
 from hearth.outbound.addresses import resolve
 from hearth.outbound.caller import Caller
@@ -85,34 +71,14 @@ from hearth.runtimes.catalogue import Catalogue
 from hearth.runtimes.packs import Packs
 from hearth.runtimes.registries import Registries
 from hearth.settings import Settings
+from hearth.settings_parts import api_domains, api_settings, control_limits, executor_limits, local_repositories
 from hearth.store.files.local import LocalFiles
 from hearth.store.sql.store import SqlStore, open_store
-from hearth.triggers.alarm import Alarm
-from hearth.triggers.events import EventTriggers
-from hearth.triggers.scheduler import Scheduler
 from hearth.vcs.forges import forges
 from hearth.vcs.github_app import AppKeys
 from hearth.vcs.plain import PlainGit
 
 log = structlog.get_logger(__name__)
-
-#: How much more memory instances may be promised than the machine has, where the operator names no budget. A
-#: promise is a hard limit of one instance, not what it uses; idle ones use a few MB.
-MEMORY_OVERCOMMIT = 8
-#: What part of the machine's memory stem cells may take, where the operator names no amount.
-STEMS_SHARE = 16
-PURGE_CONCURRENCY = 1
-WEBHOOK_CONCURRENCY = 16
-EVENT_CONCURRENCY = 4
-PUSH_CONCURRENCY = 4
-REPORT_CONCURRENCY = 4
-
-
-class SystemClock:
-    """The real time (`hearth.ports.Clock`)."""
-
-    now = staticmethod(times.now)
-    monotonic = staticmethod(time.monotonic)
 
 
 class Application:
@@ -160,21 +126,12 @@ class Application:
         await bootstrap(store, clock, settings.data_dir, public_endpoint)
         self._compose(store, public_endpoint)
         await self._hosting.load()
-        await self._event_triggers.load()
-        self._deliveries.start()
+        await self._loops.load()
         await self._repairs.at_start()
-        await self._reaper.at_start()
+        await self._loops.take_back()
         await self._builder.sweep()
         await self._executor.start()
-        self._kept.start()
-        self._elsewhere.start()
-        self._reaper.start()
-        self._worker.start()
-        self._dispatcher.start()
-        self._scheduler.start()
-        self._maintenance.start()
-        self._reports.start()
-        self._polling.start()
+        self._loops.start()
 
     @property
     def grace_s(self) -> float:
@@ -191,22 +148,12 @@ class Application:
 
     async def stop(self) -> None:
         """Let what runs end within the grace period, end the rest, and close everything."""
-        await self._polling.close()
-        await self._reports.close()
-        await self._maintenance.close()
-        await self._scheduler.close()
-        await self._elsewhere.close()
-        await self._kept.close()
-        await self._reaper.close()
-        self._worker.pause()
-        self._dispatcher.pause()
+        await self._loops.quiet()
         await self._executor.close(self._settings.grace)
         await self._executions.drain()
         await self._idempotency.close()
-        await self._dispatcher.close()
-        await self._worker.close()
+        await self._loops.close()
         await self._kept_bodies.close()
-        await self._deliveries.close()
         await self._poster.close()
         await self._caller.close()
         await self._driver.close()
@@ -338,15 +285,6 @@ class Application:
             resolve=resolve,
         )
         self._poster = Poster(parse_allow_list(settings.egress_allow.split(",")))
-        self._deliveries = deliveries = Deliveries(
-            store=store,
-            clock=clock,
-            webhooks=hosting.webhooks,
-            book=hosting.webhook_book,
-            poster=self._poster,
-            payload_of=owner_payload,
-        )
-        events.subscribe(deliveries.heard)
         self._repairs = Repairs(
             store=store, clock=clock, executions=executions, uploads=uploads, builds=builds, limits=limits
         )
@@ -367,11 +305,10 @@ class Application:
             rule_book=rule_book,
             functions_domain=domains.functions,
         )
-        self._reports = reports = Reports(
+        reports = Reports(
             store=store, clock=clock, hosts=hosts, pull_requests=pull_requests, console_url=public_endpoint
         )
         events.subscribe(reports.heard, Deployment)
-        self._polling = Polling(pushes=pushes, interval_s=settings.git_poll_interval)
         control = Control(
             projects=hosting.projects,
             keys=hosting.keys,
@@ -430,77 +367,26 @@ class Application:
             specifications=specifications,
             health=store,
         )
-        retention = Retention(store=store, clock=clock, deployments=deployments, limits=limits, usage=usage)
-        handlers = Handlers(
+        self._loops = loops = compose_loops(
+            settings,
             store=store,
+            clock=clock,
+            node=node,
             files=files,
+            events=events,
+            executor=executor,
+            runnables=runnables,
             builds=builds,
             queued=queued,
-            deliveries=deliveries,
-            retention=retention,
+            hosting=hosting,
+            poster=self._poster,
+            repairs=self._repairs,
+            retention=Retention(store=store, clock=clock, deployments=deployments, limits=limits, usage=usage),
             pushes=pushes,
             reports=reports,
-        )
-        self._dispatcher = dispatcher = Dispatcher(
-            store=store,
-            clock=clock,
-            owner=f"{node}/{uuid.uuid4().hex}",
-            queued=queued,
-            places=settings.async_concurrency,
-        )
-        self._event_triggers = event_triggers = EventTriggers(
-            store=store, clock=clock, queued=queued, payload_of=owner_payload
-        )
-        events.record_with(event_triggers)
-        events.subscribe(event_triggers.heard, Function)
-        self._scheduler = scheduler = Scheduler(store=store, clock=clock, queued=queued, make_alarm=Alarm)
-        events.subscribe(scheduler.heard, Function, Deployment)
-        self._kept = KeptInstances(store=store, runnables=runnables, executor=executor)
-        events.subscribe(self._kept.heard, Function, Deployment, Variable)
-        self._elsewhere = elsewhere = ChangesElsewhere(
-            store=store,
-            clock=clock,
-            runnables=runnables,
             forget_keys=identify.forget_keys,
             forget_people=people.forget_all,
-            reload_hosting=hosting.load,
-            follow=(event_triggers.heard, scheduler.heard, self._kept.heard),
-            reload=(event_triggers.load, scheduler.reload, self._kept.reload),
         )
-        store.on_changes(elsewhere.heard)
-        self._worker = worker = Worker(
-            store=store,
-            clock=clock,
-            owner=f"{node}/{uuid.uuid4().hex}",
-            handlers={
-                JobKind.BUILD: handlers.build,
-                JobKind.PURGE: handlers.purge,
-                JobKind.WEBHOOK: handlers.webhook,
-                JobKind.SWEEP: handlers.sweep,
-                JobKind.EVENT: event_triggers.fan_out,
-                JobKind.PUSH: handlers.push,
-                JobKind.REPORT: handlers.report,
-            },
-            concurrency={
-                JobKind.BUILD: settings.build_concurrency,
-                JobKind.PURGE: PURGE_CONCURRENCY,
-                JobKind.WEBHOOK: WEBHOOK_CONCURRENCY,
-                JobKind.SWEEP: 1,
-                JobKind.EVENT: EVENT_CONCURRENCY,
-                JobKind.PUSH: PUSH_CONCURRENCY,
-                JobKind.REPORT: REPORT_CONCURRENCY,
-            },
-            on_dead=handlers.dead,
-            in_turn=[JobKind.BUILD],
-        )
-        self._reaper = Reaper(
-            store=store,
-            clock=clock,
-            handlers=handlers,
-            node=node,
-            is_held=lambda job_id: dispatcher.holds(job_id) or worker.holds(job_id),
-        )
-        self._maintenance = Maintenance(repairs=self._repairs, retention=retention)
         scrapes = Scrapes(self.render_metrics, self._metrics_token)
         self.asgi = app = create_app(control, identify, settings=api_settings(settings), clock=clock, scrapes=scrapes)
         self._metrics = Metrics(
@@ -509,8 +395,8 @@ class Application:
                 builds=builds.figures,
                 executor=executor.figures,
                 store=store,
-                schedules=lambda: len(scheduler),
-                lateness=scheduler.lateness,
+                schedules=lambda: len(loops.scheduler),
+                lateness=loops.scheduler.lateness,
                 answered=app.answered,
                 realtime=lambda: len(app.hub),
                 egress_refused=self._egress_refused,
@@ -518,66 +404,3 @@ class Application:
             )
         )
         events.watch(app.hub.heard, app.hub.is_watched)
-
-
-def local_repositories(settings: Settings) -> LocalRepositories:
-    """The folders of repositories that installations may name."""
-    return LocalRepositories(tuple(path.rstrip("/") for path in settings.git_local_paths.split(",") if path.strip()))
-
-
-def control_limits(settings: Settings) -> ControlLimits:
-    """The part of the settings that use cases decide by."""
-    return ControlLimits(
-        source_size_bytes=settings.source_size_limit,
-        build_output_bytes=settings.build_size_limit,
-        build_timeout_s=settings.build_timeout,
-        execution_retention_s=settings.execution_retention,
-    )
-
-
-def api_domains(settings: Settings) -> Domains:
-    """The names rules are made below, and those nobody may take."""
-    return Domains(
-        functions=settings.functions_domain.lower().strip("."),
-        target=tuple(filter(None, map(str.strip, settings.domain_target.lower().split(",")))),
-        reserved=frozenset(filter(None, map(str.strip, settings.api_domain.lower().split(",")))),
-    )
-
-
-def api_settings(settings: Settings) -> ApiSettings:
-    """The part of the settings that the API decides by."""
-    return ApiSettings(
-        abuse=settings.abuse == "on",
-        functions_domain=settings.functions_domain,
-        function_creations_per_day=settings.function_creations_per_day,
-        function_timeout_max_s=settings.functions_timeout,
-        build_timeout_s=settings.build_timeout,
-        region=settings.region,
-        domain_target=api_domains(settings).target,
-        source_max_bytes=settings.source_size_limit,
-        body_memory_max_bytes=settings.body_memory_mb * MIB,
-        uploads_at_once=settings.uploads_at_once,
-        allowed_origins=settings.origins,
-        trusted_proxies=settings.proxies,
-    )
-
-
-def executor_limits(settings: Settings) -> ExecutorLimits:
-    """The part of the settings that the executor is bounded by."""
-    machine_mb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // MIB
-    return ExecutorLimits(
-        pool=PoolLimits(
-            max_instances_per_key=settings.max_instances_per_function,
-            max_instances=settings.max_instances,
-            memory_mb=settings.instance_memory_mb or machine_mb * MEMORY_OVERCOMMIT,
-            max_waiting=settings.max_waiting,
-            idle_timeout_s=settings.instance_idle,
-        ),
-        stems=StemLimits(
-            per_kind=settings.stems_per_runtime,
-            max_stems=settings.stems_max,
-            memory_mb=settings.stems_memory_mb or machine_mb // STEMS_SHARE,
-        ),
-        max_stream_bytes=settings.stream_size_limit,
-        code_cache_bytes=settings.code_cache_mb * MIB,
-    )

@@ -6,27 +6,22 @@ every privilege for good, and only then open the database and listen.
 
 import asyncio
 import contextlib
-import gc
 import hmac
 import os
-import pwd
 import resource
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import structlog
-import uvicorn
 import uvloop
 
 import hearth
 from hearth import telemetry, tracing
-from hearth.api.http import hot_protocol
-from hearth.api.metrics import listen_app
-from hearth.app import Application, local_repositories
+from hearth.app import Application
 from hearth.auth.secrets import KeyFileRefused, load_or_create_key
 from hearth.build.fetcher import TemplatesHost
 from hearth.datafolder import DataFolder, FolderRefused
@@ -37,6 +32,7 @@ from hearth.executor.sandbox.ns import NsDriver
 from hearth.executor.sandbox.privileges import drop_privileges
 from hearth.executor.sandbox.spec import Facility
 from hearth.executor.sandbox.userns import for_ordinary_user
+from hearth.identity import NotAllowed, home_of, kept_paths, server_identity
 from hearth.model.refusals import PlatformFault
 from hearth.runtimes.images import parse_images
 from hearth.runtimes.installer import sweep
@@ -44,7 +40,9 @@ from hearth.runtimes.machine import packs_of
 from hearth.runtimes.packs import Packs
 from hearth.runtimes.registries import Registries, client_registries
 from hearth.runtimes.shelf import mark_in_use, prepare_folder
+from hearth.serving import endpoint_of, listen, listen_for_figures, reachable, serve_until
 from hearth.settings import Settings
+from hearth.settings_parts import local_repositories
 from hearth.store.sql.address import AddressRefused
 from hearth.store.sql.keycheck import WrongKey
 from hearth.store.sql.migrating import DatabaseTooNew
@@ -52,36 +50,13 @@ from hearth.store.sql.store import holds_data
 from hearth.vcs.forges import app_keys
 from hearth.vcs.github_app import AppKeys
 
-#: New objects before a round over the young, and rounds before one over the next older (Python: 700, 10, 10).
-COLLECTOR_THRESHOLDS = (10_000, 20, 20)
-
-#: How long a connection may be idle. Longer than an instance is: what a function keeps open for its next execution
-#: is not closed while it is frozen, when it would find that out only by a request that fails.
-IDLE_CONNECTION_S = 75
-
 log = structlog.get_logger(__name__)
 
 EXIT_FAILED = 1
 EXIT_NOT_ALLOWED = 78
 
-#: The uid and gid of the server when it is started by root and its user does not exist (outside sandboxes' range).
-FALLBACK_UID = 61_100
-#: Seconds the HTTP server waits for open connections after everything that runs has ended.
-CONNECTION_GRACE_S = 5
 #: Where in the folder `keys` the token for /metrics is.
 METRICS_TOKEN_FILE = "metrics.token"  # noqa: S105 - a name
-#: Connections at once on the listener of the figures, the rest are answered 503.
-METRICS_READERS = 16
-#: Bytes of one message of a realtime client; the API's own limit is in characters.
-REALTIME_FRAME_BYTES = 256 * 1024
-
-
-class NotAllowed(Exception):
-    """The machine or the configuration does not allow a start: one line per reason, each with its fix."""
-
-    def __init__(self, lines: Sequence[str]) -> None:
-        self.lines = list(lines)
-        super().__init__("; ".join(lines))
 
 
 def serve(settings: Settings) -> int:
@@ -93,49 +68,6 @@ def serve(settings: Settings) -> int:
         for line in reason.lines:
             print(f"hearth: {line}", file=sys.stderr)
         return EXIT_NOT_ALLOWED
-
-
-def server_identity(settings: Settings) -> tuple[int, int]:
-    """The uid and gid the server runs as: its user's, a number of its own without one, or the caller's if not root."""
-    if os.geteuid() != 0:
-        return os.geteuid(), os.getegid()
-    try:
-        entry = pwd.getpwnam(settings.user)
-    except KeyError:
-        return FALLBACK_UID, FALLBACK_UID
-    if entry.pw_uid == 0:
-        raise NotAllowed(["user: the server does not run as root. Name an ordinary user (--user), existing or not."])
-    return entry.pw_uid, entry.pw_gid
-
-
-def home_of(uid: int, settings: Settings) -> str:
-    """Where libraries look for files of the user (PostgreSQL's client its certificates): never in root's home.
-
-    A user without an account, or whose home is not there, gets the data folder.
-    """
-    try:
-        home = pwd.getpwuid(uid).pw_dir
-    except KeyError:
-        return str(settings.data_dir)
-    return home if os.access(home, os.X_OK) else str(settings.data_dir)
-
-
-def become_server(settings: Settings) -> None:
-    """Work on as the server's own user from here, if this is root: for commands that touch what the server keeps.
-
-    Raises NotAllowed where there is no such user.
-    """
-    uid, gid = server_identity(settings)
-    if os.geteuid() == 0:
-        drop_privileges(uid, gid, kept_paths(settings))
-        os.environ["HOME"] = home_of(uid, settings)  # root's is closed now, and drivers look into it
-
-
-def kept_paths(settings: Settings) -> tuple[str, ...]:
-    """What an unprivileged process of ours must still reach, wherever the checkout or the interpreter lives."""
-    package = Path(hearth.__file__).resolve().parent
-    found = {Path(sys.prefix), Path(sys.base_prefix), package.parent, settings.data_dir, settings.packs_folder}
-    return tuple(sorted(str(path) for path in found if path.exists()))
 
 
 def spawner_config(settings: Settings, uid: int, gid: int, packs: Packs) -> SpawnerConfig:
@@ -193,8 +125,8 @@ def _serve(settings: Settings) -> int:
     _open_packs(settings)
     github_app = github_app_of(settings)
     config = spawner_config(settings, uid, gid, packs)
-    with contextlib.closing(_listen(settings)) as listener, contextlib.ExitStack() as helpers:
-        figures = _listen_for_figures(settings)
+    with contextlib.closing(listen(settings)) as listener, contextlib.ExitStack() as helpers:
+        figures = listen_for_figures(settings)
         if figures is not None:
             helpers.callback(figures.close)
         spawner, gate = _start_helpers(settings, config, registries, listener, helpers)
@@ -247,7 +179,7 @@ def _start_helpers(
         keep=kept_paths(settings),
         allow=tuple(entry.strip() for entry in settings.egress_allow.split(",") if entry.strip()),
         registry_hosts=registries.hosts,
-        api=(_reachable(host), port),
+        api=(reachable(host), port),
     )
     try:
         spawner = start_spawner(config)
@@ -284,33 +216,6 @@ def _metrics_token(path: Path, key: bytes) -> str:
         # The disk may be full, which is no reason not to start: the figures are wanted then.
         log.warning("the token for /metrics could not be written", path=str(path), reason=error.strerror)
     return token
-
-
-def _listen(settings: Settings) -> socket.socket:
-    return _listener(settings.host, settings.port, "--host or --port")
-
-
-def _listen_for_figures(settings: Settings) -> socket.socket | None:
-    address = settings.metrics_address
-    return None if address is None else _listener(*address, "--metrics-listen")
-
-
-def _listener(host: str, port: int, flags: str) -> socket.socket:
-    """A listening socket. Raises NotAllowed, naming the flags by which another one is chosen."""
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(2048)
-    except OSError as error:
-        listener.close()
-        raise NotAllowed([f"Cannot listen on {host} port {port}: {error.strerror}. Choose another {flags}."]) from error
-    return listener
-
-
-def _reachable(host: str) -> str:
-    """Where a client on this machine reaches a server that listens on `host`."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
 
 
 def _say(settings: Settings, registries: Registries) -> None:
@@ -355,97 +260,12 @@ async def _run(
             function_endpoint=f"http://{API_NAME}/v1",
             **await _keys(settings),
         )
-        await app.start(_endpoint(listener))
+        await app.start(endpoint_of(listener))
     except (KeyFileRefused, AddressRefused, WrongKey, DatabaseTooNew) as error:
         raise NotAllowed([str(error)]) from error
     except PlatformFault as error:
         log.error("the server could not be started", reason=str(error), exc_info=True)
         return EXIT_FAILED
-    await _serve_until(app, listener, figures, stop)
+    await serve_until(app, listener, figures, stop)
     await asyncio.to_thread(tracing.stop)
     return EXIT_FAILED if lost.is_set() else 0
-
-
-def _endpoint(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    shown = _reachable(host)
-    return f"http://{f'[{shown}]' if ':' in shown else shown}:{port}/v1"
-
-
-async def _serve_until(
-    app: Application, listener: socket.socket, figures: socket.socket | None, stop: asyncio.Event
-) -> None:
-    """Answer requests until `stop`, then refuse new ones, let running ones end, and close everything."""
-    http = _Http(
-        uvicorn.Config(
-            app.asgi,
-            http=hot_protocol(app.asgi.hot_lane, app.asgi.visit_lane),
-            ws="websockets-sansio",
-            ws_max_size=REALTIME_FRAME_BYTES,
-            ws_per_message_deflate=False,  # a compressor for each connection costs more memory than all else of it
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            log_level="warning",  # addresses of WebSockets, which it logs otherwise, can hold a JWT
-            proxy_headers=False,  # whom to trust about the client's address is the API's own decision
-            server_header=False,
-            timeout_keep_alive=IDLE_CONNECTION_S,
-            timeout_graceful_shutdown=CONNECTION_GRACE_S,
-            backlog=2048,
-        )
-    )
-    _calm_collector()
-    serving = asyncio.create_task(http.serve([listener]))
-    metrics, showing = _figures_server(app), None
-    if figures is not None:
-        showing = asyncio.create_task(metrics.serve([figures]))
-    log.info("listening", endpoint=_endpoint(listener), pid=os.getpid())
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    log.info("stopping", grace_s=app.grace_s)
-    app.refuse_new_work()
-    await app.stop()
-    http.should_exit = True
-    await serving
-    if showing is not None:
-        metrics.should_exit = True
-        await showing
-    log.info("stopped")
-
-
-def _figures_server(app: Application) -> "_Http":
-    """Shows /metrics on a listener of its own, to the end of a stop."""
-    return _Http(
-        uvicorn.Config(
-            listen_app(app.render_metrics),
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            log_level="warning",
-            proxy_headers=False,
-            server_header=False,
-            timeout_graceful_shutdown=1,
-            limit_concurrency=METRICS_READERS,
-        )
-    )
-
-
-def _calm_collector() -> None:
-    """Take what the start made (code, tables, routes: it stays for ever) out of the garbage collector's rounds.
-
-    A full round over it takes some 50 ms, in which nothing is answered. What requests make is free of cycles but for
-    exceptions, so the rounds over the young may be rarer than Python's, which reckons with scripts.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*COLLECTOR_THRESHOLDS)
-
-
-class _Http(uvicorn.Server):
-    """uvicorn without its own signal handlers: the order of a stop is ours."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield

@@ -10,7 +10,7 @@ from typing import Any
 import uvicorn
 from websockets.asyncio.client import ClientConnection, connect
 
-from hearth.server import REALTIME_FRAME_BYTES
+from hearth.serving import REALTIME_FRAME_BYTES
 from tests.api.whole import Whole
 
 

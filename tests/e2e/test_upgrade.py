@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from hearth.server import server_identity
+from hearth.identity import server_identity
 from hearth.settings import Settings
 from hearth.store.sql.address import parse_address
 from hearth.store.sql.exporting import head

@@ -13,15 +13,15 @@ from datetime import datetime
 
 from rich.console import Console
 
-from hearth.app import SystemClock
 from hearth.auth.secrets import KeyFileRefused, VariableCipher, load_or_create_key
+from hearth.clock import SystemClock
 from hearth.control.bootstrap import PROJECT_ID
 from hearth.control.jobs import sweep_job
+from hearth.identity import NotAllowed, become_server
 from hearth.model import times
 from hearth.model.refusals import PlatformFault
 from hearth.model.statuses import JobStatus
 from hearth.ports import Store, Unit
-from hearth.server import NotAllowed, become_server
 from hearth.settings import Settings
 from hearth.store import open_store
 from hearth.store.sql.address import AddressRefused

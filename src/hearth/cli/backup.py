@@ -25,9 +25,9 @@ from hearth import __version__
 from hearth.auth.passphrases import PASSPHRASE_MIN_CHARACTERS, seal_with_passphrase
 from hearth.cli.admin import EXIT_FAILED, EXIT_NOT_ALLOWED, say
 from hearth.control.bootstrap import CREDENTIALS_FILE
+from hearth.identity import NotAllowed, become_server
 from hearth.model import times
 from hearth.model.refusals import PlatformFault
-from hearth.server import NotAllowed, become_server
 from hearth.settings import Settings
 from hearth.store.archive import (
     FORMAT,

@@ -12,12 +12,13 @@ from rich.table import Table
 
 from hearth.cli.unfinished import explain
 from hearth.executor.sandbox.facilities import probe_facilities
+from hearth.identity import NotAllowed, become_server, server_identity
 from hearth.model import times
 from hearth.model.refusals import PlatformFault
 from hearth.runtimes.families import has_shim
 from hearth.runtimes.machine import packs_of
 from hearth.runtimes.shelf import installed
-from hearth.server import NotAllowed, become_server, github_app_of, server_identity, spawner_config
+from hearth.server import github_app_of, spawner_config
 from hearth.settings import Loaded, Settings
 from hearth.store.sql.address import AddressRefused
 from hearth.store.sql.inspection import ROWS_MAX, inspect_database

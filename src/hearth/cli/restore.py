@@ -20,10 +20,10 @@ from hearth.auth.secrets import KeyFileRefused, VariableCipher, load_or_create_k
 from hearth.cli.admin import EXIT_FAILED, EXIT_NOT_ALLOWED, say
 from hearth.cli.backup import KEY_FILES, private_file, progress, read_passphrase
 from hearth.datafolder import DataFolder, FolderRefused
+from hearth.identity import NotAllowed, become_server, server_identity
 from hearth.model import times
 from hearth.model.refusals import PlatformFault
 from hearth.runtimes.machine import packs_of
-from hearth.server import NotAllowed, become_server, server_identity
 from hearth.settings import Settings
 from hearth.store.archive import ArchiveReader, BackupRefused, Manifest
 from hearth.store.files.copying import AREAS, placed

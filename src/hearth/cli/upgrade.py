@@ -11,9 +11,9 @@ from pathlib import Path
 
 from hearth.cli.admin import EXIT_FAILED, EXIT_NOT_ALLOWED, say
 from hearth.cli.backup import backup_folder
+from hearth.identity import NotAllowed, become_server
 from hearth.model.refusals import PlatformFault
 from hearth.runtimes.machine import packs_of
-from hearth.server import NotAllowed, become_server
 from hearth.settings import Settings
 from hearth.store.archive import BackupRefused
 from hearth.store.sql.address import AddressRefused, parse_address
