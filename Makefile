@@ -2,6 +2,8 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
+# Compiled files are kept, whatever the shell says: reading all modules and rewriting all tests anew takes half a minute.
+unexport PYTHONDONTWRITEBYTECODE
 
 HEARTH := .venv/bin/hearth
 PYTEST := .venv/bin/pytest

@@ -244,8 +244,7 @@ async def test_a_warm_execution_reads_nothing_from_the_database(served: Served) 
     def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         asked.append(statement)
 
-    for engine in (backend.reads.engine, backend.writes.engine):
-        event.listen(engine, "before_cursor_execute", note)
+    event.listen(backend.engine, "before_cursor_execute", note)
     recorded: list[str] = []
     backend.records._connected().set_trace_callback(recorded.append)
     async with httpx.AsyncClient(trust_env=False, timeout=10) as client:

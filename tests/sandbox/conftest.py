@@ -14,12 +14,18 @@ import hearth
 from hearth.executor.sandbox.config import GateConfig, SpawnerConfig
 from hearth.executor.sandbox.launch import start_gate, start_spawner
 from hearth.executor.sandbox.ns import NsDriver
+from tests.conftest import leaves_out_slow
 from tests.sandbox import harness, modes, report
 from tests.sandbox.whole import Platform
 from tests.support import docker
 
 ON_DOCKER = ("test_isolation_processes",)
 """What runs on every driver always; with Docker a sandbox takes half a second, so the rest is for the report."""
+
+
+def pytest_ignore_collect(config: pytest.Config) -> bool | None:
+    """All of it is slow: see `tests/conftest.py`."""
+    return True if leaves_out_slow(config) else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

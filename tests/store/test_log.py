@@ -20,7 +20,7 @@ from hearth.ports import Conflict
 from hearth.store import SqlStore
 from hearth.store.intents import IntentFile
 from hearth.store.sql.schema import executions, jobs
-from hearth.store.sql.sqlite import Prepared
+from hearth.store.sql.sqlite_prepared import Prepared
 from hearth.store.sql.writes import INSERT_EXECUTION, INSERT_JOB
 from hearth.store.sql.written_rows import execution_row, job_row
 from tests.store.conftest import opened

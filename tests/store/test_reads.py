@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from hearth.store.sql import sqlite_reads
-from hearth.store.sql.sqlite_reads import SqliteReaders
+from hearth.store.sql.sqlite_reads import SqliteReaders, engine_for
 
 pytestmark = pytest.mark.anyio
 
@@ -28,7 +28,7 @@ async def readers(tmp_path: Path) -> AsyncIterator[SqliteReaders]:
         connection.execute("CREATE TABLE t (x)")
         connection.execute("INSERT INTO t VALUES (1)")
     connection.close()
-    readers = SqliteReaders(path, ["PRAGMA query_only=ON"], 20_000)
+    readers = SqliteReaders(engine_for(path), ["PRAGMA query_only=ON"], 20_000)
     yield readers
     readers.close()
 

@@ -58,7 +58,7 @@ async def test_functions_are_found_by_index_however_many_there_are(store: SqlSto
         pytest.skip("PostgreSQL plans by what is in the table")
     async with store._transactions.view() as session:
         statement = select(schema.functions.c.id).where(wanted)
-        compiled = statement.compile(dialect=backend.reads.engine.dialect, compile_kwargs={"literal_binds": True})
+        compiled = statement.compile(dialect=backend.engine.dialect, compile_kwargs={"literal_binds": True})
         plan = [row[3] for row in await session.all(text(f"EXPLAIN QUERY PLAN {compiled}"))]
     assert plan
     assert not [line for line in plan if "SCAN functions" in line]

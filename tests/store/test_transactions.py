@@ -38,7 +38,7 @@ async def test_an_exception_leaves_nothing_and_the_store_usable(store: SqlStore)
 
 async def test_cancelled_at_any_statement_a_unit_leaves_nothing_and_the_store_usable(store: SqlStore) -> None:
     backend = store._backend
-    engine = backend.writes.engine if isinstance(backend, SqliteBackend) else backend.writer.sync_engine
+    engine = backend.engine if isinstance(backend, SqliteBackend) else backend.writer.sync_engine
     cancelled_at: list[int] = []
 
     async def work() -> None:

@@ -10,30 +10,26 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from sqlalchemy import Engine, Insert, NullPool, Table, Update, create_engine, event
-from sqlalchemy.dialects import sqlite as sqlite_dialect
+from sqlalchemy import Engine, NullPool, Table, create_engine, event
 from sqlalchemy.dialects.sqlite import dml as sqlite_dml
-from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from hearth.model.refusals import PlatformFault
 from hearth.ports import AttemptEnded, ChangedElsewhere, Conflict, MemoryKind
 from hearth.store.settling import settled
 from hearth.store.sql import expressions, writes
 from hearth.store.sql.backend import RecordWriter, Statements
-from hearth.store.sql.durability_schema import dead_letters, execution_attempts
 from hearth.store.sql.faults import fault_of
 from hearth.store.sql.rows import values_of
-from hearth.store.sql.schema import executions, jobs
 from hearth.store.sql.session import within
-from hearth.store.sql.sqlite_reads import SqliteReader, SqliteReaders
+from hearth.store.sql.sqlite_prepared import record_statements
+from hearth.store.sql.sqlite_reads import SqliteReader, SqliteReaders, engine_for
 from hearth.store.sql.sqlite_writes import SqliteTransaction, SqliteWriter
 from hearth.store.sql.writes import Entry
 from hearth.store.sql.written_rows import execution_row, job_row
@@ -144,8 +140,9 @@ class SqliteBackend:
 
     def __init__(self, path: Path, *, synced: bool = False) -> None:
         self.path = path
-        self.writes = SqliteWriter(path, _pragmas(write=True, synced=synced), _BUSY_TIMEOUT_MS)
-        self.reads = SqliteReaders(path, _pragmas(write=False, synced=False), _BUSY_TIMEOUT_MS)
+        self.engine = engine_for(path)
+        self.writes = SqliteWriter(self.engine, _pragmas(write=True, synced=synced), _BUSY_TIMEOUT_MS)
+        self.reads = SqliteReaders(self.engine, _pragmas(write=False, synced=False), _BUSY_TIMEOUT_MS)
         # Units, the record writer and checkpoints stand in this one queue.
         self.write_places = asyncio.Semaphore(self.writers)
         self._records = SqliteRecords(path, self.write_places, self.committed, synced=synced)
@@ -195,6 +192,7 @@ class SqliteBackend:
                 await self._checkpoints
         self.reads.close()
         await settled(asyncio.to_thread(self.writes.close))
+        self.engine.dispose()
         self._records.close()
         try:
             await settled(asyncio.to_thread(_checkpoint, self.path, "TRUNCATE"))
@@ -253,14 +251,7 @@ class SqliteRecords:
         self._committed = committed
         self._connection: sqlite3.Connection | None = None
         self._wait_ms = 0
-        columns = [column.name for column in executions.columns if column.name != "sequence"]
-        self._insert_execution = Prepared(writes.INSERT_EXECUTION, columns)
-        self._insert_job = Prepared(writes.INSERT_JOB, [each.name for each in jobs.columns if each.name != "sequence"])
-        self._finish_job = Prepared(writes.FINISH_JOB)
-        self._requeue_job = Prepared(writes.REQUEUE_JOB)
-        self._end_execution = Prepared(writes.END_EXECUTION)
-        self._insert_attempt = _insert_or_ignore(execution_attempts)
-        self._insert_letter = _insert_or_ignore(dead_letters)
+        self._statements = record_statements()
 
     def write_now(self, entries: Sequence[Entry]) -> list[bool] | None:
         """See `RecordWriter`."""
@@ -295,9 +286,9 @@ class SqliteRecords:
                 self._wait_ms = wait_ms
             connection.execute("BEGIN IMMEDIATE")
             if inserted:
-                connection.executemany(self._insert_execution.sql, inserted)
+                connection.executemany(self._statements.insert_execution.sql, inserted)
             if queued:
-                connection.executemany(self._insert_job.sql, queued)
+                connection.executemany(self._statements.insert_job.sql, queued)
             applied = [True] * len(entries)
             for place, ended in writes.ended_of(entries) if is_mixed else ():
                 applied[place] = self._end(connection, ended)
@@ -314,14 +305,15 @@ class SqliteRecords:
         return applied
 
     def _end(self, connection: sqlite3.Connection, ended: AttemptEnded) -> bool:
-        job = self._finish_job if ended.retry_at is None else self._requeue_job
+        say = self._statements
+        job = say.finish_job if ended.retry_at is None else say.requeue_job
         if connection.execute(job.sql, job.named(writes.job_values(ended))).rowcount == 0:
             return False
-        connection.execute(self._end_execution.sql, self._end_execution.named(writes.end_values(ended)))
+        connection.execute(say.end_execution.sql, say.end_execution.named(writes.end_values(ended)))
         if ended.attempt is not None:
-            connection.execute(self._insert_attempt.sql, self._insert_attempt.named(values_of(ended.attempt)))
+            connection.execute(say.insert_attempt.sql, say.insert_attempt.named(values_of(ended.attempt)))
         if ended.dead_letter is not None:
-            connection.execute(self._insert_letter.sql, self._insert_letter.named(values_of(ended.dead_letter)))
+            connection.execute(say.insert_letter.sql, say.insert_letter.named(values_of(ended.dead_letter)))
         return True
 
     def _connected(self) -> sqlite3.Connection:
@@ -331,45 +323,6 @@ class SqliteRecords:
                 connection.execute(pragma)
             self._connection = connection
         return self._connection
-
-
-class Prepared:
-    """A statement compiled once, and what its values go through on their way to the driver."""
-
-    def __init__(self, statement: Insert | Update, columns: Sequence[str] | None = None) -> None:
-        dialect = sqlite_dialect.dialect()
-        compiled = statement.compile(dialect=dialect, column_keys=columns)
-        self.sql = str(compiled)
-        self._names = tuple(compiled.positiontup or ())
-        self._fixed = {
-            name: value for name, value in compiled.construct_params(_check=False).items() if value is not None
-        }
-        binds = [_binder(compiled.binds[name].type, dialect) for name in self._names]
-        self._binds = [(place, bind) for place, bind in enumerate(binds) if bind is not None]
-
-    def named(self, values: Mapping[str, Any]) -> list[Any]:
-        """The driver's values, given some by name; those that the statement fixes need not be given."""
-        return self.row([values[name] if name in values else self._fixed.get(name) for name in self._names])
-
-    def row(self, given: Iterable[Any]) -> list[Any]:
-        """The driver's values, given all of them in the statement's order."""
-        values = list(given)
-        for place, bind in self._binds:
-            values[place] = bind(values[place])
-        return values
-
-
-def _insert_or_ignore(table: Table) -> Prepared:
-    columns = [column.name for column in table.columns if column.name != "sequence"]
-    return Prepared(sqlite_dml.insert(table).on_conflict_do_nothing(), columns)
-
-
-def _binder(kind: TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any] | None:
-    """What a value of a column type goes through on its way to the driver, without the layers in between."""
-    if isinstance(kind, TypeDecorator) and kind.impl_instance.bind_processor(dialect) is None:
-        convert = kind.process_bind_param
-        return lambda value: convert(value, dialect)
-    return kind.bind_processor(dialect)
 
 
 class _Locked(Exception):

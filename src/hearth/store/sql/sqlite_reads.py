@@ -29,20 +29,20 @@ _LATER = (sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def engine_for(path: Path) -> Engine:
-    """What compiles the statements. Connections and their transactions are ours, who give it no thread of its own."""
+    """What compiles the statements, each once for readers and the writer. Connections and transactions are ours."""
     arguments = {"isolation_level": None, "timeout": 0, "check_same_thread": False}
     return create_engine(f"sqlite:///{path}", poolclass=NullPool, connect_args=arguments)
 
 
 class SqliteReaders:
-    """Read-only connections to the database at `path`, opened when one is first needed and kept.
+    """Read-only connections to the database of `engine` (see `engine_for`), opened when first needed and kept.
 
     Whoever asks keeps within the number of readers; there is no waiting here. `pragmas` are run on each connection.
     """
 
-    def __init__(self, path: Path, pragmas: Sequence[str], patience_ms: int) -> None:
+    def __init__(self, engine: Engine, pragmas: Sequence[str], patience_ms: int) -> None:
         """`patience_ms` is how long a statement in a thread waits for a lock of another process."""
-        self.engine = engine_for(path)
+        self._engine = engine
         self._pragmas = pragmas
         self._patience_ms = patience_ms
         self._free: list[SqliteReader] = []
@@ -64,10 +64,9 @@ class SqliteReaders:
         for reader in self._free:
             reader.close()
         self._free.clear()
-        self.engine.dispose()
 
     def _connect(self) -> "SqliteReader":
-        return SqliteReader(self.engine.connect(), self._pragmas, self._patience_ms)
+        return SqliteReader(self._engine.connect(), self._pragmas, self._patience_ms)
 
 
 class SqliteReader:

@@ -9,13 +9,12 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Executable, Row, Select
+from sqlalchemy import Engine, Executable, Row, Select
 
 from hearth.store.settling import settled
-from hearth.store.sql.sqlite_reads import SqliteReader, engine_for
+from hearth.store.sql.sqlite_reads import SqliteReader
 
 T = TypeVar("T")
 
@@ -23,9 +22,9 @@ T = TypeVar("T")
 class SqliteWriter:
     """The connection for units. Whoever asks holds the one write place; there is no waiting for another unit here."""
 
-    def __init__(self, path: Path, pragmas: Sequence[str], patience_ms: int) -> None:
+    def __init__(self, engine: Engine, pragmas: Sequence[str], patience_ms: int) -> None:
         """`patience_ms` is how long a transaction waits for one of another process."""
-        self.engine = engine_for(path)
+        self._engine = engine
         self._pragmas = pragmas
         self._patience_ms = patience_ms
         self._thread = ThreadPoolExecutor(1, "sqlite-writes")
@@ -49,10 +48,9 @@ class SqliteWriter:
             self._transaction.close()
             self._transaction = None
         self._thread.shutdown()
-        self.engine.dispose()
 
     def _connect(self) -> "SqliteTransaction":
-        return SqliteTransaction(self.engine.connect(), self._pragmas, self._patience_ms, self._run)
+        return SqliteTransaction(self._engine.connect(), self._pragmas, self._patience_ms, self._run)
 
     async def _run(self, work: Callable[..., T], *given: Any) -> T:
         return await settled(asyncio.get_running_loop().run_in_executor(self._thread, work, *given))
