@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -184,35 +185,71 @@ async def test_the_changed_memory_limit_is_the_one_that_ends_it(driver: NsDriver
         await output_of(box)
 
 
-async def test_the_child_that_waits_for_a_mount_holds_nothing_and_may_die(
+async def test_the_child_that_mounts_holds_nothing_of_a_sandbox_and_may_die(
     driver: NsDriver, code: Path, owner: modes.Owner
 ) -> None:
     """A copy of a pipe in it would hide the end of a sandbox; without it a mount takes longer, and that is all."""
-    spawner = driver._spawner.process.pid
-    boxes = [await started(driver) for _ in range(3)]
-
-    def waiting() -> list[Path]:
-        """Children that hold 0 to 2 and their socket and nothing else; another one comes and goes (runc)."""
-        children = Path(f"/proc/{spawner}/task/{spawner}/children").read_text().split()
-        found = []
-        for child in (Path("/proc", name) for name in children):
-            with contextlib.suppress(OSError):
-                if child.stat().st_uid in (0, owner.uid) and len(os.listdir(child / "fd")) == 4:
-                    found.append(child)
-        return found
-
-    for box in boxes[:2]:
-        await harness.until(lambda: len(waiting()) == 1, 20, "no child waits with 0 to 2 and its socket alone")
-        (child,) = waiting()
-        if box is boxes[1]:
-            os.kill(int(child.name), 9)
+    boxes = [await started(driver) for _ in range(4)]
+    seen = []
+    for box in boxes[:3]:
+        child = await mounting_child(driver, owner)
+        seen.append(child)
+        if box is boxes[2]:
+            os.kill(int(child.name), signal.SIGKILL)
             await harness.until(lambda: ended(child), 5, "the child is dead")
         await box.mount(Mount(str(code), POINT))
         assert "hello.txt" in (await ask(box))["names"]
-    await boxes[2].mount(Mount(str(code), POINT))
+    assert seen[0] == seen[1]
+    await boxes[3].mount(Mount(str(code), POINT))
     for box in boxes:
         await box.kill()
         await output_of(box)
+
+
+async def test_a_mount_that_fails_in_the_child_is_told_and_the_next_one_works(
+    driver: NsDriver, code: Path, owner: modes.Owner
+) -> None:
+    gone, other = await started(driver), await started(driver)
+    child = await mounting_child(driver, owner)
+    os.kill(int(child.name), signal.SIGSTOP)
+    mounts = [asyncio.create_task(box.mount(Mount(str(code), POINT))) for box in (gone, other)]
+    # both are on their way to the child once an answer to what was asked after them is here
+    with pytest.raises(SandboxFailed, match="fixed at the start"):
+        await other.retune(replace(LIMITS, open_files=99))
+    await gone.kill()
+    os.kill(int(child.name), signal.SIGCONT)
+    failed, done = await asyncio.gather(*mounts, return_exceptions=True)
+    assert "setns" in str(failed)
+    assert done is None
+    assert "hello.txt" in (await ask(other))["names"]
+    assert await mounting_child(driver, owner) == child
+    await other.kill()
+    for box in (gone, other):
+        await output_of(box)
+
+
+async def mounting_child(driver: NsDriver, owner: modes.Owner) -> Path:
+    """The child of the spawner that mounts: at home, with 0 to 2, its socket, and a mount namespace, and nothing else.
+
+    There may be others that come and go (runc).
+    """
+    spawner = Path("/proc", str(driver._spawner.process.pid))
+    found: list[Path] = []
+
+    def look() -> bool:
+        found.clear()
+        for pid in (spawner / "task" / spawner.name / "children").read_text().split():
+            child = Path("/proc", pid)
+            with contextlib.suppress(OSError):
+                held = [os.readlink(link) for link in (child / "fd").iterdir()]
+                is_home = os.readlink(child / "ns/mnt") == os.readlink(spawner / "ns/mnt")
+                is_ours = child.stat().st_uid in (0, owner.uid) and is_home
+                if is_ours and len(held) == 5 and sum(one.startswith("mnt:") for one in held) == 1:
+                    found.append(child)
+        return len(found) == 1
+
+    await harness.until(look, 20, "no child waits with its socket and mount namespace alone")
+    return found[0]
 
 
 def ended(process: Path) -> bool:

@@ -14,7 +14,7 @@ from hearth.executor.sandbox.cgroups import Cgroups
 from hearth.executor.sandbox.config import SpawnerConfig
 from hearth.executor.sandbox.errands import Errands
 from hearth.executor.sandbox.messages import BadMessage
-from hearth.executor.sandbox.spares import Spares
+from hearth.executor.sandbox.mounter import Mounter
 from hearth.executor.sandbox.spec import Limits
 
 Answer = Callable[[int, str], None]
@@ -33,7 +33,7 @@ class Later:
         bases: root.Bases,
         cgroups: Cgroups | None,
         errands: Errands,
-        spares: Spares,
+        mounter: Mounter,
         answer: Answer,
     ) -> None:
         self._sandboxes = sandboxes
@@ -41,7 +41,7 @@ class Later:
         self._bases = bases
         self._cgroups = cgroups
         self._errands = errands
-        self._spares = spares
+        self._mounter = mounter
         self._answer = answer
 
     def mount(self, sequence: int, message: dict[str, Any]) -> None:
@@ -58,16 +58,17 @@ class Later:
             raise BadMessage(f"mount source: {mount.source!r} is no folder")
         box.is_filled = True
 
+        if self._mounter.run(mount.target, (box.pidfd, mounts[0].fd), lambda problem: self._answer(sequence, problem)):
+            root.close_mounts(mounts)
+            return
+        self._mounter.prepare()
         pidfd = os.dup(box.pidfd)
 
         def report(problem: str) -> None:
             os.close(pidfd)
             root.close_mounts(mounts)
             self._answer(sequence, problem)
-            self._spares.prepare()
 
-        if self._spares.run(mount.target, (box.pidfd, mounts[0].fd), report):
-            return
         self._errands.run(lambda: attach(mount.target, (pidfd, mounts[0].fd)), report)
 
     def retune(self, sequence: int, message: dict[str, Any]) -> None:

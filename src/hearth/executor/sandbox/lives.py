@@ -33,8 +33,8 @@ from hearth.executor.sandbox.later import attach
 from hearth.executor.sandbox.loop import Loop
 from hearth.executor.sandbox.messages import BadMessage, StartRequest
 from hearth.executor.sandbox.meters import open_meters
+from hearth.executor.sandbox.mounter import Mounter
 from hearth.executor.sandbox.oci import LAUNCH_PIDS, Oci
-from hearth.executor.sandbox.spares import Spares
 from hearth.executor.sandbox.spec import Network
 from hearth.executor.sandbox.systems import Systems
 
@@ -64,7 +64,7 @@ class Lives:
         self.null_fd = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         self.pipe_device = _pipe_device()
         self.docker = docker.Docker(config, deletions) if config.driver == "docker" else None
-        self.spares = Spares(loop.watch, loop.unwatch, attach)
+        self.mounter = Mounter(loop.watch, loop.unwatch, attach)
         self.blanks = Blanks(0 if self.oci else config.blanks)
 
     def close(self) -> None:
@@ -284,7 +284,7 @@ class Lives:
             started |= {"gates": len(gate_fds), "meters": list(meters)}  # whose descriptors follow, in this order
             self.loop.send(started, [*gate_fds, *meters.values()])
             if box.mount_point:
-                self.spares.prepare()
+                self.mounter.prepare()
         else:
             box.problem = box.problem or "setup: the process ended"
             self.end(box)

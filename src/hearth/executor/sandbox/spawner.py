@@ -46,7 +46,7 @@ class Spawner:
         self.lives = lives = Lives(self.loop, config, self.deletions)
         self.disks = Disks(config.data_folder, self.deletions)
         lives.bases.disks = self.disks
-        self.later = Later(lives.boxes, config, lives.bases, lives.cgroups, self.visits, lives.spares, self._answer)
+        self.later = Later(lives.boxes, config, lives.bases, lives.cgroups, self.visits, lives.mounter, self._answer)
 
     # ------------------------------------------------------------------------------------------ loop
 
@@ -59,7 +59,7 @@ class Spawner:
             self.lives.end(box)
         self.deletions.end()
         self.visits.end()
-        self.lives.spares.end()
+        self.lives.mounter.end()
         while self.lives.boxes and time.monotonic() < deadline:
             self._turn(0.02)
         self.lives.close()

@@ -16,10 +16,15 @@ class LoadFailed extends Error {}
 function isEsModule(file) {
   if (!file.endsWith('.js')) return file.endsWith('.mjs');
   for (let folder = path.dirname(file); ; folder = path.dirname(folder)) {
-    try {
-      return JSON.parse(fs.readFileSync(path.join(folder, 'package.json'), 'utf8')).type === 'module';
-    } catch (problem) {
-      if (problem.code !== 'ENOENT' && problem.code !== 'ENOTDIR') return false; // `require` will say what is wrong
+    // Not by `path.join`: here it gets hot enough for V8 to compile it, which is 3 ms and 4 MB in the first request.
+    const described = `${folder === '/' ? '' : folder}/package.json`;
+    // Looked for first: an error that is thrown and caught costs as much as all of this in its first time.
+    if (fs.statSync(described, { throwIfNoEntry: false }) !== undefined) {
+      try {
+        return JSON.parse(fs.readFileSync(described, 'utf8')).type === 'module';
+      } catch (_) {
+        return false; // `require` will say what is wrong
+      }
     }
     if (folder === path.dirname(folder)) return false;
   }
