@@ -269,7 +269,7 @@ class Application:
             bodies=kept_bodies,
         )
         logs = LogsControl(store=store, executor=executor, executions=executions)
-        events.watch(logs.heard, lambda project_id: False)
+        events.watch(logs.heard, lambda project_id: False, logs.is_followed)
         identify = Identify(store, tokens, clock, people)
         self._hosting = hosting = compose_hosting(
             store=store,
@@ -403,4 +403,4 @@ class Application:
                 data_dir=settings.data_dir,
             )
         )
-        events.watch(app.hub.heard, app.hub.is_watched)
+        events.watch(app.hub.heard, app.hub.is_watched, app.hub.has_watchers)

@@ -124,7 +124,7 @@ def compose_loops(
         poster=poster,
         payload_of=owner_payload,
     )
-    events.subscribe(deliveries.heard)
+    events.subscribe(deliveries.heard, wants=hosting.webhook_book.has)
     handlers = Handlers(
         store=store,
         files=files,

@@ -14,6 +14,7 @@ import msgspec
 from hearth import log_context
 from hearth.api import formats, wire
 from hearth.api.call import Services
+from hearth.api.created import document, figure_lines
 from hearth.api.errors import REQUEST_ID_HEADER, answer_for
 from hearth.api.formats import Version, shape
 from hearth.api.gateway import Gateway
@@ -24,6 +25,7 @@ from hearth.api.resources.executions import PATH_LIMITS, WRITE_SCOPES, not_text
 from hearth.api.validators import Invalid, Text
 from hearth.control.views import ExecutionView
 from hearth.model.actor import Actor
+from hearth.model.headers import TEXT_MAX_BYTES, Kept, KnownHeaders
 from hearth.model.ids import unique_id
 from hearth.model.prompt import PromptFuture
 from hearth.model.refusals import Refusal
@@ -38,11 +40,12 @@ class _Fields(msgspec.Struct):
     is_async: bool = msgspec.field(default=False, name="async")
     path: str = "/"
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD"] = "POST"
-    headers: dict[str, str] = {}
+    headers: msgspec.Raw = msgspec.Raw(b"{}")
     scheduled_at: None = msgspec.field(default=None, name="scheduledAt")
 
 
 _decode = msgspec.json.Decoder(_Fields).decode
+_decode_headers = msgspec.json.Decoder(dict[str, str]).decode
 _encode = msgspec.json.Encoder().encode
 _path = Text(*PATH_LIMITS)
 
@@ -57,6 +60,7 @@ class HotLane:
         self._services = services
         self._gateway = gateway
         self.heads = Heads(self._read_head)
+        self._given = Kept(_checked_headers)
         self._heads: dict[Version | None, bytes] = {}
         self._common: tuple[Sequence[RawHeader] | None, bytes] = None, b""
 
@@ -72,8 +76,11 @@ class HotLane:
         actor = services.identify.recall(head.key, project_id)
         if actor is None or not actor.has_scope(WRITE_SCOPES):
             return False
-        fields = _read(body)
-        if fields is None:
+        try:
+            fields = _decode(body) if body else _Fields()
+            _path.check(fields.path)
+            headers = self._read_headers(fields.headers)
+        except (msgspec.DecodeError, UnicodeError, RecursionError, Invalid):
             return False
         running = services.control.executions.begin(
             project_id,
@@ -82,7 +89,7 @@ class HotLane:
             body=fields.body.encode(),
             path=fields.path,
             method=fields.method,
-            headers=fields.headers,
+            headers=headers,
             client_ip=peer,
             is_async=fields.is_async,
         )
@@ -94,6 +101,11 @@ class HotLane:
 
         running.on_done(answered)
         return True
+
+    def _read_headers(self, raw: msgspec.Raw) -> KnownHeaders:
+        """The headers of a body in which everything is as it should be. Raises DecodeError or Invalid otherwise."""
+        text = bytes(raw)
+        return self._given.of(text) if len(text) <= TEXT_MAX_BYTES else _checked_headers(text)
 
     def _read_head(self, text: bytes) -> Head | None:
         """What a head says, if it is for the API and not for a function's own host."""
@@ -124,14 +136,21 @@ class HotLane:
             except UnicodeDecodeError:
                 error = not_text(view.execution.id)
             else:
-                body = _encode(shape(version, "execution", wire.created_execution(view, actor, text)))
-                lines = "".join([f"{name}: {value}\r\n" for name, value in wire.figures(view, actor).items()])
+                if version is None and actor.is_privileged:
+                    body, lines = document(view, text), figure_lines(view.execution)
+                else:
+                    body = _encode(shape(version, "execution", wire.created_execution(view, actor, text)))
+                    figures = wire.figures(view, actor).items()
+                    lines = "".join([f"{name}: {value}\r\n" for name, value in figures]).encode("latin-1")
                 self._answered[ROUTE, success] += 1
-                lines += (
-                    f"x-request-id: {view.execution.id}\r\n"  # of a request that asks for nothing but its execution
+                # The id is also that of the request, which asked for nothing but its execution.
+                return success, b"%b%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n%b" % (
+                    self._head(version),
+                    lines,
+                    view.execution.id.encode(),
+                    len(body),
+                    body,
                 )
-                rest = lines.encode("latin-1"), b"content-length: %d\r\n\r\n" % len(body), body
-                return success, b"".join((self._head(version), *rest))
         answer = _refused(error, project_id)
         head = b"".join([b"%b: %b\r\n" % header for header in answer.headers])
         length = b"content-length: %d\r\n\r\n" % len(answer.body)
@@ -153,16 +172,10 @@ class HotLane:
         return head
 
 
-def _read(body: bytes) -> _Fields | None:
-    """The fields of a body in which everything is as it should be."""
-    try:
-        fields = _decode(body) if body else _Fields()
-        _path.check(fields.path)
-        if fields.headers:
-            check_headers(fields.headers)
-    except (msgspec.DecodeError, UnicodeError, RecursionError, Invalid):
-        return None
-    return fields
+def _checked_headers(text: bytes) -> KnownHeaders:
+    headers = KnownHeaders(_decode_headers(text))
+    check_headers(headers)
+    return headers
 
 
 def _refused(error: BaseException | None, project_id: str) -> Answer:

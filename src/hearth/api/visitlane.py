@@ -15,7 +15,9 @@ from hearth.api.gateway import METHODS, VISIT, Gateway, failed_visit, host_name,
 from hearth.api.heads import BODY_MAX_BYTES, Heads, parse
 from hearth.api.messages import Answer
 from hearth.control.views import ExecutionView
+from hearth.model.headers import Kept, KnownHeaders
 from hearth.model.prompt import PromptFuture
+from hearth.model.resources import Header
 
 #: Headers of requests that go the ordinary way: their body has no known length, or the client waits for a word.
 _SPECIAL = frozenset({b"transfer-encoding", b"expect", b"upgrade"})
@@ -23,6 +25,10 @@ _METHODS = frozenset(name.encode() for name in METHODS - {"HEAD"})
 _ACME = b"/.well-known/acme-challenge"
 #: Answers whose body HTTP has rules of its own for (RFC 9110, 6.4.1).
 _BODILESS = frozenset({204, 205, 304})
+
+
+#: One object for equal headers of different addresses.
+_known: Kept[tuple[Header, ...], KnownHeaders] = Kept(KnownHeaders)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +59,7 @@ def read_visit(head: bytes) -> VisitHead | None:
         host_name(headers.get(b"host", b"").decode("latin-1")),
         seen.method.decode("ascii"),
         (path + b"?" + query if query else path).decode("latin-1"),
-        passed_headers(headers),
+        _known.of(tuple(passed_headers(headers).items())),
         headers.get(b"x-forwarded-for"),
         int(length),
     )

@@ -13,6 +13,8 @@ log = structlog.get_logger(__name__)
 
 #: Called with each occurrence. Must not block or raise.
 Listener = Callable[[Occurrence], None]
+#: Whether a listener would do anything now about an event of a project.
+Wants = Callable[[str], bool]
 
 
 class Recorder(Protocol):
@@ -33,6 +35,9 @@ class EventBus:
         """Each with the kinds of subjects it is told of; none = every kind."""
         self._told: dict[type, list[Listener]] = {}
         """Who is told of a kind of subject; filled as kinds come."""
+        self._wants: dict[Listener, Wants] = {}
+        self._asked: dict[type, list[Wants]] = {}
+        """Who is to be asked whether a kind of subject is of interest; filled as kinds come."""
         self._watchers: list[Listener] = []
         self._is_watched: list[Callable[[str], bool]] = []
         self._recorder: Recorder | None = None
@@ -46,14 +51,19 @@ class EventBus:
         if self._recorder is not None:
             await self._recorder.record(unit, Occurrence(unit.project_id, event, subject, user_id))
 
-    def subscribe(self, listener: Listener, *kinds: type) -> None:
-        """Add a listener of what happens to resources of these kinds (none = of all); only at composition."""
-        self._listeners.append((listener, kinds))
-        self._told.clear()
+    def subscribe(self, listener: Listener, *kinds: type, wants: Wants | None = None) -> None:
+        """Add a listener of what happens to resources of these kinds (none = of all); only at composition.
 
-    def watch(self, listener: Listener, is_watched: Callable[[str], bool]) -> None:
+        `wants` tells whether it would do anything now about an event of a project; without, it always may.
+        """
+        self._listeners.append((listener, kinds))
+        self._wants[listener] = wants or _always
+        self._told.clear()
+        self._asked.clear()
+
+    def watch(self, listener: Listener, is_watched: Callable[[str], bool], wants: Wants | None = None) -> None:
         """Add a listener that is also told of progress, while `is_watched(project_id)`; only at composition."""
-        self.subscribe(listener)
+        self.subscribe(listener, wants=wants)
         self._watchers.append(listener)
         self._is_watched.append(is_watched)
 
@@ -67,6 +77,17 @@ class EventBus:
         if told is None:
             told = self._told[kind] = [each for each, of in self._listeners if not of or issubclass(kind, of)]
         _tell(told, Occurrence(project_id, event, subject, user_id))
+
+    def is_heard(self, project_id: str, kind: type) -> bool:
+        """See `hearth.ports.Events`."""
+        asked = self._asked.get(kind)
+        if asked is None:
+            told = [each for each, of in self._listeners if not of or issubclass(kind, of)]
+            asked = self._asked[kind] = [self._wants[each] for each in told]
+        for wants in asked:  # not any(): this is asked for every execution
+            if wants(project_id):
+                return True
+        return False
 
     def progress(self, project_id: str, event: str, subject: object) -> None:
         """Tell those who watch, and nobody else, how something under way stands (a build's log as it grows)."""
@@ -95,6 +116,10 @@ class EventBus:
         if self._recorder is not None:
             await self._recorder.record_alone(Occurrence(project_id, event, Published(payload), user_id))
         self.emit(project_id, event, Published(payload), user_id=user_id)
+
+
+def _always(project_id: str) -> bool:
+    return True
 
 
 def _tell(listeners: list[Listener], occurrence: Occurrence) -> None:

@@ -11,18 +11,21 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
+from hearth import tracing
 from hearth.control.gates import Closed, Gates, is_limited
 from hearth.control.invocations import (
+    KnownRuns,
     MintKey,
     MintUserJwt,
     RunRequest,
     compose,
-    compose_headers,
     fail,
     open_execution,
     require_execute,
     require_runnable,
     require_visitable,
+    run_headers,
+    stored_request_headers,
 )
 from hearth.control.jobs import JobKind
 from hearth.control.kept_bodies import KeptBodies, RawBodies
@@ -37,11 +40,12 @@ from hearth.control.sync_runs import Keeping, SyncRun
 from hearth.control.views import KEY_GRACE_S, SYNC_WAIT_S, ExecutionView
 from hearth.model.actor import Actor, ActorKind
 from hearth.model.bodies import BodyCopy
+from hearth.model.headers import RunHeaders
 from hearth.model.ids import unique_id
 from hearth.model.prompt import Pending, PromptFuture
 from hearth.model.queries import ListQuery
 from hearth.model.refusals import PlatformFault, Refusal
-from hearth.model.resources import Execution
+from hearth.model.resources import Execution, Header
 from hearth.model.running import InstanceTemplate
 from hearth.model.statuses import EXECUTION_FINAL, ExecutionStatus
 from hearth.ports import Clock, Events, Executor, Page, Store, Unit
@@ -76,6 +80,7 @@ class ExecutionsControl:
         self.figures = queued.figures
         self._gates = gates
         self._bodies = bodies
+        self._known = KnownRuns()
         self._runs: dict[SyncRun, None] = {}
         """What runs now, the oldest first."""
         self._idle = asyncio.Event()
@@ -285,29 +290,38 @@ class ExecutionsControl:
 
         Raises `general_rate_limit_exceeded` if a limit of the function forbids it now.
         """
-        id = id or unique_id()
-        composed = compose_headers(id, runnable, request, self._mint_key)
-        execution = open_execution(id, runnable, request, composed, self._clock.now())
-        settings = runnable.settings
-        stream = None
-        if streams:
-            stream = ResponseStream(BodyCopy(settings.bodies_max_bytes) if settings.store_bodies else None)
-        invocation = compose(id, runnable, template, request, composed, is_async=False, receiver=stream)
-        key = None
+        function, settings = runnable.function, runnable.settings
+        gate = None
         if is_limited(settings):
-            key = runnable.function.project_id, runnable.function.id
-            closed = self._gates.enter(key, settings, self._clock.monotonic())
+            gate = function.project_id, function.id
+            closed = self._gates.enter(gate, settings, self._clock.monotonic())
             if closed is not None:
                 self.figures.refused[closed.limit] += 1
                 raise _refused(closed)
-        span = begin_run(request, composed)
+        id = id or unique_id()
+        key = self._mint_key(function.project_id, function.scopes, function.timeout_s + KEY_GRACE_S)
+        common = None if tracing.is_on() else self._known.of(request, key)
+        headers: Mapping[str, str]
+        stored: tuple[Header, ...]
+        span = None
+        if common is not None:
+            headers, stored = RunHeaders(common, id), common.stored
+        else:
+            headers = composed = run_headers(id, request, key)
+            stored = stored_request_headers(composed)
+            span = begin_run(request, composed)
+        execution = open_execution(id, runnable, request, stored, self._clock.now())
+        stream = None
+        if streams:
+            stream = ResponseStream(BodyCopy(settings.bodies_max_bytes) if settings.store_bodies else None)
+        invocation = compose(id, runnable, template, request, headers, is_async=False, receiver=stream)
         self._log.begin(execution)
         loop = self._loop
         if loop is None:
             loop = self._loop = asyncio.get_running_loop()
         due = loop.time() + SYNC_WAIT_S
-        run = SyncRun(self, execution, stream, template.runtime, due, logging=runnable.function.logging)
-        run.gate = key
+        run = SyncRun(self, execution, stream, template.runtime, due, logging=function.logging)
+        run.gate = gate
         run.span = span
         if settings.store_bodies:
             run.keeping = Keeping(settings, request)

@@ -3,14 +3,16 @@
 Pure: (function, template, request, moment) -> Invocation, and (execution, Result) -> finished Execution.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
 from hearth.control.runnables import Runnable
 from hearth.control.views import ASYNC_GRACE_S, KEY_GRACE_S, SYNC_WAIT_S
+from hearth.model.headers import EXECUTION_ID, CommonHeaders, Kept, KnownHeaders, KnownPairs
 from hearth.model.refusals import Refusal
 from hearth.model.resources import Execution, Header
 from hearth.model.running import InstanceTemplate, Invocation, Outcome, Result
@@ -122,9 +124,9 @@ def require_execute(runnable: Runnable, roles: Sequence[str]) -> None:
 
 
 def open_execution(
-    id: str, runnable: Runnable, request: RunRequest, headers: Mapping[str, str], now: datetime
+    id: str, runnable: Runnable, request: RunRequest, headers: tuple[Header, ...], now: datetime
 ) -> Execution:
-    """The record of a run that starts now. `headers` are those the function gets."""
+    """The record of a run that starts now. `headers` are those of the request that are stored."""
     return Execution(
         id=id,
         project_id=runnable.function.project_id,
@@ -136,7 +138,7 @@ def open_execution(
         status=ExecutionStatus.PROCESSING,
         request_method=request.method,
         request_path=request.path,
-        request_headers=stored_request_headers(headers),
+        request_headers=headers,
         permissions=(f'read("user:{request.user_id}")',) if request.user_id else (),
     )
 
@@ -150,7 +152,7 @@ def compose_headers(id: str, runnable: Runnable, request: RunRequest, mint_key: 
 def run_headers(id: str, request: RunRequest, key: str) -> dict[str, str]:
     """The same with an API key that is there already; `""` for none."""
     headers = {name.lower(): value for name, value in request.headers.items()}
-    headers["x-appwrite-execution-id"] = id
+    headers[EXECUTION_ID] = id
     headers["x-appwrite-key"] = key
     headers["x-appwrite-trigger"] = request.trigger
     headers["x-appwrite-user-id"] = request.real_user_id
@@ -164,6 +166,32 @@ def run_headers(id: str, request: RunRequest, key: str) -> dict[str, str]:
         headers["x-appwrite-client-ip"] = request.client_ip
     mark_replay(headers, request)
     return headers
+
+
+_Common = tuple[KnownHeaders, str, str]
+
+
+class KnownRuns:
+    """What runs that are asked for with the same headers are given, kept from one to the next."""
+
+    def __init__(self) -> None:
+        self._kept: Kept[_Common, CommonHeaders] = Kept(_common_headers)
+
+    def of(self, request: RunRequest, key: str) -> CommonHeaders | None:
+        """What `run_headers` gives for this request and key, but for the id; None if that is not to be kept."""
+        headers = request.headers
+        if type(headers) is not KnownHeaders or request.trigger is not Trigger.HTTP or request.event is not None:
+            return None
+        if request.user_id or request.real_user_id or request.user_jwt or request.replay_of:
+            return None
+        return self._kept.of((headers, key, request.client_ip))
+
+
+def _common_headers(asked: _Common) -> CommonHeaders:
+    given, key, client_ip = asked
+    headers = run_headers("", RunRequest(method="", path="", headers=given, body=b"", client_ip=client_ip), key)
+    del headers[EXECUTION_ID]
+    return CommonHeaders.of(headers, stored_request_headers(headers))
 
 
 def mark_replay(headers: dict[str, str], request: RunRequest) -> None:
@@ -214,7 +242,7 @@ def finish(execution: Execution, result: Result, *, logging: bool, now: datetime
         updated_at=now,
         status=ExecutionStatus.FAILED if failed else ExecutionStatus.COMPLETED,
         response_status_code=result.status_code,
-        response_headers=tuple(header for header in result.headers if header[0] in _STORED_RESPONSE_HEADERS),
+        response_headers=_stored_response_headers(result.headers),
         logs=result.logs if logging else "",
         errors=result.errors if logging else "",
         duration_s=result.duration_s,
@@ -253,13 +281,47 @@ def reader_of(execution: Execution) -> str:
     return found[len(prefix) : -len(suffix)]
 
 
-def shown_response_headers(execution_id: str, headers: Sequence[Header], body_bytes: int | None) -> tuple[Header, ...]:
-    """All headers of the answer, as the creating call sees them; runtime-internal ones never leave.
+def _stored_response_headers(headers: tuple[Header, ...]) -> tuple[Header, ...]:
+    """The allow-listed part of the response headers."""
+    return _known_stored.of(headers) if type(headers) is KnownPairs else _stored_of(headers)
 
-    `body_bytes` is the length of the body, None for one that is streamed.
+
+def _stored_of(headers: tuple[Header, ...]) -> KnownPairs:
+    return KnownPairs([header for header in headers if header[0] in _STORED_RESPONSE_HEADERS])
+
+
+_known_stored: Kept[KnownPairs, KnownPairs] = Kept(_stored_of)
+
+
+class ShownHeaders(Sequence[Header]):
+    """All headers of an answer, as the creating call sees them; runtime-internal ones never leave.
+
+    `given` are the function's own. `body_bytes` is the length of the body, None for one that is streamed.
     """
-    shown = [header for header in headers if not header[0].startswith(_INTERNAL_PREFIX)]
-    if body_bytes is not None and not any(name == "content-length" for name, _ in shown):
-        shown.append(("content-length", str(body_bytes)))
-    shown.append(("x-appwrite-execution-id", execution_id))
-    return tuple(shown)
+
+    __slots__ = ("_all", "body_bytes", "execution_id", "given")
+
+    def __init__(self, execution_id: str, given: tuple[Header, ...], body_bytes: int | None) -> None:
+        self.execution_id = execution_id
+        self.given = given
+        self.body_bytes = body_bytes
+        self._all: tuple[Header, ...] = ()
+
+    def all(self) -> tuple[Header, ...]:
+        """The function's, then ours."""
+        if not self._all:
+            shown = [header for header in self.given if not header[0].startswith(_INTERNAL_PREFIX)]
+            if self.body_bytes is not None and not any(name == "content-length" for name, _ in shown):
+                shown.append(("content-length", str(self.body_bytes)))
+            shown.append((EXECUTION_ID, self.execution_id))
+            self._all = tuple(shown)
+        return self._all
+
+    def __getitem__(self, at: Any) -> Any:
+        return self.all()[at]
+
+    def __iter__(self) -> Iterator[Header]:
+        return iter(self.all())
+
+    def __len__(self) -> int:
+        return len(self.all())

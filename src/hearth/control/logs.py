@@ -109,6 +109,10 @@ class LogsControl:
             elif execution.status in EXECUTION_FINAL:
                 follower.end(execution)
 
+    def is_followed(self, project_id: str) -> bool:
+        """Whether anybody follows a log, of whichever project."""
+        return bool(self._watches or self._channels)
+
     def heard(self, occurrence: Occurrence) -> None:
         """An event: where an execution has begun (perhaps once more) or ended, its readers are told."""
         if not self._watches and not self._channels:

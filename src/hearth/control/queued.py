@@ -330,7 +330,8 @@ class QueuedExecutions:
 
     def emit(self, execution: Execution, action: str) -> None:
         """Say what happened to an execution."""
-        self._events.emit(execution.project_id, _event(execution, action), execution, user_id=reader_of(execution))
+        if self._events.is_heard(execution.project_id, Execution):
+            self._events.emit(execution.project_id, _event(execution, action), execution, user_id=reader_of(execution))
 
     async def _runnable(self, job: Job, execution: Execution) -> Runnable | None:
         """The function as it is now; waits for a database that is away, because nothing has run yet."""

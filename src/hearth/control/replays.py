@@ -84,7 +84,7 @@ class ReplaysControl:
         view = await self._executions.run_now(runnable, template, request)
         response = KeptResponse(
             view.execution.response_status_code,
-            view.response_headers,
+            tuple(view.response_headers),
             Body(view.response_body, len(view.response_body)),
         )
         comparison = await asyncio.to_thread(compare, original, kept.response, view.execution, response)

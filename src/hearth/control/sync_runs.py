@@ -7,7 +7,7 @@ from typing import Protocol
 import msgspec
 
 from hearth.control.gates import Key
-from hearth.control.invocations import RunRequest, fail, finish, shown_response_headers
+from hearth.control.invocations import RunRequest, ShownHeaders, fail, finish
 from hearth.control.kept_bodies import RawBodies, raw_bodies
 from hearth.control.run_figures import RunFigures
 from hearth.control.run_spans import end_run
@@ -129,7 +129,7 @@ class SyncRun:
         if self.answer.done():
             stream.abort(LEFT)
             return
-        shown = shown_response_headers(self.execution.id, stream.headers, None)
+        shown = ShownHeaders(self.execution.id, stream.headers, None)
         self.answer.set_result(ExecutionView(self.execution, b"", shown, stream))
 
     def _on_result(self, running: Pending[Result]) -> None:
@@ -174,5 +174,5 @@ class SyncRun:
             self.answer.set_exception(error)
         elif self._result is not None:
             body = self._result.body
-            shown = shown_response_headers(self.execution.id, self._result.headers, len(body))
+            shown = ShownHeaders(self.execution.id, self._result.headers, len(body))
             self.answer.set_result(ExecutionView(recording.result(), body, shown))

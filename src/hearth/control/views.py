@@ -1,6 +1,6 @@
 """What control hands to its callers besides plain resources, and the limits it decides by."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +57,7 @@ class ExecutionView(msgspec.Struct, frozen=True):
 
     execution: Execution
     response_body: bytes = b""
-    response_headers: tuple[Header, ...] = ()
+    response_headers: Sequence[Header] = ()
     stream: ResponseStream | None = None
 
 

@@ -1,6 +1,5 @@
 """One request in an instance: what the shim has said about it so far, and the result made of that."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,6 +9,7 @@ import msgspec
 from hearth.executor.actions import Member, Waiter
 from hearth.executor.hints import LOOKED_THROUGH_BYTES, met_limit
 from hearth.executor.logs import NATIVE_NOTICE, LogTail
+from hearth.executor.response_headers import NO_HEADERS, CheckedHeaders
 from hearth.executor.run_specs import run_limits
 from hearth.executor.sandbox.spec import SandboxExit
 from hearth.model.prompt import Pending, PromptFuture
@@ -18,14 +18,6 @@ from hearth.model.running import InstanceTemplate, Invocation, Outcome, Result
 from hearth.model.streaming import StreamReceiver
 
 TIMED_OUT = "Execution timed out."
-#: Response headers between a runtime and its executor; they never leave it (contract: functions-api 10.3).
-INTERNAL = "x-open-runtimes-"
-HEADERS_MAX = 500
-HEADERS_MAX_BYTES = 64 * 1024
-
-_HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]+")
-#: Anything a field value must not hold: control characters but the tab (RFC 9110, 5.5).
-_BAD_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +75,7 @@ class Call(msgspec.Struct, eq=False):
     errors: LogTail | None = None
     has_native: bool = False
     status: int = 0
-    headers: dict[str, str | list[str]] = {}
+    headers: CheckedHeaders = NO_HEADERS
     body: list[bytes] = []
     size: int = 0
     timed_out: bool = False
@@ -131,7 +123,7 @@ class Call(msgspec.Struct, eq=False):
         """The result of an answer that has arrived whole, or (`broken`) of a streamed one that the shim gave up."""
         invocation = self.ticket.invocation
         if broken:
-            self.status, self.headers, self.body = 500, {}, []
+            self.status, self.headers, self.body = 500, NO_HEADERS, []
         body = self.body
         headers = self.checked_headers() if self.receiver is None else self.head
         if self.status >= 500 and self.errors is not None:
@@ -181,23 +173,10 @@ class Call(msgspec.Struct, eq=False):
 
     def checked_headers(self) -> tuple[Header, ...]:
         """The headers that may leave the executor; each dropped one is an error line."""
-        checked: list[Header] = []
-        size = 0
-        for name, given in self.headers.items():
-            if name.startswith(INTERNAL):
-                continue
-            for value in given if isinstance(given, list) else (given,):
-                size += len(name) + len(value)
-                if _HEADER_NAME.fullmatch(name) is None or _BAD_IN_VALUE.search(value) is not None:
-                    shown = ascii(name[:100])
-                    self.log("error", f"Response header {shown} was dropped: it has a forbidden character.\n".encode())
-                elif len(checked) == HEADERS_MAX or size > HEADERS_MAX_BYTES:
-                    limits = f"{HEADERS_MAX} headers or {HEADERS_MAX_BYTES} bytes"
-                    self.log("error", f"Response headers were dropped: more than {limits}.\n".encode())
-                    return tuple(checked)
-                else:
-                    checked.append((name, value))
-        return tuple(checked)
+        headers = self.headers
+        for line in headers.dropped:
+            self.log("error", line)
+        return headers.pairs
 
 
 def failed_before_running(ended: Ended, ticket: Ticket, now: float) -> Result:

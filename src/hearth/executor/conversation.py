@@ -7,6 +7,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol, cast
 
+import msgspec
+
 from hearth.executor.actions import Member
 from hearth.executor.calls import TIMED_OUT, Call, Ended, Ticket
 from hearth.executor.limits import ExecutorLimits
@@ -28,8 +30,10 @@ from hearth.executor.protocol import (
     ResponseFrame,
     encode,
 )
+from hearth.executor.response_headers import ResponseHeaders
 from hearth.executor.sandbox.spec import Meter, SandboxExit
 from hearth.executor.shares import Shares
+from hearth.model.headers import RunHeaders
 from hearth.model.running import InstanceTemplate, Outcome, Result
 
 BLOCKED = Ended(
@@ -80,6 +84,7 @@ class Conversation(asyncio.Protocol):
         self._live = live
         self._listener = listener
         self._reader = FrameReader(self._on_frame)
+        self._headers = ResponseHeaders()
         self._shares = Shares()
         self._meter: Meter | None = None
         self._transport: asyncio.Transport | None = None
@@ -141,11 +146,12 @@ class Conversation(asyncio.Protocol):
         self._last_id = id = self._last_id + 1
         body = invocation.body
         is_long = len(body) > BODY_PIECE_BYTES
+        headers = invocation.headers
         frame = RequestFrame(
             id,
             invocation.method,
             invocation.path,
-            invocation.headers,
+            msgspec.Raw(headers.encoded()) if type(headers) is RunHeaders else headers,
             invocation.timeout_s,
             invocation.logging,
             is_long,
@@ -367,7 +373,7 @@ class Conversation(asyncio.Protocol):
         if not 100 <= frame.status <= 999:
             raise ProtocolError(f"a status code of {frame.status}")
         call.status = frame.status
-        call.headers = frame.headers
+        call.headers = self._headers.read(frame.headers)
         call.timed_out = frame.timed_out
         if frame.stream:
             call.is_streamed = True

@@ -38,7 +38,7 @@ class RequestFrame(msgspec.Struct, tag_field="type", tag="request", gc=False):
     id: int
     method: str
     path: str
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] | msgspec.Raw
     timeout: float
     logging: bool
     more: bool
@@ -99,7 +99,8 @@ class ResponseFrame(msgspec.Struct, tag_field="type", tag="response", gc=False):
 
     id: int
     status: int
-    headers: dict[str, str | list[str]]
+    headers: msgspec.Raw
+    """An object of texts, or of lists of texts for what is sent several times: see `response_headers`."""
     more: bool
     timed_out: bool = False
     """The shim gave up waiting for the handler, which may still be running."""

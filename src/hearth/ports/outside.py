@@ -14,6 +14,9 @@ class Events(Protocol):
     def emit(self, project_id: str, event: str, subject: object, *, user_id: str = "") -> None:
         """`event` is the concrete dotted name, `subject` the resource as it is now, `user_id` the acting user."""
 
+    def is_heard(self, project_id: str, kind: type) -> bool:
+        """Whether `emit` with a subject of this kind would do anything now; where it would not, it may be left out."""
+
     async def record(self, unit: "Unit", event: str, subject: object, *, user_id: str = "") -> None:
         """Keep for functions, in the transaction of a change, the event that is emitted once it is committed.
 

@@ -91,6 +91,10 @@ class Hub:
         """Whether somebody at the console listens to a project."""
         return any((CONSOLE, channel) in self._index for channel in console_channels(project_id))
 
+    def has_watchers(self, project_id: str) -> bool:
+        """Whether anybody is connected, of whichever project."""
+        return bool(self._watchers)
+
     def heard(self, occurrence: Occurrence) -> None:
         """Send an event to everybody it reaches. Called for every event; free while nobody listens."""
         if not self._watchers:
