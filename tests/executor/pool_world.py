@@ -221,7 +221,8 @@ class World:
         waiter = Waiter(wanted, self.now + wait_s, expected_slots=self.random.choice((1, slots)))
         self.open[self.arrivals] = waiter
         self.numbers[waiter] = self.arrivals
-        self.act(self.pool.request(waiter, self.now))
+        lent = self.pool.lend(waiter) if self.random.random() < 0.5 else None
+        self.act(self.pool.request(waiter, self.now) if lent is None else [Assign(lent, waiter)])
         return waiter
 
     def cancel(self, waiter: Waiter) -> None:
@@ -234,7 +235,10 @@ class World:
     def release(self, waiter: Waiter, healthy: bool = True) -> None:
         member = self.assigned[waiter]
         self._end(waiter)
-        self.act(self.pool.released(member, self.now, healthy=healthy))
+        if healthy and self.random.random() < 0.5 and self.pool.take_back(member):
+            self.check()
+        else:
+            self.act(self.pool.released(member, self.now, healthy=healthy))
 
     def started(self, member: Member) -> None:
         self.starting.remove(member)

@@ -51,6 +51,8 @@ def document(view: ExecutionView, text: str) -> bytes:
     it = view.execution
     queued_s: Any = it.queued_s
     is_cold: Any = it.is_cold
+    cpu_s: Any
+    peak_bytes: Any
     if queued_s is None:
         queued_s = is_cold = cpu_s = peak_bytes = _NOTHING
     else:

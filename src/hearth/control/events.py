@@ -84,7 +84,7 @@ class EventBus:
         if asked is None:
             told = [each for each, of in self._listeners if not of or issubclass(kind, of)]
             asked = self._asked[kind] = [self._wants[each] for each in told]
-        for wants in asked:  # not any(): this is asked for every execution
+        for wants in asked:  # noqa: SIM110 - any() makes a generator, and this is asked for every execution
             if wants(project_id):
                 return True
         return False

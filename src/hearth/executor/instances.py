@@ -53,7 +53,13 @@ class Instances:
 
     def submit(self, ticket: Ticket) -> None:
         """Take a request; its future gets a Result, or Busy or Unavailable."""
-        self._act(self.pool.request(ticket, ticket.submitted))
+        member = self.pool.lend(ticket)
+        if member is None:
+            self._act(self.pool.request(ticket, ticket.submitted))
+            return
+        ticket.member = member
+        if not self._by_id[member.id].begin(ticket):
+            self._act(self._begin_elsewhere(ticket, member))
 
     def withdraw(self, ticket: Ticket) -> None:
         """The caller of a request has left, wherever the request is now."""
@@ -118,7 +124,8 @@ class Instances:
         self._changed.set()
 
     def on_released(self, instance: Instance, healthy: bool) -> None:
-        self._act(self.pool.released(instance.member, self._monotonic(), healthy=healthy))
+        if not (healthy and self.pool.take_back(instance.member)):
+            self._act(self.pool.released(instance.member, self._monotonic(), healthy=healthy))
 
     def on_broken(self, instance: Instance, why: str) -> None:
         self._act(self.pool.stop(instance.member, why, self._monotonic()))
@@ -140,11 +147,7 @@ class Instances:
                 if action.resume:
                     instance.freeze(False)
                 if not instance.begin(ticket):
-                    # Its process has just died and nothing was sent: another instance may run it.
-                    ticket.member = None
-                    now = self._monotonic()
-                    actions += self.pool.stop(action.member, "unreachable", now)
-                    actions += self.pool.request(ticket, now)
+                    actions += self._begin_elsewhere(ticket, action.member)
             elif isinstance(action, Start):
                 instance = Instance(action.member, self._around, self)
                 self._by_id[action.member.id] = instance
@@ -162,6 +165,12 @@ class Instances:
                 log.debug("instance_stops", instance=action.member.id, why=action.why)
                 self._by_id[action.member.id].stop(ENDINGS.get(action.why))
         self._keep_time()
+
+    def _begin_elsewhere(self, ticket: Ticket, member: Member) -> list[Action]:
+        """The process of `member` has just died and nothing was sent: another instance may run the request."""
+        ticket.member = None
+        now = self._monotonic()
+        return self.pool.stop(member, "unreachable", now) + self.pool.request(ticket, now)
 
     def _reject(self, action: Reject) -> None:
         ticket, reason = action.waiter, action.reason

@@ -58,6 +58,32 @@ class Pool(Ledger):
         # Nothing has changed for the other keys.
         return self._start_wanted(now) if self._wants_instance(state, now) else []
 
+    def lend(self, waiter: Waiter) -> Member | None:
+        """`request`, where a place is free in an instance that is awake and nobody waits: that instance; else None.
+
+        The way of nearly all requests, without a list of actions.
+        """
+        state = self._keys.get(waiter.template.key)
+        if state is None or state.waiting or self.closed:
+            return None
+        member = self._free_place(state)
+        if member is None or member.state is State.PAUSED:
+            return None
+        if member.state is not State.BUSY:
+            self._take_from_idle(state, member)
+            self._move(member, State.BUSY)
+        member.running += 1
+        member.served += 1
+        return member
+
+    def take_back(self, member: Member) -> bool:
+        """`released` of a healthy instance, where nothing follows: others run in it and nobody waits. Else False."""
+        if member.running < 2 or member.state is not State.BUSY or member.retired or self._demand or self.closed:
+            return False
+        self._keys[member.template.key].crashes = 0
+        member.running -= 1
+        return True
+
     def cancel(self, waiter: Waiter, now: float) -> list[Action]:
         """A waiting request's caller left; one that was assigned or rejected is not touched."""
         state = self._keys.get(waiter.template.key)
@@ -72,6 +98,7 @@ class Pool(Ledger):
             return []  # stopped meanwhile: `ended` follows
         state = self._keys[member.template.key]
         state.known_slots = member.slots = max(1, slots)
+        state.most_slots = max(state.most_slots, member.slots)
         state.failures = 0
         state.failing_until = 0.0
         self._starting -= 1

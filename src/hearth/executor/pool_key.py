@@ -25,6 +25,8 @@ class PoolKey:
     floor: int = 0
     """How many instances are to be there even if nobody asks for them."""
     known_slots: int = 0
+    most_slots: int = 0
+    """The most that one of its instances has declared, ever."""
     failures: int = 0
     failure: object = None
     failing_until: float = 0.0
@@ -48,6 +50,8 @@ class PoolKey:
         """An idle instance, the most recently used first, else the least loaded one with a place."""
         if self.idle:
             return self.idle[-1]
+        if self.most_slots == 1:
+            return None  # each busy one is full
         best: Member | None = None
         for member in self.members:
             if (
