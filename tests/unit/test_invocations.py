@@ -1,5 +1,6 @@
 """What every run is given and what is kept of it (contract: functions-api 10, 12)."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -9,10 +10,11 @@ import pytest
 from hearth.control import invocations
 from hearth.control.invocations import RunRequest
 from hearth.control.runnables import Runnable
+from hearth.model.headers import KnownHeaders, RunHeaders
 from hearth.model.refusals import Refusal
-from hearth.model.resources import Deployment, Function
+from hearth.model.resources import Deployment, Execution, Function
 from hearth.model.running import Artifact, InstanceKey, InstanceTemplate, Outcome, Result
-from hearth.model.statuses import DeploymentStatus, ExecutionStatus
+from hearth.model.statuses import DeploymentStatus, ExecutionStatus, Trigger
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 FUNCTION = Function("f1", "p1", NOW, NOW, "F", "node-20.0", execute=("users",), timeout_s=15, scopes=("users.read",))
@@ -32,6 +34,11 @@ def headers(request: RunRequest = REQUEST) -> dict[str, str]:
     return invocations.compose_headers("e1", RUNNABLE, request, mint)
 
 
+def opened(request: RunRequest = REQUEST) -> Execution:
+    stored = invocations.stored_request_headers(headers(request))
+    return invocations.open_execution("e1", RUNNABLE, request, stored, NOW)
+
+
 def test_our_headers_are_written_over_the_callers() -> None:
     composed = headers()
     assert composed["x-mine"] == "1"
@@ -43,17 +50,13 @@ def test_our_headers_are_written_over_the_callers() -> None:
 
 
 def test_only_allow_listed_request_headers_are_stored() -> None:
-    execution = invocations.open_execution(
-        "e1", RUNNABLE, REQUEST, headers(msgspec.structs.replace(REQUEST, client_ip="10.1.1.1")), NOW
-    )
+    execution = opened(msgspec.structs.replace(REQUEST, client_ip="10.1.1.1"))
     assert execution.request_headers == (("content-type", "text/x"), ("x-appwrite-client-ip", "10.1.1.1"))
     assert execution.permissions == ()
 
 
 def test_a_users_execution_is_readable_by_that_user() -> None:
-    execution = invocations.open_execution(
-        "e1", RUNNABLE, msgspec.structs.replace(REQUEST, user_id="u1"), headers(), NOW
-    )
+    execution = opened(msgspec.structs.replace(REQUEST, user_id="u1"))
     assert execution.permissions == ('read("user:u1")',)
 
 
@@ -69,23 +72,56 @@ def test_a_users_execution_is_readable_by_that_user() -> None:
 def test_below_500_is_completed_and_all_else_failed(
     outcome: Outcome, status_code: int, expected: ExecutionStatus
 ) -> None:
-    opened = invocations.open_execution("e1", RUNNABLE, REQUEST, headers(), NOW)
     result = Result(outcome, status_code, (("content-type", "a/b"), ("x-own", "1")), b"hi", "l\n", "e\n", 0.5)
-    finished = invocations.finish(opened, result, logging=True, now=NOW)
+    finished = invocations.finish(opened(), result, logging=True, now=NOW)
     assert (finished.status, finished.logs, finished.errors) == (expected, "l\n", "e\n")
     assert finished.response_headers == (("content-type", "a/b"),)
 
 
 def test_without_logging_nothing_of_logs_and_errors_is_kept() -> None:
-    opened = invocations.open_execution("e1", RUNNABLE, REQUEST, headers(), NOW)
-    finished = invocations.finish(opened, Result(Outcome.COMPLETED, 200, logs="l", errors="e"), logging=False, now=NOW)
+    finished = invocations.finish(
+        opened(), Result(Outcome.COMPLETED, 200, logs="l", errors="e"), logging=False, now=NOW
+    )
     assert (finished.logs, finished.errors) == ("", "")
 
 
 def test_the_creating_call_sees_all_headers_but_runtime_internal_ones() -> None:
     result = Result(Outcome.COMPLETED, 200, (("x-own", "1"), ("x-open-runtimes-log-id", "x")), b"abc")
-    shown = invocations.shown_response_headers("e1", result.headers, len(result.body))
-    assert shown == (("x-own", "1"), ("content-length", "3"), ("x-appwrite-execution-id", "e1"))
+    shown = invocations.ShownHeaders("e1", result.headers, len(result.body))
+    assert tuple(shown) == (("x-own", "1"), ("content-length", "3"), ("x-appwrite-execution-id", "e1"))
+    assert (len(shown), shown[0]) == (3, ("x-own", "1"))
+
+
+def test_runs_with_the_same_headers_are_given_what_each_would_be_given_alone() -> None:
+    known = invocations.KnownRuns()
+    asked = {"X-Mine": '1"', "Content-Type": "text/x", "x-hearth-replay-of": "e0"}
+    request = msgspec.structs.replace(REQUEST, headers=KnownHeaders(asked), client_ip="10.1.1.1")
+    for id in ("e1", "e2"):
+        common = known.of(request, "key")
+        assert common is not None
+        run = RunHeaders(common, id)
+        alone = invocations.run_headers(id, request, "key")
+        assert (dict(run), len(run), json.loads(run.encoded())) == (alone, len(alone), alone)
+        assert common.stored == invocations.stored_request_headers(alone)
+    assert known.of(request, "key") is known.of(request, "key")
+    assert known.of(request, "another key") is not known.of(request, "key")
+
+
+@pytest.mark.parametrize(
+    "special",
+    [
+        {"headers": {"a": "b"}},
+        {"headers": KnownHeaders(), "user_id": "u1"},
+        {"headers": KnownHeaders(), "real_user_id": "u1"},
+        {"headers": KnownHeaders(), "user_jwt": "x"},
+        {"headers": KnownHeaders(), "trigger": Trigger.SCHEDULE},
+        {"headers": KnownHeaders(), "event": "users.u1.create"},
+        {"headers": KnownHeaders(), "replay_of": "e0"},
+    ],
+    ids=lambda special: next(reversed(special)),
+)
+def test_a_run_with_something_of_its_own_is_not_taken_for_another(special: dict[str, object]) -> None:
+    assert invocations.KnownRuns().of(msgspec.structs.replace(REQUEST, **special), "key") is None
 
 
 @pytest.mark.parametrize(

@@ -31,14 +31,19 @@ class _NoEvent:
 class _HotCycle:
     """What uvicorn's protocol looks at of the request that is being answered."""
 
-    __slots__ = ("disconnected", "keep_alive", "response_complete")
+    __slots__ = ("_finish", "disconnected", "keep_alive", "response_complete")
 
     message_event = _NoEvent()
 
-    def __init__(self) -> None:
+    def __init__(self, finish: "Callable[[_HotCycle, int, bytes], None]") -> None:
+        self._finish = finish
         self.disconnected = False
         self.keep_alive = True
         self.response_complete = False
+
+    def done(self, status: int, rest: bytes) -> None:
+        """The answer is there: its status, and all of it from its headers on."""
+        self._finish(self, status, rest)
 
 
 def hot_protocol(lane: HotLane, visits: VisitLane) -> type[HttpToolsProtocol]:
@@ -114,17 +119,13 @@ def hot_protocol(lane: HotLane, visits: VisitLane) -> type[HttpToolsProtocol]:
             return True
 
         def _begin(self, head: Head | VisitHead, body: bytes) -> bool:
-            cycle = _HotCycle()
-
-            def done(status: int, rest: bytes) -> None:
-                self._finish(cycle, status, rest)
-
+            cycle = _HotCycle(self._finish)
             former, self.cycle = self.cycle, cycle  # type: ignore[assignment]
             peer = self.client[0] if self.client else ""
             if type(head) is Head:
-                begun = lane.begin(head, body, peer, done)
+                begun = lane.begin(head, body, peer, cycle.done)
             else:
-                begun = self._visit(head, body, peer, cycle, done)
+                begun = self._visit(head, body, peer, cycle)
             if not begun:
                 self.cycle = former
                 return False
@@ -132,13 +133,11 @@ def hot_protocol(lane: HotLane, visits: VisitLane) -> type[HttpToolsProtocol]:
                 self._unset_keepalive_if_required()
             return True
 
-        def _visit(
-            self, head: Any, body: bytes, peer: str, cycle: _HotCycle, done: Callable[[int, bytes], None]
-        ) -> bool:
+        def _visit(self, head: Any, body: bytes, peer: str, cycle: _HotCycle) -> bool:
             def hand_over(answer: Answer) -> None:
                 self._hand_over(cycle, head.method, answer)
 
-            return visits.begin(head, body, peer, done, hand_over)
+            return visits.begin(head, body, peer, cycle.done, hand_over)
 
         def _hand_over(self, cycle: _HotCycle, method: str, answer: Answer) -> None:
             """Let the ordinary way send an answer: it knows streams, and answers without a body."""

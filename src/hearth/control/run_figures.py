@@ -50,6 +50,23 @@ class RunFigures:
         """What was counted, by trigger and runtime."""
         return tuple(self._cells.values())
 
+    def ran_once(self, execution: Execution, runtime: str, result: Result) -> None:
+        """`ran` and `ended` in one, for a run that is not tried again."""
+        trigger = execution.trigger
+        cell = self._cells.get((trigger, runtime)) or self._new(trigger, runtime)
+        if result.cold:
+            cell.cold += 1
+        else:
+            cell.warm += 1
+        cell.durations.add(result.duration_s)
+        cell.waits.add(result.queued_s)
+        if execution.status is ExecutionStatus.COMPLETED:
+            cell.completed += 1
+        else:
+            cell.failed += 1
+        if self._functions_max:
+            self._count_function(execution)
+
     def ended(self, execution: Execution, runtime: str) -> None:
         """An execution has its final status."""
         cell = self._cells.get((execution.trigger, runtime)) or self._new(execution.trigger, runtime)

@@ -16,6 +16,10 @@ class StreamBroken(Exception):
     """A streamed response did not come to its end; its reader must not take it for complete."""
 
 
+_NONE: deque[bytes] = deque(maxlen=0)
+_NOBODY_WAITS = asyncio.Event()
+
+
 class ResponseStream:
     """Implements `model.streaming.StreamReceiver`, and is an async iterator over the body for one reader.
 
@@ -33,12 +37,12 @@ class ResponseStream:
         self.final: Execution | None = None
         """The recorded execution, once the iteration is over; None if it could not be recorded."""
         self._control: StreamControl | None = None
-        self._pieces: deque[bytes] = deque()
+        self._pieces: deque[bytes] = _NONE
         self._on_its_way = 0
         """Bytes the reader has been given and not yet come back from."""
         self._is_broken = False
         self._is_over = False
-        self._news = asyncio.Event()
+        self._news: asyncio.Event = _NOBODY_WAITS
 
     @property
     def has_begun(self) -> bool:
@@ -47,6 +51,8 @@ class ResponseStream:
 
     def on_begin(self, status_code: int, headers: tuple[Header, ...], control: StreamControl) -> None:
         """The head has come. For the executor."""
+        # Most functions stream nothing, and are asked whether they do: what a stream needs is made only here.
+        self._pieces, self._news = deque(), asyncio.Event()
         self.status_code, self.headers, self._control = status_code, headers, control
         self.begun()
 
@@ -64,7 +70,8 @@ class ResponseStream:
     def end(self, final: Execution | None, *, is_broken: bool) -> None:
         """The execution is over, and recorded as `final` (None = that failed)."""
         self.final, self._is_broken, self._is_over = final, is_broken, True
-        self._news.set()
+        if self._control is not None:
+            self._news.set()
 
     def __aiter__(self) -> "ResponseStream":
         return self

@@ -139,8 +139,10 @@ class SyncRun:
             final = fail(self.execution, _SYNC_TIMEOUT_REASON, now, duration_s=SYNC_WAIT_S)
         elif (error := running.exception()) is None:
             self._result = result = running.result()
-            self._control.figures.ran(self.execution.trigger, self._runtime, result)
-            final = finish(self.execution, result, logging=self._is_logging, now=now)
+            self._final = final = finish(self.execution, result, logging=self._is_logging, now=now)
+            self._control.figures.ran_once(final, self._runtime, result)
+            follow(self._control.record(final), self._on_recorded)
+            return
         else:
             # Whatever went wrong is ours; the record must end all the same.
             self._failure = error if isinstance(error, Exception) else PlatformFault(str(error))
@@ -150,6 +152,25 @@ class SyncRun:
         follow(self._control.record(final), self._on_recorded)
 
     def _on_recorded(self, recording: Pending[Execution]) -> None:
+        result = self._result
+        if self._is_special or result is None or recording.exception() is not None:
+            self._on_recorded_specially(recording)
+            return
+        control, execution, answer = self._control, recording.result(), self.answer
+        control.ended(self)
+        control.emit(execution, "create")
+        if not answer.done():  # else whoever asked has left
+            body = result.body
+            shown = ShownHeaders(execution.id, result.headers, len(body))
+            answer.set_result(ExecutionView(execution, body, shown))
+
+    @property
+    def _is_special(self) -> bool:
+        """Whether there is more to do at the end than to answer."""
+        stream = self._stream
+        return self.keeping is not None or self.span is not None or (stream is not None and stream.has_begun)
+
+    def _on_recorded_specially(self, recording: Pending[Execution]) -> None:
         unstored = recording.exception()
         bodies = None
         if self.keeping is not None and self._final is not None:

@@ -159,16 +159,21 @@ class Conversation(asyncio.Protocol):
         deadline = now + invocation.timeout_s
         if self._member.slots > 1:
             deadline += self._limits.blocked_grace_s
-        share_s = self._shares.begin(len(self.calls), now)
+        calls = self.calls
+        share_s = self._shares.begin(len(calls), now)
         call = Call(id, ticket, now, deadline, ticket.had_to_wait and self._member.served == 1, share_s)
-        self._live.attach(call, self._member.template.function_id)
+        if self._live.hearers:
+            self._live.attach(call, self._member.template.function_id)
         ticket.call_id = id
-        self.calls[id] = call
+        calls[id] = call
         try:
             if is_long:
                 self._send_long(transport, frame, body)
             else:
-                self._send(encode(frame, body))
+                outgoing = self._outgoing
+                if not outgoing:
+                    self._loop.call_soon(self._flush)
+                outgoing.append(encode(frame, body))
         except ProtocolError:
             result = Result(Outcome.COMPLETED, 431, errors="The request's headers are too long.\n")
             self._loop.call_soon(self._finish, call, result, True)
@@ -203,12 +208,6 @@ class Conversation(asyncio.Protocol):
             self._transport.abort()
 
     # -------------------------------------------------------------------------------------------- requests
-
-    def _send(self, frame: bytes) -> None:
-        """Let a frame leave with the others of this tick. The channel must be open."""
-        if not self._outgoing:
-            self._loop.call_soon(self._flush)
-        self._outgoing.append(frame)
 
     def _send_now(self, frame: bytes) -> None:
         """Write a frame, after those that wait. The channel must be open."""
@@ -331,7 +330,9 @@ class Conversation(asyncio.Protocol):
     def _on_frame(self, frame: FromShim, body: bytes) -> None:
         kind = type(frame)
         if kind is ResponseFrame:
-            self._on_response(cast("ResponseFrame", frame), body)
+            response = cast("ResponseFrame", frame)
+            if response.more or response.stream or not self._on_whole_response(response, body):
+                self._on_response(response, body)
         elif kind is LogFrame:
             logged = cast("LogFrame", frame)
             call = self._call(logged.id)
@@ -363,6 +364,29 @@ class Conversation(asyncio.Protocol):
             self.loaded.set_result(frame.error)
         else:
             raise ProtocolError(f"{type(frame).__name__} out of turn")
+
+    def _on_whole_response(self, frame: ResponseFrame, body: bytes) -> bool:
+        """`_on_response` for one frame that is the whole answer, as nearly all are; False where anything is special."""
+        calls = self.calls
+        call = calls.get(frame.id)
+        if call is None or call.status or len(body) > self._limits.max_response_bytes or not 100 <= frame.status <= 999:
+            return False
+        call.status = frame.status
+        call.headers = self._headers.read(frame.headers)
+        call.timed_out = frame.timed_out
+        call.body = [body]
+        running = len(calls)
+        if running == 1:
+            self._listener.read_output()  # what its child processes wrote before they ended is there by now
+        now = self._monotonic()
+        call.cpu_s, call.peak_memory_bytes = self._shares.end(call.share_s, running, call.started, now)
+        result = call.complete(now)
+        del calls[frame.id]
+        future = call.ticket.future
+        if not future.done():
+            future.set_result(result)
+        self._listener.on_released(not frame.timed_out)
+        return True
 
     def _on_response(self, frame: ResponseFrame, body: bytes) -> None:
         call = self._call(frame.id)

@@ -46,18 +46,19 @@ class LiveLogs:
     """Who follows the executions of which function."""
 
     def __init__(self) -> None:
-        self._hearers: dict[str, set[HearLog]] = {}
+        self.hearers: dict[str, set[HearLog]] = {}
+        """Who follows, by function; empty while nobody does."""
 
     def attach(self, call: Call, function_id: str) -> None:
         """A call begins: it is followed from its first line on if its function is."""
-        if self._hearers:
-            hearers = self._hearers.get(function_id)
+        if self.hearers:
+            hearers = self.hearers.get(function_id)
             if hearers is not None:
                 self._log_of(call, hearers)
 
     def follow(self, function_id: str, hear: HearLog, running: Iterable[Call]) -> list[LogLines]:
         """Let `hear` be told of every line from now on; returns what the function's `running` calls logged before."""
-        hearers = self._hearers.setdefault(function_id, set())
+        hearers = self.hearers.setdefault(function_id, set())
         before: list[LogLines] = []
         for call in running:
             if call.ticket.invocation.logging:
@@ -69,11 +70,11 @@ class LiveLogs:
 
     def unfollow(self, function_id: str, hear: HearLog) -> None:
         """Tell `hear` nothing more. Fine to call twice."""
-        hearers = self._hearers.get(function_id)
+        hearers = self.hearers.get(function_id)
         if hearers is not None:
             hearers.discard(hear)
             if not hearers:
-                del self._hearers[function_id]
+                del self.hearers[function_id]
 
     @staticmethod
     def _log_of(call: Call, hearers: set[HearLog]) -> CallLog:

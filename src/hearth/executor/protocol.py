@@ -4,6 +4,7 @@ A frame is: length of the rest (u32, big-endian), length of the header (u32), he
 comes from a shim is written by user code as far as we know, so everything is bounded and checked here.
 """
 
+import struct
 from collections.abc import Callable, Mapping
 
 import msgspec
@@ -111,6 +112,9 @@ class ResponseFrame(msgspec.Struct, tag_field="type", tag="response", gc=False):
 FromShim = ReadyFrame | LoadedFrame | LoadFailedFrame | LogFrame | ResponseFrame | BodyFrame
 FromHost = AssignFrame | RequestFrame | BodyFrame | CancelFrame | AckFrame
 
+#: Of the frame after its first four bytes, and of its header.
+_SIZES = struct.Struct(">II")
+_sizes, _pack_sizes = _SIZES.unpack_from, _SIZES.pack
 _encode_header = msgspec.json.Encoder().encode
 _decode_from_shim: Callable[[bytes | memoryview], FromShim] = msgspec.json.Decoder(FromShim).decode
 
@@ -121,7 +125,7 @@ def encode(frame: FromHost, body: bytes | memoryview = b"") -> bytes:
     size = len(header)
     if size > HEADER_MAX_BYTES:
         raise ProtocolError(f"header of {size} bytes")
-    return b"".join(((4 + size + len(body)).to_bytes(4, "big"), size.to_bytes(4, "big"), header, body))
+    return b"".join((_pack_sizes(4 + size + len(body), size), header, body))
 
 
 class FrameReader:
@@ -144,14 +148,18 @@ class FrameReader:
             data = self._complete(data)
         at = 0
         available = len(data)
-        while available - at >= 4:
-            end = at + _frame_size(data, at)
+        while available - at >= 8:
+            size, header_size = _sizes(data, at)
+            if not 4 <= size <= FRAME_MAX_BYTES:
+                raise ProtocolError(f"a frame of {size} bytes")
+            end = at + 4 + size
             if end > available:
-                self._size = end - at
                 break
-            self._deliver(data, at, end)
+            self._deliver(data, at + 8 + header_size, at, end)
             at = end
         if at < available:
+            if available - at >= 4:
+                self._size = _frame_size(data, at)
             self._pending += memoryview(data)[at:]
 
     def _complete(self, data: bytes) -> bytes:
@@ -171,11 +179,10 @@ class FrameReader:
         whole = bytes(pending)
         self._pending = bytearray()
         self._size = 0
-        self._deliver(whole, 0, len(whole))
+        self._deliver(whole, 8 + int.from_bytes(whole[4:8], "big"), 0, len(whole))
         return data[taken + missing :]
 
-    def _deliver(self, data: bytes, at: int, end: int) -> None:
-        head_end = at + 8 + int.from_bytes(data[at + 4 : at + 8], "big")
+    def _deliver(self, data: bytes, head_end: int, at: int, end: int) -> None:
         if head_end > end or head_end - at - 8 > HEADER_MAX_BYTES or end - head_end > BODY_MAX_BYTES:
             raise ProtocolError("a header or body that is too long")
         try:

@@ -86,9 +86,16 @@ class PromptFuture(Generic[T]):
         self._state = _DONE
         self._value = result
         callback = self._callbacks
-        if callback is not None:
-            self._callbacks = None
+        if callback is None:
+            return
+        self._callbacks = None
+        if type(callback) is list:
             self._tell(callback)
+            return
+        try:
+            callback(self)
+        except Exception as problem:  # noqa: BLE001 - as in `_tell`, which the hot path does without
+            self._report(callback, problem)
 
     def set_exception(self, exception: BaseException, /) -> None:
         """It is done, with a failure. Raises InvalidStateError if it was already."""
@@ -119,8 +126,11 @@ class PromptFuture(Generic[T]):
         try:
             callbacks(self)
         except Exception as problem:  # noqa: BLE001 - as with other callbacks, whoever completes it does not suffer
-            context = {"message": f"Exception in {callbacks!r}", "exception": problem, "future": self}
-            asyncio.get_running_loop().call_exception_handler(context)
+            self._report(callbacks, problem)
+
+    def _report(self, callback: Any, problem: Exception) -> None:
+        context = {"message": f"Exception in {callback!r}", "exception": problem, "future": self}
+        asyncio.get_running_loop().call_exception_handler(context)
 
 
 Pending = Union[PromptFuture[T], "asyncio.Future[T]"]
