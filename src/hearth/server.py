@@ -92,6 +92,7 @@ def spawner_config(settings: Settings, uid: int, gid: int, packs: Packs) -> Spaw
         uid_count=last - first + 1,
         weaken=tuple(sorted(settings.weakened)),
         driver=settings.sandbox_driver,
+        oci_runtime=settings.oci_program,
         blanks=settings.blanks,
         docker_socket=settings.docker_socket,
         images=tuple(sorted({row.image for row in parse_images(settings.docker_images)})),

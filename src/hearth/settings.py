@@ -39,6 +39,8 @@ def _machine_memory_mb() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // (1024 * 1024)
 
 
+OCI_PROGRAMS = {"runc": "/usr/sbin/runc", "runsc": "/usr/bin/runsc"}
+"""What the driver `oci` may use, and where Debian's packages have it."""
 WEAKENABLE = ("cgroups", "egress", "seccomp")
 """The facilities of isolation that a server may be told to go on without."""
 
@@ -144,8 +146,9 @@ class Settings:
     packs_mirror: str = _setting("", "folder of downloaded runtimes, for machines without network; empty = registries")
     uid_range: str = _setting(UID_RANGE_DEFAULT, "host uids given to sandboxes, one each")
     sandbox_driver: str = _setting(
-        "ns", "how sandboxes are made: ns, oci (runc), or docker", choices=("ns", "oci", "docker")
+        "ns", "how sandboxes are made: ns, oci (runc or runsc), or docker", choices=("ns", "oci", "docker")
     )
+    oci_runtime: str = _setting("runc", "what the driver oci uses: runc, runsc (gVisor), or the full path of one")
     docker_socket: str = _setting("/var/run/docker.sock", "socket of the Docker daemon, for the driver docker")
     docker_images: str = _setting("", "comma list of RUNTIME=IMAGE[#INTERPRETER or #http], for the driver docker")
     weaken: str = _setting("", "comma list of isolation facilities to go on without")
@@ -159,6 +162,11 @@ class Settings:
     def packs_folder(self) -> Path:
         """Where installed runtimes are, absolute."""
         return (Path(self.packs_dir).expanduser() if self.packs_dir else self.data_dir / "packs").absolute()
+
+    @property
+    def oci_program(self) -> str:
+        """The path of the program that `oci_runtime` names."""
+        return OCI_PROGRAMS.get(self.oci_runtime, self.oci_runtime)
 
     @property
     def effective_database_url(self) -> str:
@@ -327,6 +335,13 @@ def _check(settings: Settings, problems: list[str]) -> None:
             problems.append("docker_images: only the driver docker runs images; set sandbox_driver to docker as well")
     except ValueError as error:
         problems.append(f"docker_images: {error}")
+    program = Path(settings.oci_program)
+    if not program.is_absolute() or program.name not in OCI_PROGRAMS:
+        problems.append(
+            f"oci_runtime: must be runc, runsc or the full path of one of them, not {settings.oci_runtime!r}"
+        )
+    elif settings.sandbox_driver != "oci" and settings.oci_program != OCI_PROGRAMS["runc"]:
+        problems.append("oci_runtime: only the driver oci uses it; set sandbox_driver to oci as well")
     try:
         first, last = settings.uids
     except ValueError:

@@ -19,8 +19,11 @@ from tests.sandbox import harness, modes, report
 from tests.sandbox.whole import Platform
 from tests.support import docker
 
-ON_DOCKER = ("test_isolation_processes",)
-"""What runs on every driver always; with Docker a sandbox takes half a second, so the rest is for the report."""
+ALWAYS = {
+    modes.DOCKER: ("test_isolation_processes",),
+    modes.GVISOR: ("test_isolation_processes", "test_runsc"),
+}
+"""What runs always on drivers that take their time for a sandbox; the rest on them is for the report."""
 
 
 def pytest_ignore_collect(config: pytest.Config) -> bool | None:
@@ -43,14 +46,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def is_for_the_report_alone(item: pytest.Item) -> bool:
-    """Whether a test of here takes a whole server in another mode than the first, or Docker: minutes for each."""
+    """Whether a test takes a whole server in another mode than the first, or a slow driver: minutes for each."""
     names = getattr(item, "fixturenames", ())
     mode = getattr(item, "callspec", None)
     whole = Path(__file__).parent in item.path.parents and {"platform", "stopped"} & set(names)
     if mode is None:
         return False
     name = mode.params.get("mode")
-    return (bool(whole) and name != modes.NS_ROOT) or (name == modes.DOCKER and item.path.stem not in ON_DOCKER)
+    return (bool(whole) and name != modes.NS_ROOT) or item.path.stem not in ALWAYS.get(name, (item.path.stem,))
 
 
 @pytest.fixture(scope="module")

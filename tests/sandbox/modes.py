@@ -15,7 +15,7 @@ from hearth.executor.sandbox import launch
 from hearth.executor.sandbox.cgroups import NEEDED, hierarchies
 from hearth.executor.sandbox.config import SpawnerConfig
 from tests.sandbox import harness
-from tests.support import docker
+from tests.support import docker, gvisor
 from tests.support.runtimes import runtime_of
 from tests.support.server import Server, server_folder
 from tests.support.uids import first_uid
@@ -23,8 +23,9 @@ from tests.support.uids import first_uid
 NS_ROOT = "ns root"
 NS_USER = "ns user"
 OCI = "oci runc"
+GVISOR = "oci runsc"
 DOCKER = "docker"
-ALL = (NS_ROOT, NS_USER, OCI, DOCKER)
+ALL = (NS_ROOT, NS_USER, OCI, GVISOR, DOCKER)
 FIRST_SUBORDINATE, SUBORDINATE = first_uid(400_000), 65_536
 
 SETTINGS = {
@@ -43,6 +44,8 @@ def why_not(mode: str) -> str:
         return "facility uidmap: newuidmap is not installed"
     if mode == OCI and shutil.which("runc") is None:
         return "facility runc: not installed"
+    if mode == GVISOR and (missing := gvisor.why_not()):
+        return f"facility runsc: {missing}"
     if mode == DOCKER and (missing := docker.why_not()):
         return f"facility docker: {missing}"
     return ""
@@ -62,8 +65,15 @@ class Owner:
     name: str = ""
     """Empty for root."""
     driver: str = "ns"
+    oci_runtime: str = ""
+    """The program that the driver `oci` uses, `""` = its default."""
     docker_socket: str = ""
     groups: list[Path] = field(default_factory=list)
+
+    @property
+    def has_gvisor(self) -> bool:
+        """Whether sandboxes have a kernel of their own."""
+        return bool(self.oci_runtime)
 
     @property
     def prefix(self) -> list[str]:
@@ -78,7 +88,8 @@ class Owner:
         """The configuration as a server of this owner would have it."""
         if not self.name:
             images = (docker.IMAGE,) if self.docker_socket else ()
-            return replace(config, driver=self.driver, docker_socket=self.docker_socket, images=images)
+            chosen = replace(config, driver=self.driver, docker_socket=self.docker_socket, images=images)
+            return replace(chosen, oci_runtime=self.oci_runtime) if self.oci_runtime else chosen
         ids = (self.first_uid, SUBORDINATE)
         changes = {"server_uid": 0, "server_gid": 0, "uid_first": 1, "uid_count": 500}
         return replace(config, outer_uids=ids, outer_gids=ids, **changes)
@@ -119,8 +130,9 @@ def owner(mode: str) -> Iterator[Owner]:
             )
         return
     if mode != NS_USER:
-        driver = "oci" if mode == OCI else "ns"
-        yield Owner(harness.SERVER_UID, harness.SERVER_UID, harness.FIRST_UID, driver=driver)
+        driver = "oci" if mode in (OCI, GVISOR) else "ns"
+        program = gvisor.program() if mode == GVISOR else ""
+        yield Owner(harness.SERVER_UID, harness.SERVER_UID, harness.FIRST_UID, driver=driver, oci_runtime=program or "")
         return
     with ordinary_user() as made:
         yield made
@@ -170,6 +182,8 @@ def server(owner: Owner, settings: dict[str, str] | None = None) -> Iterator[Ser
         if owner.name:
             os.chown(folder, owner.uid, owner.gid)
         chosen = {"HEARTH_SANDBOX_DRIVER": owner.driver}
+        if owner.oci_runtime:
+            chosen["HEARTH_OCI_RUNTIME"] = owner.oci_runtime
         if owner.docker_socket:
             image = f"{runtime_of('python')}={docker.IMAGE}#/usr/bin/python3"
             chosen |= {"HEARTH_DOCKER_SOCKET": owner.docker_socket, "HEARTH_DOCKER_IMAGES": image}

@@ -138,7 +138,7 @@ def setuid_exec(args):
 def status_of(path):
     wanted = ("Uid", "Gid", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "Groups")
     rows = dict(line.split(":", 1) for line in read(path).splitlines() if ":" in line)
-    return {name: rows[name].split() for name in wanted}
+    return {name: rows[name].split() for name in wanted if name in rows}
 
 
 def statuses(args):

@@ -26,7 +26,7 @@ from hearth.executor.sandbox.spec import Mount, Network, SandboxFailed
 from tests.sandbox import harness, modes
 from tests.sandbox.conftest import gate_config, spawner_config
 from tests.sandbox.harness import LIMITS, output_of, run, spec, until
-from tests.support import docker
+from tests.support import docker, gvisor
 
 pytestmark = pytest.mark.anyio
 
@@ -69,8 +69,8 @@ async def test_channel_and_descriptors_pass_both_ways(driver: NsDriver) -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"argv": ("/nowhere",)}, 'exec:? "?/nowhere'),
-        ({"working_folder": "/nowhere"}, "working folder|mkdir /nowhere"),
+        ({"argv": ("/nowhere",)}, '(exec:? "?|failed to load )/nowhere'),
+        ({"working_folder": "/nowhere"}, "working folder|mkdir /nowhere|/nowhere"),
         ({"mounts": (Mount("/etc", "/mnt/etc"),)}, "below no folder"),
         ({"mounts": (Mount(str(Path(__file__).parent / "nothing"), "/mnt/x"),)}, "No such file"),
         ({"mounts": (Mount(str(Path(__file__).parent), "/etc"),)}, "mount target"),
@@ -227,7 +227,7 @@ async def test_the_spawner_tells_the_facilities_of_the_machine(
 ) -> None:
     found = {facility.name: facility for facility in await driver.facilities()}
     config = owner.adapted(spawner_config(data_folder)) if owner.driver == "docker" else spawner_config(data_folder)
-    config = replace(config, driver=owner.driver)
+    config = replace(config, driver=owner.driver, oci_runtime=owner.oci_runtime or config.oci_runtime)
     names = {facility.name for facility in probe_facilities(config)}
     assert names - {"root"} == set(found) - {"root", "userns"}
     assert all(facility.ok for facility in found.values() if facility.mandatory), found
@@ -356,13 +356,20 @@ def server_data() -> Iterator[Path]:
 
 
 @pytest.fixture(
-    params=["ns", pytest.param("oci", marks=pytest.mark.skipif(shutil.which("runc") is None, reason="facility runc"))]
+    params=[
+        "ns",
+        pytest.param("oci", marks=pytest.mark.skipif(shutil.which("runc") is None, reason="facility runc")),
+        pytest.param("oci runsc", marks=pytest.mark.skipif(bool(gvisor.why_not()), reason="facility runsc")),
+    ]
 )
 def server(
     request: pytest.FixtureRequest, server_data: Path
 ) -> Iterator[tuple[subprocess.Popen[bytes], dict[str, list[int]]]]:
     """A process that gave up root and runs three sandboxes with daemons in them, on a data folder of its own."""
-    config = replace(spawner_config(server_data), uid_first=harness.FIRST_UID + 1_000, driver=request.param)
+    driver, _, named = request.param.partition(" ")
+    config = replace(spawner_config(server_data), uid_first=harness.FIRST_UID + 1_000, driver=driver)
+    if named:
+        config = replace(config, oci_runtime=gvisor.program())
     root = Path(__file__).parents[2]
     gate = replace(gate_config(), nameservers=(), allow=(), registry_hosts=(), keep=(*gate_config().keep, str(root)))
     arguments = [json.dumps(asdict(config)), json.dumps(asdict(gate))]

@@ -241,5 +241,6 @@ def test_the_spawner_takes_only_the_images_it_was_told_of(tmp_path: Path) -> Non
 
 def test_the_doctor_names_a_strength_for_every_driver() -> None:
     names = {strength_of(driver, is_root=root) for driver in ("ns", "oci", "docker") for root in (True, False)}
+    names.add(strength_of("oci", is_root=True, has_gvisor=True))
     assert names == set(STRENGTHS)
     assert all("withstands" in text and "kernel" in text for text in STRENGTHS.values())

@@ -3,12 +3,11 @@
 import os
 import pwd
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hearth.executor.sandbox import cgroups, facilities, oci, syscalls
+from hearth.executor.sandbox import cgroups, facilities, oci, runsc, syscalls
 from hearth.executor.sandbox.config import SpawnerConfig
 from hearth.executor.sandbox.spec import Facility
 from hearth.server import missing
@@ -31,7 +30,6 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(syscalls, "landlock_abi", lambda: 0)
     owner = pwd.struct_passwd(("somebody", "x", CONFIG.uid_first, 100, "", "/", "/bin/sh"))
     monkeypatch.setattr(pwd, "getpwall", lambda: [owner])
-    monkeypatch.setattr(oci, "RUNC", "/nowhere/runc")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
 
 
@@ -43,7 +41,8 @@ CASES: list[tuple[Callable[[], Facility], str, str, str]] = [
     (lambda: facilities._cgroup_facility(CONFIG), "cgroups", "cgroups", "Delegate=yes"),
     (facilities._egress_facility, "egress", "egress", "modprobe nf_tables"),
     (lambda: facilities._uid_facility(CONFIG), "uids", "", "another range"),
-    (oci.facility, "runc", "", "apt-get install runc"),
+    (lambda: oci.facility("/nowhere/runc"), "runc", "", "apt-get install runc"),
+    (lambda: runsc.facility("/nowhere/runsc"), "runsc", "", "Debian 13"),
 ]
 
 
@@ -65,15 +64,6 @@ def test_what_only_adds_a_layer_never_stops_a_start() -> None:
     for found, fix in ((facilities._landlock_facility(), "lsm="), (facilities._disk_facility(), "modprobe loop")):
         assert not found.ok and not found.mandatory and fix in found.fix
         assert missing([found], frozenset()) == []
-
-
-def test_a_runsc_that_is_not_used_is_named_and_stops_no_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(oci, "RUNSC", str(tmp_path / "runsc"))
-    assert oci.runsc_facility() == []
-    (tmp_path / "runsc").touch()
-    (found,) = oci.runsc_facility()
-    assert not found.ok and "not used" in found.detail and found.fix
-    assert missing([found], frozenset()) == []
 
 
 def test_the_names_that_may_be_weakened_are_those_of_facilities_with_a_flag(bare: Any) -> None:

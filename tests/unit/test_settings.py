@@ -59,6 +59,9 @@ def test_a_config_file_that_is_not_toml_is_named(tmp_path: Path) -> None:
         ({"allowed_origins": "https://example.org"}, "allowed_origins"),
         ({"trusted_proxies": "10.0.0.1,proxy"}, "trusted_proxies"),
         ({"nats_url": "nats://x"}, "nats_url"),
+        ({"sandbox_driver": "oci", "oci_runtime": "crun"}, "oci_runtime: must be runc, runsc or"),
+        ({"sandbox_driver": "oci", "oci_runtime": "opt/runsc"}, "oci_runtime: must be"),
+        ({"oci_runtime": "runsc"}, "set sandbox_driver to oci"),
     ],
 )
 def test_what_this_version_cannot_do_is_refused_and_not_ignored(flags: dict[str, str], complaint: str) -> None:

@@ -30,6 +30,8 @@ STRENGTHS = {
     "user namespace": f"driver ns below an ordinary user, so that even its spawner has no rights of root here; "
     f"{_WITHSTANDS}, {_NOT}, and what breaks out is that user",
     "runc": f"driver oci: the confinement of ns made by runc, without Landlock; {_WITHSTANDS}, {_NOT}",
+    "gVisor": f"driver oci with runsc: a kernel of its own, gVisor's, between the code and that of this machine; "
+    f"{_WITHSTANDS}, and nearly always one with an exploit of the Linux kernel, which it cannot reach",
     "docker": f"driver docker: the confinement of ns in a container of the runtime's image, ns itself for the others; "
     f"{_WITHSTANDS}, {_NOT}, and who runs the Docker daemon is root here",
 }
@@ -83,7 +85,7 @@ def _machine(settings: Settings) -> Iterator[Finding]:
             colour = RED if facility.mandatory or weakened else YELLOW
             detail = f"weakened by the operator: {facility.detail}" if weakened else facility.detail
             yield Finding("isolation", name, colour, detail, facility.fix)
-    name = strength_of(settings.sandbox_driver, is_root=os.geteuid() == 0)
+    name = strength_of(settings.sandbox_driver, is_root=os.geteuid() == 0, has_gvisor=config.has_gvisor)
     yield Finding("isolation", "strength", GREEN, f"{name}: {STRENGTHS[name]}")
     found = packs.all()
     for pack in found:
@@ -102,8 +104,10 @@ def _machine(settings: Settings) -> Iterator[Finding]:
             yield Finding("runtimes", manifest.id, YELLOW, detail, f"hearth runtimes remove {manifest.id}")
 
 
-def strength_of(driver: str, *, is_root: bool) -> str:
+def strength_of(driver: str, *, is_root: bool, has_gvisor: bool = False) -> str:
     """The name of the strength of a driver, as whoever starts the server has it."""
+    if has_gvisor:
+        return "gVisor"
     return {"oci": "runc", "docker": "docker"}.get(driver, "shared kernel" if is_root else "user namespace")
 
 

@@ -4,6 +4,7 @@ import ctypes
 import json
 import os
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -117,7 +118,7 @@ def control(context, args):
 
 def is_socket(number):
     try:
-        return os.readlink(f"/proc/self/fd/{number}").startswith("socket:")
+        return stat.S_ISSOCK(os.fstat(number).st_mode)
     except OSError:
         return False
 

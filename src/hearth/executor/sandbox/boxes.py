@@ -49,6 +49,8 @@ class Box:
     gate_fds: list[int] = field(default_factory=list)
     meminfo_fd: int = -1
     """Its /proc/meminfo, to be written when its limits are changed."""
+    root: str = ""
+    """Where its root folder is in the mounts of its first process; `""` = that is its root."""
     is_filled: bool = False
     """Whether it has been given the folder for its mount point."""
 
@@ -77,8 +79,9 @@ class Box:
 class UidPool:
     """Host uids for live sandboxes; a freed one is used again as late as possible."""
 
-    def __init__(self, first: int, count: int) -> None:
-        self._free = deque(range(first, first + count))
+    def __init__(self, first: int, count: int, each: int = 1) -> None:
+        """`each` is how many a sandbox has; the first of them is taken for all."""
+        self._free = deque(range(first, first + count - each + 1, each))
 
     def take(self) -> int:
         """Raises OSError when every uid is in use."""

@@ -50,7 +50,10 @@ class SpawnerConfig:
     1, 2, ... in the spawner's user namespace, to which all other ids here belong; 0 there is the user himself."""
     outer_gids: tuple[int, ...] = ()
     driver: str = "ns"
-    """How sandboxes are made: `ns`, by the spawner itself; `oci`, by runc; `docker`, those with an image by Docker."""
+    """How sandboxes are made: `ns`, by the spawner itself; `oci`, by runc or runsc; `docker`, those with an image by
+    Docker."""
+    oci_runtime: str = "/usr/sbin/runc"
+    """The program that makes sandboxes with the driver `oci`: a path whose last part is `runc` or `runsc`."""
     blanks: int = 0
     """Sandboxes kept ready that hold no program yet (not with the driver `oci`, nor of images)."""
     docker_socket: str = "/var/run/docker.sock"
@@ -58,6 +61,11 @@ class SpawnerConfig:
     """The Docker images that sandboxes may be made of."""
     use_disks: bool = True
     """Whether builds get disks of their own where the machine can make them; off in tests of what is done without."""
+
+    @property
+    def has_gvisor(self) -> bool:
+        """Whether sandboxes have a kernel of their own, gVisor's."""
+        return self.driver == "oci" and os.path.basename(self.oci_runtime) == "runsc"
 
     def group_name(self) -> str:
         """Name of the cgroup that holds this server's sandboxes: one per data folder, the same after a crash."""

@@ -12,7 +12,7 @@ import pwd
 from collections.abc import Callable
 from typing import Any
 
-from hearth.executor.sandbox import cgroups, disks, docker, netlink, oci, syscalls, userns
+from hearth.executor.sandbox import cgroups, disks, docker, netlink, oci, runsc, syscalls, userns
 from hearth.executor.sandbox.config import SpawnerConfig
 from hearth.executor.sandbox.spec import Facility
 
@@ -64,7 +64,7 @@ def _common(config: SpawnerConfig) -> list[Facility]:
         _uid_facility(config),
         _landlock_facility(),
         _disk_facility(),
-        *([oci.facility(), *oci.runsc_facility()] if config.driver == "oci" else []),
+        *([(runsc if config.has_gvisor else oci).facility(config.oci_runtime)] if config.driver == "oci" else []),
         *(docker.facility(config) if config.driver == "docker" else []),
     ]
 

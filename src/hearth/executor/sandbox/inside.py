@@ -50,6 +50,9 @@ class Plan:
 
     request: StartRequest
     uid: int
+    """Who the program is, and whose its files are."""
+    host_uid: int
+    """Whose the processes are that it runs in on this machine: another with gVisor, else the same."""
     server_uid: int
     uid_range: range
     mounts: Sequence[root.OpenMount]

@@ -34,6 +34,7 @@ class Later:
         cgroups: Cgroups | None,
         errands: Errands,
         mounter: Mounter,
+        group_limits: Callable[[Limits], Limits],
         answer: Answer,
     ) -> None:
         self._sandboxes = sandboxes
@@ -42,6 +43,7 @@ class Later:
         self._cgroups = cgroups
         self._errands = errands
         self._mounter = mounter
+        self._group_limits = group_limits
         self._answer = answer
 
     def mount(self, sequence: int, message: dict[str, Any]) -> None:
@@ -58,7 +60,8 @@ class Later:
             raise BadMessage(f"mount source: {mount.source!r} is no folder")
         box.is_filled = True
 
-        if self._mounter.run(mount.target, (box.pidfd, mounts[0].fd), lambda problem: self._answer(sequence, problem)):
+        target = box.root + mount.target
+        if self._mounter.run(target, (box.pidfd, mounts[0].fd), lambda problem: self._answer(sequence, problem)):
             root.close_mounts(mounts)
             return
         self._mounter.prepare()
@@ -69,7 +72,7 @@ class Later:
             root.close_mounts(mounts)
             self._answer(sequence, problem)
 
-        self._errands.run(lambda: attach(mount.target, (pidfd, mounts[0].fd)), report)
+        self._errands.run(lambda: attach(target, (pidfd, mounts[0].fd)), report)
 
     def retune(self, sequence: int, message: dict[str, Any]) -> None:
         """Change the limits of a running sandbox. Raises BadMessage, CgroupError or OSError."""
@@ -78,8 +81,10 @@ class Later:
         old = box.limits
         if _fixed(limits) != _fixed(old) or limits.pids > old.pids:
             raise BadMessage("retune: open files, file size and more processes are fixed at the start")
+        if box.root and (limits.pids != old.pids or not _have_same_folders(limits, old)):
+            raise BadMessage("retune: processes and temporary folders are fixed at the start with gVisor")
         if box.group is not None and self._cgroups is not None:
-            self._cgroups.retune(box.group, old, limits)
+            self._cgroups.retune(box.group, self._group_limits(old), self._group_limits(limits))
         if self._cgroups is None:
             if limits.memory_bytes > old.memory_bytes:
                 raise BadMessage("retune: without control groups more memory cannot be given later")
@@ -89,7 +94,7 @@ class Later:
             os.pwrite(box.meminfo_fd, text, 0)
             os.ftruncate(box.meminfo_fd, len(text))
         box.limits = limits
-        if inside.temporary_folders(limits) == inside.temporary_folders(old):
+        if _have_same_folders(limits, old):
             self._answer(sequence, "")
         else:
             pidfd = os.dup(box.pidfd)
@@ -107,6 +112,10 @@ class Later:
         if not box.mount_point:
             raise BadMessage(f"sandbox {id} was started whole")
         return box
+
+
+def _have_same_folders(one: Limits, other: Limits) -> bool:
+    return inside.temporary_folders(one) == inside.temporary_folders(other)
 
 
 def _fixed(limits: Limits) -> tuple[int | None, ...]:

@@ -22,6 +22,7 @@ from hearth.executor.sandbox import (
     netlink,
     oci_config,
     root,
+    runsc,
     syscalls,
     userns,
 )
@@ -35,7 +36,8 @@ from hearth.executor.sandbox.messages import BadMessage, StartRequest
 from hearth.executor.sandbox.meters import open_meters
 from hearth.executor.sandbox.mounter import Mounter
 from hearth.executor.sandbox.oci import LAUNCH_PIDS, Oci
-from hearth.executor.sandbox.spec import Network
+from hearth.executor.sandbox.runsc import Runsc
+from hearth.executor.sandbox.spec import Limits, Network
 from hearth.executor.sandbox.systems import Systems
 
 
@@ -50,13 +52,15 @@ class Lives:
         self.loop = loop
         self.config = config
         self.boxes: dict[str, Box] = {}
-        self.uids = boxes.UidPool(config.uid_first, config.uid_count)
+        self.uids = boxes.UidPool(config.uid_first, config.uid_count, runsc.UIDS if config.has_gvisor else 1)
         self.cgroups: cgroups.Cgroups | None = None
         if "cgroups" not in config.weaken:
             self.cgroups = cgroups.Cgroups(config.group_name())
             self.cgroups.sweep()
             self.cgroups.prepare((os.getpid(), os.getppid()))
-        self.oci = Oci(config) if config.driver == "oci" else None  # first: what is opened later must be in its mounts
+        self.oci: Oci | None = None
+        if config.driver == "oci":  # first: what is opened later must be in its mounts
+            self.oci = (Runsc if config.has_gvisor else Oci)(config)
         self.bases = root.Bases(config)
         self.systems = Systems(config, self.bases, self.oci)
         self.seccomp = b"" if "seccomp" in config.weaken else facilities.seccomp_program()
@@ -66,6 +70,10 @@ class Lives:
         self.docker = docker.Docker(config, deletions) if config.driver == "docker" else None
         self.mounter = Mounter(loop.watch, loop.unwatch, attach)
         self.blanks = Blanks(0 if self.oci else config.blanks)
+
+    def group_limits(self, limits: Limits) -> Limits:
+        """The limits of the control group of a sandbox with these."""
+        return runsc.group_limits(limits) if self.config.has_gvisor else limits
 
     def close(self) -> None:
         """Give back what sandboxes were made of, once all have ended."""
@@ -165,18 +173,20 @@ class Lives:
         """
         spec = request.spec
         launcher = self.docker if spec.image else self.oci
+        is_launched = launcher is not None and not self.config.has_gvisor
         template, oci_root = self.systems.find(spec.root)
         group = None
         uid = self.uids.take()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             if self.cgroups is not None:
-                limits = spec.limits
-                pids = limits.pids + (LAUNCH_PIDS if launcher else 0)
+                limits = self.group_limits(spec.limits)
+                pids = limits.pids + (LAUNCH_PIDS if is_launched else 0)
                 group = self.cgroups.create(spec.id, limits.memory_bytes, limits.cpus, pids)
             plan = inside.Plan(
                 request=request,
-                uid=uid,
+                uid=uid + 1 if self.config.has_gvisor else uid,
+                host_uid=uid,
                 server_uid=self.config.server_uid,
                 uid_range=range(self.config.uid_first, self.config.uid_first + self.config.uid_count),
                 mounts=mounts,
@@ -191,8 +201,8 @@ class Lives:
                 own_addresses=own or (),
             )
             if descriptors:
-                self._give_output(descriptors[0], uid)
-            pid, pidfd = self._clone(plan, group, ours, theirs, launcher, is_blank)
+                self._give_output(descriptors[0], plan.uid)
+            pid, pidfd = self._clone(plan, group, ours, theirs, launcher, is_launched, is_blank)
         except BaseException:
             ours.close()
             self.uids.give_back(uid)
@@ -206,7 +216,8 @@ class Lives:
         timeout_s = docker.START_TIMEOUT_S if spec.image else self.config.start_timeout_s
         deadline = time.monotonic() + timeout_s
         box = Box(spec.id, sequence, uid, pid, pidfd, ours, group, spec.limits, spec.mount_point, deadline)
-        box.launching = launcher is not None
+        box.launching = is_launched
+        box.root = oci_root if self.config.has_gvisor else ""
         box.is_container = bool(spec.image)
         box.is_blank = is_blank
         self.boxes[spec.id] = box
@@ -231,12 +242,13 @@ class Lives:
         ours: socket.socket,
         theirs: socket.socket,
         launcher: Oci | docker.Docker | None,
+        is_launched: bool,
         is_blank: bool,
     ) -> tuple[int, int]:
         folder = self.cgroups.unified_folder(group) if self.cgroups is not None and group is not None else None
         group_fd = cgroups.cgroup_folder_fd(folder) if folder else -1
         try:
-            pid, pidfd = syscalls.clone(0 if launcher else syscalls.CLONE_NEWPID, group_fd)
+            pid, pidfd = syscalls.clone(0 if is_launched else syscalls.CLONE_NEWPID, group_fd)
             if pid == 0:
                 os.close(ours.fileno())  # else the wait for the spawner's word would outlive the spawner
                 if is_blank:
@@ -338,7 +350,7 @@ class Lives:
         _, status = os.waitpid(box.pid, 0)
         if box.launching and self._on_launched(box, status):
             return
-        box.status = status
+        box.status = runsc.wait_status(status) if self.config.has_gvisor else status
         docker.end_holder(box)
         self._on_report(box)
         self.loop.unwatch(box.pidfd)

@@ -21,36 +21,19 @@ from hearth.executor.sandbox.config import SpawnerConfig
 from hearth.executor.sandbox.inside import Plan
 from hearth.executor.sandbox.spec import Facility
 
-RUNC = "/usr/sbin/runc"
-RUNSC = "/usr/bin/runsc"
 PLACE = "/run"
 LAUNCH_PIDS = 128
 """Processes and threads that runc itself may need while it starts a sandbox; the sandbox's own limit follows."""
 LOG_BYTES = 4_096
 
 
-def runsc_facility() -> list[Facility]:
-    """Where runsc is installed, that it is not used: whoever installed it would think otherwise."""
-    if not os.path.exists(RUNSC):
-        return []
-    return [
-        Facility(
-            "runsc",
-            False,
-            f"{RUNSC} is not used: its sandboxes lack guarantees of the others so far (ADR 13); runc makes them",
-            "for a kernel of its own, give each tenant a virtual machine",
-            mandatory=False,
-        )
-    ]
-
-
-def facility() -> Facility:
+def facility(path: str) -> Facility:
     """Is there a runc to use? Only asked when the driver is `oci`."""
     fix = "apt-get install runc, or use the driver ns (HEARTH_SANDBOX_DRIVER=ns)"
     if os.geteuid() != 0:
         return Facility("runc", False, "the driver oci needs root", "start hearth as root, or use the driver ns")
     try:
-        done = subprocess.run([RUNC, "--version"], capture_output=True, text=True, timeout=10, check=True)
+        done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError) as problem:
         return Facility("runc", False, str(problem), fix)
     return Facility("runc", True, done.stdout.split("\n")[0], fix)
@@ -66,6 +49,7 @@ class Oci:
 
     def __init__(self, config: SpawnerConfig) -> None:
         """Remove what a dead server left, and assemble the root folder in a mount namespace of the spawner's own."""
+        self.program = config.oci_runtime
         self.folder = f"{PLACE}/{config.group_name()}"
         shutil.rmtree(self.folder, ignore_errors=True)
         for name in ("", "/root", "/own", "/stage", "/state", "/told"):
@@ -128,11 +112,20 @@ class Oci:
             step = "exec runc"
             id = plan.request.spec.id
             told = f"{self.folder}/told/{id}"
-            command = [RUNC, "--root", f"{self.folder}/state", "--log", f"{told}.log", "--log-format", "json", "run"]
+            command = [
+                self.program,
+                "--root",
+                f"{self.folder}/state",
+                "--log",
+                f"{told}.log",
+                "--log-format",
+                "json",
+                "run",
+            ]
             command += ["--detach", "--bundle", own, "--pid-file", f"{told}.pid", "--no-new-keyring"]
             command += ["--preserve-fds", str(highest - 2), id]
             environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "XDG_RUNTIME_DIR": self.folder}
-            os.execve(RUNC, command, environment)  # noqa: S606 - without a shell
+            os.execve(self.program, command, environment)  # noqa: S606 - without a shell
         except BaseException as problem:  # noqa: BLE001 - whatever it is, the parent must hear it and this process end
             with contextlib.suppress(OSError):
                 os.write(kept, inside.FAILED + f"{step}: {problem}".encode(errors="replace")[:800])

@@ -5,7 +5,7 @@ The seccomp rules are those of `filters.generate`, in the form runc takes.
 
 import platform
 import resource
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hearth.executor.sandbox import inside, root
@@ -16,11 +16,14 @@ VERSION = "1.0.2"
 ARCHITECTURES = {"x86_64": "SCMP_ARCH_X86_64", "aarch64": "SCMP_ARCH_AARCH64"}
 NAMESPACES = ("pid", "ipc", "uts", "mount", "cgroup")
 """Made by runc; the network namespace is the one that the spawner's child has prepared."""
+NO_CAPABILITIES: Mapping[str, list[str]] = {
+    kind: [] for kind in ("bounding", "effective", "inheritable", "permitted", "ambient")
+}
 _WORD = 0xFFFF_FFFF
 _LONG = 0xFFFF_FFFF_FFFF_FFFF
 _LOW_BITS = 6
 
-_RLIMITS = {
+RLIMIT_NAMES = {
     getattr(resource, name): name
     for name in (
         *("RLIMIT_CORE", "RLIMIT_NOFILE", "RLIMIT_MEMLOCK", "RLIMIT_NICE", "RLIMIT_RTPRIO"),
@@ -69,7 +72,7 @@ def document(plan: Plan, root_folder: str, own: str) -> dict[str, Any]:
             "args": list(spec.argv),
             "env": [f"{name}={value}" for name, value in spec.environment.items()],
             "cwd": spec.working_folder,
-            "capabilities": {kind: [] for kind in ("bounding", "effective", "inheritable", "permitted", "ambient")},
+            "capabilities": NO_CAPABILITIES,
             "rlimits": list(_rlimits(plan)),
             "noNewPrivileges": True,
             "oomScoreAdj": inside.OOM_SCORE_ADJUSTMENT,
@@ -88,7 +91,7 @@ def group_name(id: str) -> str:
 
 def _rlimits(plan: Plan) -> Iterator[dict[str, Any]]:
     for kind, value in inside.resource_limits(plan.request.spec.limits, plan.use_cgroups):
-        yield {"type": _RLIMITS[kind], "soft": value, "hard": value}
+        yield {"type": RLIMIT_NAMES[kind], "soft": value, "hard": value}
 
 
 # ------------------------------------------------------------------------------------------------ seccomp

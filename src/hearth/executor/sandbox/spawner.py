@@ -46,7 +46,16 @@ class Spawner:
         self.lives = lives = Lives(self.loop, config, self.deletions)
         self.disks = Disks(config.data_folder, self.deletions)
         lives.bases.disks = self.disks
-        self.later = Later(lives.boxes, config, lives.bases, lives.cgroups, self.visits, lives.mounter, self._answer)
+        self.later = Later(
+            lives.boxes,
+            config,
+            lives.bases,
+            lives.cgroups,
+            self.visits,
+            lives.mounter,
+            lives.group_limits,
+            self._answer,
+        )
 
     # ------------------------------------------------------------------------------------------ loop
 
