@@ -21,7 +21,7 @@ from hearth.executor.actions import (
 )
 from hearth.executor.limits import PoolLimits
 from hearth.executor.pool import Pool
-from tests.executor.pool_world import template
+from tests.unit.pool_world import template
 
 A, B = template("a"), template("b")
 LIMITS = PoolLimits(

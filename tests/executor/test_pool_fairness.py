@@ -11,7 +11,7 @@ from hearth.executor.actions import Action, Assign, Member, Reject, Start, Stop,
 from hearth.executor.limits import PoolLimits
 from hearth.executor.pool import Pool
 from hearth.model.running import InstanceTemplate
-from tests.executor.pool_world import template
+from tests.unit.pool_world import template
 
 START_S, END_S = 0.05, 0.01
 LIMITS = PoolLimits(max_instances=2, max_instances_per_key=2, memory_mb=10_000, max_starting=2, fair_slice_s=1.0)

@@ -1,5 +1,6 @@
 """The conformance functions, running on each driver in each language."""
 
+import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,23 @@ from tests.support.executors import NODE, PYTHON, Bench, FakePacks, folder_files
 from tests.support.interpreters import built, installed_packs, pack_of
 from tests.support.packs import wants_all
 from tests.support.process_driver import ProcessDriver
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave slow tests on plain processes out where the same tests run in sandboxes, which prove all that they do."""
+    if os.geteuid() == 0:
+        left_out = [item for item in items if is_in_sandboxes_too(item)]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
+
+
+def is_in_sandboxes_too(item: pytest.Item) -> bool:
+    """Whether a test of here is a slow one on plain processes. Of the quick ones `make check` has no others."""
+    mode = getattr(item, "callspec", None)
+    is_here = Path(__file__).parent in item.path.parents
+    on_processes = is_here and mode is not None and mode.params.get("bench") == "process"
+    return on_processes and item.get_closest_marker("slow") is not None
+
 
 FUNCTIONS = Path(__file__).parent / "functions"
 #: Enforced on every request; names as an operator might write them (contract: runtime-contract 8, case 54).

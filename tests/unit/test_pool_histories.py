@@ -12,7 +12,7 @@ from msgspec import structs
 from hearth.executor.actions import Action, Assign, IllegalMove, Member, State, Waiter
 from hearth.executor.pool import Pool
 from hearth.executor.pool_key import PoolKey
-from tests.executor.pool_world import LIMITS, run_history
+from tests.unit.pool_world import LIMITS, run_history
 
 HISTORY = st.binary(min_size=1, max_size=60)
 
