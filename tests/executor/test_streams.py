@@ -260,4 +260,4 @@ async def test_followers_come_and_go_and_all_hear_the_same_lines(talk: Talk) -> 
     assert [(lines.first, lines.lines) for lines in second] == [(5, ("rest",))]
     assert future.result().logs.splitlines() == ["1", "2", *heard, "rest"]
     talk.live.unfollow("f", second.append)
-    assert talk.live._hearers == {}
+    assert talk.live.hearers == {}
