@@ -214,6 +214,8 @@ class Lives:
             theirs.close()
         ours.setblocking(False)
         timeout_s = docker.START_TIMEOUT_S if spec.image else self.config.start_timeout_s
+        if self.config.has_gvisor:
+            timeout_s = max(timeout_s, runsc.START_TIMEOUT_S)
         deadline = time.monotonic() + timeout_s
         box = Box(spec.id, sequence, uid, pid, pidfd, ours, group, spec.limits, spec.mount_point, deadline)
         box.launching = is_launched

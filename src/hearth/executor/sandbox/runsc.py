@@ -27,6 +27,8 @@ MEMORY_BYTES = 32 << 20
 """What gVisor itself may take of a sandbox's memory limit, over what the program has: measured."""
 PIDS_PER_PROCESS, OWN_PIDS = 4, 192
 """Threads on this machine for each process of a sandbox, and for gVisor itself: its kernel counts the sandbox's own."""
+START_TIMEOUT_S = 60.0
+"""For one start: 0.2 s of processor time, and many may be under way at once."""
 UIDS = 2
 """Host uids of a sandbox: of gVisor's processes, and the next one of the program's files."""
 SIGNALLED = 128
