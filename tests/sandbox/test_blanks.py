@@ -25,6 +25,7 @@ pytestmark = pytest.mark.anyio
 
 BLANKS = 2
 LIMITS = Limits(96 << 20, 0.75, pids=77, tmp_bytes=9 << 20, tmp_inodes=999, open_files=333, file_size_bytes=5 << 20)
+SHOWN = ("/etc/passwd", "/etc/group", "/etc/resolv.conf", "/proc/meminfo")
 FACTS = """
 import json, os, resource, socket
 DESCRIPTORS = "/proc/self/fd/"
@@ -154,6 +155,19 @@ async def test_the_inside_is_the_same_as_that_of_a_start_from_nothing(blank_driv
         shared = [name for name, link in names.items() if os.readlink(f"/proc/{other}/ns/{name}") == link]
         assert shared == []
     await ended(from_nothing, whole, from_blank)
+
+
+async def test_what_was_made_for_a_guess_is_changed_to_what_is_asked_for(blank_driver: NsDriver) -> None:
+    await ended(await start(blank_driver))
+    ready = await blanks_of(blank_driver)
+    box = await start(blank_driver, limits=replace(LIMITS, memory_bytes=128 << 20, tmp_bytes=5 << 20, tmp_inodes=555))
+    assert box.pid in ready
+    found = await facts_of(box)
+    assert (found["tmp"], found["inodes"]) == ([5 << 20, 5 << 20], [555, 1024])
+    assert found["ours"]["/proc/meminfo"].split()[1] == str(128 << 10)
+    own = {mount[1]: mount[2].split(",")[0] for mount in found["mounts"] if mount[1] in SHOWN}
+    assert own == dict.fromkeys(SHOWN, "ro")
+    await ended(box)
 
 
 async def test_one_that_waits_holds_nothing_and_may_die(blank_driver: NsDriver) -> None:

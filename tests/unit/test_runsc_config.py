@@ -8,9 +8,9 @@ import pytest
 
 from hearth.executor.sandbox import root, runsc
 from hearth.executor.sandbox.filters import generate
-from hearth.executor.sandbox.inside import Plan
 from hearth.executor.sandbox.messages import StartRequest
 from hearth.executor.sandbox.oci_config import ARCHITECTURES
+from hearth.executor.sandbox.plan import Plan
 from hearth.executor.sandbox.runsc_config import document, seccomp
 from hearth.executor.sandbox.spec import Limits, Profile, SandboxSpec
 

@@ -13,12 +13,12 @@ import socket
 from collections.abc import Iterable
 from typing import Any
 
-from hearth.executor.sandbox import holder, inside, root, syscalls, trees
+from hearth.executor.sandbox import furnishing, holder, inside, root, syscalls, trees
 from hearth.executor.sandbox.boxes import Box
 from hearth.executor.sandbox.config import SpawnerConfig
 from hearth.executor.sandbox.engine import Engine, EngineError
 from hearth.executor.sandbox.errands import Errands
-from hearth.executor.sandbox.inside import Plan
+from hearth.executor.sandbox.plan import FAILED, GO, Plan
 from hearth.executor.sandbox.spec import Facility, SandboxSpec
 
 PLACE = "/run"
@@ -106,7 +106,7 @@ class Docker:
             held = self._engine.start(name)
             container = syscalls.pidfd_open(held)
             step = "cgroup"
-            if report.recv(1) != inside.GO:
+            if report.recv(1) != GO:
                 return
             step = "join"
             syscalls.setns(container, syscalls.CLONE_NEWPID)
@@ -116,7 +116,7 @@ class Docker:
             os.write(told, f"{pid} {held}".encode())
         except BaseException as problem:  # noqa: BLE001 - whatever it is, the parent must hear it and this process end
             with contextlib.suppress(OSError):
-                report.send(inside.FAILED + f"{step}: {problem}".encode(errors="replace")[:800])
+                report.send(FAILED + f"{step}: {problem}".encode(errors="replace")[:800])
             os._exit(127)
         finally:
             os._exit(0)
@@ -145,7 +145,7 @@ class Docker:
             inside.confine_and_run(plan, progress, _merged(environment, plan.request.spec), dies_with_parent=False)
         except BaseException as problem:  # noqa: BLE001 - whatever it is, the parent must hear it and this process end
             with contextlib.suppress(OSError):
-                os.write(progress.kept, inside.FAILED + f"{progress.step or step}: {problem}".encode()[:800])
+                os.write(progress.kept, FAILED + f"{progress.step or step}: {problem}".encode()[:800])
         finally:
             os._exit(127)
 
@@ -241,31 +241,31 @@ def _lay_mounts(plan: Plan, report: socket.socket, devices: Iterable[tuple[str, 
     syscalls.mount_setattr(syscalls.AT_FDCWD, "/", root.READ_ONLY, recursive=True)
     syscalls.mount("tmpfs", OWN, "tmpfs", flags, "size=1m,nr_inodes=512,mode=755")
     os.mkdir(EMPTY, 0o755)
-    contents = inside.own_contents(plan)
+    contents = furnishing.own_contents(plan)
     for name, content in contents.items():
         with open(f"{OWN}/{name}", "w") as file:
             file.write(content)
     if spec.mount_point:
-        inside.lend_meminfo(f"{OWN}/meminfo", report)
+        furnishing.lend_meminfo(f"{OWN}/meminfo", report)
     # a function does not see the process that holds its container, which is another user's
     syscalls.mount("proc", "/proc", "proc", flags | syscalls.MS_NOEXEC, "hidepid=2")
     with open("/proc/self/oom_score_adj", "w") as file:
         file.write(str(inside.OOM_SCORE_ADJUSTMENT))
     syscalls.mount_setattr(syscalls.AT_FDCWD, OWN, root.READ_ONLY)
     _make_devices(devices)
-    inside.mask_proc(plan.template, EMPTY)
+    furnishing.mask_proc(plan.template, EMPTY)
     for name in OWN_FILES:
         if os.path.isfile(f"/etc/{name}"):
-            inside.cover(f"{OWN}/{name}", f"/etc/{name}")
-    inside.cover(f"{OWN}/meminfo", "/proc/meminfo")
+            furnishing.cover(f"{OWN}/{name}", f"/etc/{name}")
+    furnishing.cover(f"{OWN}/meminfo", "/proc/meminfo")
     for folder in HIDDEN_FOLDERS:
         if os.path.isdir(folder) and not os.path.islink(folder):
-            inside.cover(EMPTY, folder)
+            furnishing.cover(EMPTY, folder)
     places = {*(mount.target for mount in plan.mounts), *spec.scratch, *filter(None, (spec.mount_point, "/tmp"))}  # noqa: S108
     for target in places:
         syscalls.umount(target)  # what Docker was told to mount there, so that there is a place
     scratch = f"size={spec.limits.memory_bytes},nr_inodes={SCRATCH_INODES}"
-    for target, options in (*inside.temporary_folders(spec.limits), *((one, scratch) for one in spec.scratch)):
+    for target, options in (*furnishing.temporary_folders(spec.limits), *((one, scratch) for one in spec.scratch)):
         syscalls.mount("tmpfs", target, "tmpfs", flags, f"{options},mode=1777")
     for mount in plan.mounts:
         if mount.on_disk:

@@ -11,21 +11,15 @@ import resource
 import signal
 import socket
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
-from hearth.executor.sandbox import cgroups, netlink, root, syscalls, trees
-from hearth.executor.sandbox.messages import StartRequest
+from hearth.executor.sandbox import cgroups, furnishing, netlink, root, syscalls
+from hearth.executor.sandbox.plan import ENTERED, FAILED, GO, SOCKETS, Plan
 from hearth.executor.sandbox.spec import Limits
-
-GO, ENTERED, SOCKETS, MEMINFO, FAILED, BLANK = b"g", b"x", b"s", b"m", b"!", b"b"
-"""On the report socket: parent's "you are in your cgroup"; about to exec; the gate's sockets; the file shown as
-/proc/meminfo; a step failed; ready, and waiting to be told what for."""
 
 PARKED_DESCRIPTORS = 256
 """Descriptors wait above this number while the numbers the program sees are put in order."""
-SHM_BYTES_MAX = 64 << 20
 LOCKED_MEMORY_BYTES = 8 << 20
 CORE_BYTES = 1
 """No core file is that small, and 1 also tells the kernel not to start the host's program for crashes, which would run
@@ -44,33 +38,6 @@ _LANDLOCK_IOCTL_DEVICE = 0x8000
 _LANDLOCK_SCOPES = 0x3  # abstract unix sockets, signals
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Everything the first process needs, made ready by the spawner beforehand."""
-
-    request: StartRequest
-    uid: int
-    """Who the program is, and whose its files are."""
-    host_uid: int
-    """Whose the processes are that it runs in on this machine: another with gVisor, else the same."""
-    server_uid: int
-    uid_range: range
-    mounts: Sequence[root.OpenMount]
-    descriptors: Sequence[int]
-    """Output pipe, channel if there is one, then one per number of the request."""
-    null_fd: int
-    template: root.Template
-    seccomp: bytes
-    """The filter's bytes, empty when seccomp is weakened."""
-    landlock_abi: int
-    use_cgroups: bool
-    use_gate: bool
-    oci_root: str
-    """Where the driver `oci` has assembled the root folder; `""` with `ns`, which has `template`."""
-    own_addresses: Sequence[bytes]
-    """The host's own IPv4 addresses, packed; refused by the sandbox's firewall."""
-
-
 def run(plan: Plan, report: socket.socket, wait: Callable[[], Plan | None] | None = None) -> None:
     """Become the sandbox. Never returns: on failure the reason goes to `report` and the process exits.
 
@@ -84,7 +51,9 @@ def run(plan: Plan, report: socket.socket, wait: Callable[[], Plan | None] | Non
         step = "mounts"
         _enter(plan.template)
         if wait is None:
-            _furnish(plan, report)
+            furnishing.furnish(plan, report)
+        else:
+            furnishing.furnish_ahead(plan)
         step = "network"
         network(plan, report)
         step = "cgroup"
@@ -93,14 +62,17 @@ def run(plan: Plan, report: socket.socket, wait: Callable[[], Plan | None] | Non
         if plan.use_cgroups:
             cgroups.namespace()
         if wait is not None:
+            step = "capabilities"
+            syscalls.drop_bounding_set()
             step = "order"
+            guessed = plan.request.spec.limits
             ordered = wait()
             if ordered is None:
                 return
             plan = ordered
             step = "mounts"
-            _furnish(plan, report)
-        confine_and_run(plan, progress, plan.request.spec.environment)
+            furnishing.furnish_rest(plan, guessed, report)
+        confine_and_run(plan, progress, plan.request.spec.environment, is_bounded=wait is not None)
     except BaseException as problem:  # noqa: BLE001 - whatever it is, the parent must hear it and this process end
         message = f"{progress.step or step}: {problem}".encode(errors="replace")[:800]
         with contextlib.suppress(OSError):
@@ -118,11 +90,16 @@ class Progress:
 
 
 def confine_and_run(
-    plan: Plan, progress: Progress, environment: Mapping[str, str], dies_with_parent: bool = True
+    plan: Plan,
+    progress: Progress,
+    environment: Mapping[str, str],
+    dies_with_parent: bool = True,
+    is_bounded: bool = False,
 ) -> None:
     """The last part of every start, in the namespaces and over the mounts of the sandbox: confine itself, exec.
 
-    Raises OSError at the step in `progress`. `dies_with_parent` where the parent is the spawner.
+    Raises OSError at the step in `progress`. `dies_with_parent` where the parent is the spawner; `is_bounded` where the
+    capability bounding set is empty already.
     """
     argv = plan.request.spec.argv
     progress.step = "descriptors"
@@ -132,7 +109,7 @@ def confine_and_run(
         syscalls.set_limit(kind, value)
     progress.step = "identity"
     ruleset = _landlock_rules(plan) if plan.landlock_abi else -1
-    syscalls.become(plan.uid, plan.uid)
+    syscalls.become(plan.uid, plan.uid, is_bounded)
     progress.step = "working folder"
     os.chdir(plan.request.spec.working_folder)
     progress.step = "landlock"
@@ -172,124 +149,7 @@ def _enter(template: root.Template) -> None:
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)  # else our own files in /proc are the host's root's
     with open("/proc/self/oom_score_adj", "w") as file:
         file.write(str(OOM_SCORE_ADJUSTMENT))
-    mask_proc(template)
-
-
-def _furnish(plan: Plan, report: socket.socket) -> None:
-    """Add this sandbox's own files, folders and mounts."""
-    flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
-    for target, options in temporary_folders(plan.request.spec.limits):
-        syscalls.mount("tmpfs", target, "tmpfs", flags, f"{options},mode=1777")
-    own_files(plan, report)
-    for mount in plan.mounts:
-        if mount.on_disk:
-            root.attach_from_disk(mount, root.OWN_FOLDER, plan.server_uid)
-        else:
-            syscalls.move_mount(mount.fd, mount.target)
-    for mount in plan.mounts:
-        if mount.writable:
-            trees.give(mount.target, plan.uid, plan.server_uid, plan.uid_range)
-
-
-def mask_proc(template: root.Template, empty: str = root.EMPTY_FOLDER) -> None:
-    """Hide what of /proc says something of the host; `empty` is an empty folder."""
-    system = syscalls.open_tree("/proc/sys")
-    syscalls.mount_setattr(system, "", root.READ_ONLY | syscalls.MOUNT_ATTR_NOEXEC)
-    syscalls.move_mount(system, "/proc/sys")
-    os.close(system)
-    for path in template.masked_files:
-        cover("/dev/null", path)
-    for path in template.masked_folders:
-        cover(empty, path)
-
-
-def cover(source: str, target: str) -> None:
-    """Show one file or folder in another's place."""
-    copy = syscalls.open_tree(source)
-    syscalls.move_mount(copy, target)
-    os.close(copy)
-
-
-def own_files(
-    plan: Plan,
-    report: socket.socket,
-    top: str = "",
-    own: str = root.OWN_FOLDER,
-    more: Mapping[str, str] = MappingProxyType({}),
-) -> None:
-    """The files and mount points only this sandbox has, on a small tmpfs that is read-only when the program starts.
-
-    It is mounted at `own`, with the files `more` besides, and its parts shown where they belong in the root folder
-    that is at `top`; /proc/meminfo only if the root folder is this process's own.
-    """
-    flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
-    syscalls.mount("tmpfs", own, "tmpfs", flags, "size=1m,nr_inodes=512,mode=755")
-    for name, content in {**own_contents(plan), **more}.items():
-        _write(f"{own}/{name}", content)
-    shown = [("passwd", "/etc/passwd"), ("group", "/etc/group")]
-    if not top:
-        shown.append(("meminfo", "/proc/meminfo"))
-    if plan.use_gate:
-        shown.append(("resolv.conf", "/etc/resolv.conf"))
-    points = [(mount.target, mount.folder) for mount in plan.mounts]
-    if plan.request.spec.mount_point:
-        points.append((plan.request.spec.mount_point, True))
-        lend_meminfo(f"{own}/meminfo", report)
-    for name, folder in (("mnt", "/mnt"), ("opt", "/opt"), ("local", "/usr/local")):
-        targets = [point for point in points if point[0] == folder or point[0].startswith(folder + "/")]
-        if not targets:
-            continue
-        os.mkdir(f"{own}/{name}", 0o755)
-        for target, is_folder in targets:
-            point = f"{own}/{name}" + target[len(folder) :]
-            if is_folder:
-                os.makedirs(point, 0o755, exist_ok=True)
-            else:
-                os.makedirs(os.path.dirname(point), 0o755, exist_ok=True)
-                _write(point, "")
-        shown.append((name, folder))
-    syscalls.mount_setattr(syscalls.AT_FDCWD, own, root.READ_ONLY)
-    for name, target in shown:
-        cover(f"{own}/{name}", top + target)
-    if not top:
-        syscalls.umount(own)
-
-
-def own_contents(plan: Plan) -> dict[str, str]:
-    """The files that only this sandbox has: name -> content."""
-    uid = plan.uid
-    return {
-        "passwd": f"root:x:0:0:root:/:/bin/sh\nsandbox:x:{uid}:{uid}:sandbox:/tmp:/bin/sh\n",
-        "group": f"root:x:0:\nsandbox:x:{uid}:\n",
-        "meminfo": meminfo(plan.request.spec.limits.memory_bytes),
-        "hosts": root.HOSTS,
-        "resolv.conf": root.RESOLV_CONF if plan.use_gate else "",
-    }
-
-
-def meminfo(limit_bytes: int) -> str:
-    """/proc/meminfo of a machine that has just the sandbox's memory: runtimes size their heaps by it."""
-    total_kb = limit_bytes // 1024
-    rows = {"MemTotal": total_kb, "MemFree": total_kb, "MemAvailable": total_kb}
-    rows |= dict.fromkeys(("Buffers", "Cached", "SwapCached", "SwapTotal", "SwapFree", "Shmem", "Slab"), 0)
-    return "".join(f"{name + ':':<16}{value:>8} kB\n" for name, value in rows.items())
-
-
-def lend_meminfo(path: str, report: socket.socket) -> None:
-    """Give the spawner a way to rewrite the file when the limits change.
-
-    Opened through another copy of the mount: one with a writer could not be made read-only.
-    """
-    copy = syscalls.open_tree(os.path.dirname(path))
-    writer = os.open(os.path.basename(path), os.O_WRONLY | os.O_CLOEXEC, dir_fd=copy)
-    os.close(copy)
-    socket.send_fds(report, [MEMINFO], [writer])
-    os.close(writer)
-
-
-def _write(path: str, content: str) -> None:
-    with open(path, "w") as file:
-        file.write(content)
+    furnishing.mask_proc(template)
 
 
 def network(plan: Plan, report: socket.socket) -> None:
@@ -328,13 +188,6 @@ def arrange_descriptors(plan: Plan, report: int, fill: bool = False) -> int:
     syscalls.close_range(following, kept - 1)
     syscalls.close_range(kept + 1)
     return kept
-
-
-def temporary_folders(limits: Limits) -> tuple[tuple[str, str], ...]:
-    """The tmpfs of a sandbox and the options that bound them."""
-    size, inodes = limits.tmp_bytes, limits.tmp_inodes
-    shared = min(size, SHM_BYTES_MAX)
-    return ("/tmp", f"size={size},nr_inodes={inodes}"), ("/dev/shm", f"size={shared},nr_inodes=1024")  # noqa: S108
 
 
 def data_limit(limits: Limits) -> int:

@@ -8,7 +8,7 @@ import resource
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from hearth.executor.sandbox import inside, messages, root, syscalls
+from hearth.executor.sandbox import furnishing, inside, messages, root, syscalls
 from hearth.executor.sandbox.boxes import Box
 from hearth.executor.sandbox.cgroups import Cgroups
 from hearth.executor.sandbox.config import SpawnerConfig
@@ -90,7 +90,7 @@ class Later:
                 raise BadMessage("retune: without control groups more memory cannot be given later")
             resource.prlimit(box.pid, resource.RLIMIT_DATA, (inside.data_limit(limits), inside.data_limit(limits)))
         if limits.memory_bytes != old.memory_bytes:
-            text = inside.meminfo(limits.memory_bytes).encode()
+            text = furnishing.meminfo(limits.memory_bytes).encode()
             os.pwrite(box.meminfo_fd, text, 0)
             os.ftruncate(box.meminfo_fd, len(text))
         box.limits = limits
@@ -115,7 +115,7 @@ class Later:
 
 
 def _have_same_folders(one: Limits, other: Limits) -> bool:
-    return inside.temporary_folders(one) == inside.temporary_folders(other)
+    return furnishing.temporary_folders(one) == furnishing.temporary_folders(other)
 
 
 def _fixed(limits: Limits) -> tuple[int | None, ...]:
@@ -136,6 +136,4 @@ def attach(target: str, descriptors: Sequence[int]) -> None:
 def _resize(pidfd: int, limits: Limits) -> None:
     """In a child process: give the sandbox's temporary folders other sizes."""
     syscalls.setns(pidfd, syscalls.CLONE_NEWNS)
-    flags = syscalls.MS_REMOUNT | syscalls.MS_NOSUID | syscalls.MS_NODEV
-    for target, options in inside.temporary_folders(limits):
-        syscalls.mount("tmpfs", target, "tmpfs", flags, options)
+    furnishing.resize_temporary_folders(limits)

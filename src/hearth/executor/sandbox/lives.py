@@ -36,6 +36,7 @@ from hearth.executor.sandbox.messages import BadMessage, StartRequest
 from hearth.executor.sandbox.meters import open_meters
 from hearth.executor.sandbox.mounter import Mounter
 from hearth.executor.sandbox.oci import LAUNCH_PIDS, Oci
+from hearth.executor.sandbox.plan import BLANK, ENTERED, FAILED, GO, MEMINFO, Plan
 from hearth.executor.sandbox.runsc import Runsc
 from hearth.executor.sandbox.spec import Limits, Network
 from hearth.executor.sandbox.systems import Systems
@@ -183,7 +184,7 @@ class Lives:
                 limits = self.group_limits(spec.limits)
                 pids = limits.pids + (LAUNCH_PIDS if is_launched else 0)
                 group = self.cgroups.create(spec.id, limits.memory_bytes, limits.cpus, pids)
-            plan = inside.Plan(
+            plan = Plan(
                 request=request,
                 uid=uid + 1 if self.config.has_gvisor else uid,
                 host_uid=uid,
@@ -230,7 +231,7 @@ class Lives:
         try:
             if group is not None and self.cgroups is not None:
                 self.cgroups.attach(group, pid)  # meanwhile the new process makes its mounts
-            ours.send(inside.GO)
+            ours.send(GO)
         except OSError as problem:
             self._on_report(box)  # if it gave up meanwhile, its own reason counts
             box.problem = box.problem or f"cgroup: {problem}"
@@ -239,7 +240,7 @@ class Lives:
 
     def _clone(
         self,
-        plan: inside.Plan,
+        plan: Plan,
         group: cgroups.Group | None,
         ours: socket.socket,
         theirs: socket.socket,
@@ -270,15 +271,15 @@ class Lives:
                 return
             except OSError:
                 data, descriptors = b"", []
-            if data == inside.MEMINFO and descriptors:
+            if data == MEMINFO and descriptors:
                 box.meminfo_fd = descriptors.pop()
             box.gate_fds += descriptors
-            if data == inside.ENTERED:
+            if data == ENTERED:
                 box.entered = True
-            elif data == inside.BLANK:
+            elif data == BLANK:
                 box.starting = False
                 self.blanks.started()
-            elif data.startswith(inside.FAILED):
+            elif data.startswith(FAILED):
                 box.problem = box.problem or data[1:].decode(errors="replace")
             elif not data:
                 self.loop.unwatch(box.report.detach())

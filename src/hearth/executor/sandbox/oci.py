@@ -15,10 +15,10 @@ import socket
 import subprocess
 from collections.abc import Callable
 
-from hearth.executor.sandbox import cgroups, inside, oci_config, root, syscalls, trees
+from hearth.executor.sandbox import cgroups, furnishing, inside, oci_config, root, syscalls, trees
 from hearth.executor.sandbox.boxes import Box
 from hearth.executor.sandbox.config import SpawnerConfig
-from hearth.executor.sandbox.inside import Plan
+from hearth.executor.sandbox.plan import ENTERED, FAILED, GO, Plan
 from hearth.executor.sandbox.spec import Facility
 
 PLACE = "/run"
@@ -99,16 +99,16 @@ class Oci:
             own = f"{self.folder}/own"
             highest = max((3 if plan.request.spec.channel else 2, *plan.request.numbers))
             document = json.dumps(oci_config.document(plan, plan.oci_root, own))
-            inside.own_files(plan, report, plan.oci_root, own, {"config.json": document})
+            furnishing.own_files(plan, report, plan.oci_root, own, {"config.json": document})
             self._mounts(plan)
             step = "network"
             inside.network(plan, report)
             step = "cgroup"
-            if report.recv(1) != inside.GO:
+            if report.recv(1) != GO:
                 return
             step = "descriptors"
             kept = inside.arrange_descriptors(plan, report.fileno(), fill=True)
-            os.write(kept, inside.ENTERED)
+            os.write(kept, ENTERED)
             step = "exec runc"
             id = plan.request.spec.id
             told = f"{self.folder}/told/{id}"
@@ -128,7 +128,7 @@ class Oci:
             os.execve(self.program, command, environment)  # noqa: S606 - without a shell
         except BaseException as problem:  # noqa: BLE001 - whatever it is, the parent must hear it and this process end
             with contextlib.suppress(OSError):
-                os.write(kept, inside.FAILED + f"{step}: {problem}".encode(errors="replace")[:800])
+                os.write(kept, FAILED + f"{step}: {problem}".encode(errors="replace")[:800])
         finally:
             os._exit(127)
 

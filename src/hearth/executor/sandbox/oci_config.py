@@ -8,9 +8,9 @@ import resource
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from hearth.executor.sandbox import inside, root
+from hearth.executor.sandbox import furnishing, inside, root
 from hearth.executor.sandbox.filters import generate
-from hearth.executor.sandbox.inside import Plan
+from hearth.executor.sandbox.plan import Plan
 
 VERSION = "1.0.2"
 ARCHITECTURES = {"x86_64": "SCMP_ARCH_X86_64", "aarch64": "SCMP_ARCH_AARCH64"}
@@ -53,7 +53,7 @@ def document(plan: Plan, root_folder: str, own: str) -> dict[str, Any]:
             "source": "tmpfs",
             "options": [*plain, "mode=1777", *options.split(",")],
         }
-        for target, options in inside.temporary_folders(spec.limits)
+        for target, options in furnishing.temporary_folders(spec.limits)
     ]
     masked = [*plan.template.masked_files, *plan.template.masked_folders]
     linux: dict[str, Any] = {

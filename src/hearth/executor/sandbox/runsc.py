@@ -17,10 +17,10 @@ import subprocess
 from dataclasses import replace
 from typing import NoReturn
 
-from hearth.executor.sandbox import inside, root, runsc_config, syscalls
+from hearth.executor.sandbox import furnishing, inside, root, runsc_config, syscalls
 from hearth.executor.sandbox.config import SpawnerConfig
-from hearth.executor.sandbox.inside import Plan
 from hearth.executor.sandbox.oci import LOG_BYTES, Oci
+from hearth.executor.sandbox.plan import ENTERED, FAILED, GO, Plan
 from hearth.executor.sandbox.spec import Facility, Limits, Network
 
 MEMORY_BYTES = 32 << 20
@@ -104,7 +104,7 @@ class Runsc(Oci):
             step = "network"
             inside.network(plan, report)
             step = "cgroup"
-            if report.recv(1) != inside.GO:
+            if report.recv(1) != GO:
                 return
             step = "runsc"
             sentry = self._launch(plan, report)
@@ -114,14 +114,14 @@ class Runsc(Oci):
             syscalls.become(plan.host_uid, plan.host_uid)
             syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
             syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)  # after the change of uid, which clears it
-            os.write(report.fileno(), inside.ENTERED)  # fails if the spawner died before the signal was set
+            os.write(report.fileno(), ENTERED)  # fails if the spawner died before the signal was set
             if plan.seccomp:
                 syscalls.load_seccomp(plan.seccomp)
             report.close()
             code = _stand_for(sentry)
         except BaseException as problem:  # noqa: BLE001 - whatever it is, the parent must hear it and this process end
             with contextlib.suppress(OSError):
-                report.send(inside.FAILED + f"{step}: {problem}".encode(errors="replace")[:800])
+                report.send(FAILED + f"{step}: {problem}".encode(errors="replace")[:800])
         finally:
             os._exit(code)
 
@@ -132,7 +132,7 @@ class Runsc(Oci):
         syscalls.mount("proc", "/proc", "proc", flags | syscalls.MS_NOEXEC)  # of the new process namespace
         own = f"{self.folder}/own"
         document = json.dumps(runsc_config.document(plan, plan.oci_root, own))
-        inside.own_files(plan, report, plan.oci_root, own, {"config.json": document})
+        furnishing.own_files(plan, report, plan.oci_root, own, {"config.json": document})
         places = f"{plan.oci_root}/proc"  # gVisor makes what it mounts over, and could not make this
         syscalls.mount("tmpfs", places, "tmpfs", flags, "size=4k,nr_inodes=8,mode=755")
         os.close(os.open(f"{places}/meminfo", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
@@ -174,7 +174,7 @@ class Runsc(Oci):
             os.execve(self.program, command, {"PATH": PATH})  # noqa: S606 - without a shell
         except BaseException as problem:  # noqa: BLE001 - the parent process tells it
             with contextlib.suppress(OSError):
-                os.write(kept, inside.FAILED + f"runsc: {problem}".encode(errors="replace")[:800])
+                os.write(kept, FAILED + f"runsc: {problem}".encode(errors="replace")[:800])
         finally:
             os._exit(127)
 

@@ -11,10 +11,10 @@ import stat
 from collections.abc import Iterator
 from typing import Any
 
-from hearth.executor.sandbox import inside, root
+from hearth.executor.sandbox import furnishing, inside, root
 from hearth.executor.sandbox.filters import generate
-from hearth.executor.sandbox.inside import Plan
 from hearth.executor.sandbox.oci_config import ARCHITECTURES, NO_CAPABILITIES, RLIMIT_NAMES, VERSION
+from hearth.executor.sandbox.plan import Plan
 
 NAMESPACES = ("user", "pid", "ipc", "uts", "mount")
 """Made by runsc; the network namespace is the one that the spawner's child has prepared."""
@@ -88,7 +88,7 @@ def folder_of(target: str) -> str:
 
 def temporary_folders(plan: Plan) -> Iterator[tuple[str, str]]:
     """The folders in memory with the option that gVisor knows of those that bound them: the size, not the inodes."""
-    for target, options in inside.temporary_folders(plan.request.spec.limits):
+    for target, options in furnishing.temporary_folders(plan.request.spec.limits):
         yield target, next(option for option in options.split(",") if option.startswith("size="))
 
 

@@ -257,9 +257,13 @@ def parent_death_signal() -> int:
     return signal.value
 
 
-def become(uid: int, gid: int) -> None:
-    """Change to `uid`/`gid` for good: no groups, no capabilities in any set, no new privileges by exec."""
-    drop_bounding_set()
+def become(uid: int, gid: int, is_bounded: bool = False) -> None:
+    """Change to `uid`/`gid` for good: no groups, no capabilities in any set, no new privileges by exec.
+
+    `is_bounded` where `drop_bounding_set` was called before.
+    """
+    if not is_bounded:
+        drop_bounding_set()
     prctl(PR_SET_SECUREBITS, SECUREBITS_ALL_LOCKED)
     os.setgroups([])
     os.setresgid(gid, gid, gid)

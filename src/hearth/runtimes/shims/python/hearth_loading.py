@@ -61,11 +61,11 @@ def load(code: str, entrypoint: str) -> Handler:
 
 
 def _import(code: str, entrypoint: str) -> ModuleType:
-    import importlib
-
     stem, extension = os.path.splitext(os.path.normpath(entrypoint))
     if extension == ".py" and "." not in stem:
-        return importlib.import_module("function." + stem.replace("/", "."))
+        name = "function." + stem.replace("/", ".")
+        __import__(name)  # `importlib`, with the `warnings` it brings, would be another 0.4 ms of a start
+        return sys.modules[name]
     import importlib.util
 
     spec = importlib.util.spec_from_file_location("function.entrypoint", os.path.join(code, entrypoint))
