@@ -84,13 +84,18 @@ class Groups:
             asyncio.get_running_loop().call_soon(self._flush)
 
     async def _drain(self) -> None:
-        """Commit everything that waits, batch by batch, off the event loop."""
+        """Commit one batch off the event loop. What has come meanwhile may be committed on it again.
+
+        Under load something always waits: whoever went on here until nothing does would never come back, and a commit
+        in a thread costs several times one on the loop.
+        """
         try:
-            while self._waiting:
-                batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
-                await self._write(batch)
+            batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
+            await self._write(batch)
         finally:
             self._task = None
+            if self._waiting:
+                asyncio.get_running_loop().call_soon(self._flush)
 
     async def _write(self, batch: list[_Waiting]) -> None:
         began = perf_counter()
