@@ -23,6 +23,8 @@ T = TypeVar("T")
 PYTHON = "/usr/bin/python3"
 PROBE = Path(__file__).with_name("probe.py")
 PROBE_INSIDE = "/mnt/probe.py"
+PROBE_FILES = ("probe.py", "probe_network.py", "probe_resources.py")
+"""The probe's own files, which stay side by side."""
 LIMITS = Limits(memory_bytes=192 << 20, cpus=2.0)
 FIRST_UID, UIDS = first_uid(0), 500
 SERVER_UID = 61_000
@@ -57,7 +59,8 @@ class Ran:
 
 def spec(case: str, args: Mapping[str, Any] | None = None, **changes: Any) -> SandboxSpec:
     """A sandbox that runs one case of the probe."""
-    mounts = (Mount(str(PROBE), PROBE_INSIDE), *changes.pop("mounts", ()))
+    files = (Mount(str(PROBE.with_name(name)), f"/mnt/{name}") for name in PROBE_FILES)
+    mounts = (*files, *changes.pop("mounts", ()))
     fields: dict[str, Any] = {
         "id": f"t{next(_numbers)}",
         "profile": Profile.RUN,

@@ -13,7 +13,7 @@ from hearth.executor.sandbox.ns import NsDriver
 from hearth.executor.sandbox.root import PROC_MASKS
 from hearth.executor.sandbox.spec import Mount
 from tests.sandbox import harness, modes
-from tests.sandbox.harness import LIMITS, PROBE_INSIDE, outside, run
+from tests.sandbox.harness import LIMITS, PROBE_FILES, PROBE_INSIDE, outside, run
 from tests.support import docker
 
 pytestmark = pytest.mark.anyio
@@ -114,7 +114,7 @@ async def test_F3_only_the_documented_folders_exist(driver: NsDriver, data_folde
         assert all(
             found[path] in ("ENOENT", []) for path in ("/home", "/root", "/srv", "/sys", "/boot", "/run", "/tmp")
         )
-        assert found["/mnt"] == ["probe.py"]
+        assert found["/mnt"] == list(PROBE_FILES)
         assert data_folder.name not in ran.text
         return
     top = {"bin", "dev", "etc", "lib", "mnt", "opt", "proc", "run", "sbin", "tmp", "usr", "var"}
@@ -125,7 +125,7 @@ async def test_F3_only_the_documented_folders_exist(driver: NsDriver, data_folde
     assert set(found["/"]) - {name for name in found["/"] if name.startswith("lib")} == top - {"lib"}
     assert {found[path] for path in ("/home", "/root", "/srv", "/sys", "/boot")} == {"ENOENT"}
     assert found["/var"] == ["empty", "tmp"]
-    assert found["/mnt"] == ["probe.py"]
+    assert found["/mnt"] == list(PROBE_FILES)
     assert all(found[path] == [] for path in ("/usr/local", "/usr/src", "/opt", "/run", "/tmp"))
     assert data_folder.name not in ran.text
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.sandbox import report
+from tests.sandbox import harness, report
 from tests.sandbox.harness import processes_of
 from tests.support.api import create_function, deploy, execute, ok
 from tests.support.leftovers import footprint
@@ -18,7 +18,7 @@ from tests.support.server import Server
 FUNCTIONS = Path(__file__).with_name("functions")
 PROBE_FILES: dict[str, str | bytes] = {
     "main.py": (FUNCTIONS / "main.py").read_text(),
-    "probe.py": Path(__file__).with_name("probe.py").read_text(),
+    **{name: Path(__file__).with_name(name).read_text() for name in harness.PROBE_FILES},
 }
 HEALTHY = "def main(context):\n    return context.res.text('fine')\n"
 PYTHON, NODE, OTHER = "probe", "probe-node", "other"

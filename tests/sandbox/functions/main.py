@@ -24,7 +24,7 @@ def main(context):
     case, args = asked["case"], asked.get("args", {})
     if case in HERE:
         return HERE[case](context, args)
-    return context.res.json({"got": getattr(probe, case)(args)})
+    return context.res.json({"got": probe.find(case)(args)})
 
 
 def who(context, args):
