@@ -1,6 +1,7 @@
 """The hot lane answers exactly what the ordinary way answers, and takes only what it may take."""
 
 import asyncio
+import gc
 import json
 import re
 import socket
@@ -254,6 +255,50 @@ async def test_a_warm_execution_reads_nothing_from_the_database(served: Served) 
         assert {statement.split()[0] for statement in recorded} == {"BEGIN", "INSERT", "COMMIT"}
         assert (await client.get(served.hot + PATH, headers=KEYED)).status_code == 200
     assert asked != []  # a list reads: this test would see it
+
+
+async def test_neither_lane_leaves_anything_to_the_collector(served: Served) -> None:
+    """What holds itself is freed only when the collector has come, which costs every execution some of its time."""
+    app, answers = served.app.app, 0
+    async with served.app.client() as client:
+        await client.put("/functions/f1", json={"name": "F", "execute": ["any"]})
+        rule = await client.post("/proxy/rules/function", json={"domain": "f1.functions.localhost", "functionId": "f1"})
+        assert rule.status_code == 201, rule.text
+        assert (await client.post("/functions/f1/executions", json={})).status_code == 201
+    head = app.hot_lane.heads.read(raw_head(PATH, **{**KEYED, "host": "x", "content-length": "2"}))
+    visit = app.visit_lane.heads.read(raw_head("/", host="f1.functions.localhost", **{"content-length": "0"}))
+    assert head is not None
+    assert visit is not None
+
+    def done(status: int, rest: bytes) -> None:
+        nonlocal answers
+        assert status in (200, 201)
+        answers += 1
+
+    async def run(count: int) -> None:
+        wanted = answers + 2 * count
+        for _ in range(count):
+            assert app.hot_lane.begin(head, b"{}", "", done)
+            assert app.visit_lane.begin(visit, b"", "", done, lambda answer: None)
+        async with asyncio.timeout(10):
+            while answers < wanted:  # noqa: ASYNC110 - steps of the loop are what is waited for
+                await asyncio.sleep(0)
+        served.app.executor.invocations.clear()
+
+    await run(10)
+    gc.collect()
+    gc.disable()
+    try:
+        await run(100)
+        left = gc.collect()
+    finally:
+        gc.enable()
+    assert left < 100, f"{left} objects of 200 executions"
+
+
+def raw_head(path: str, **headers: str) -> bytes:
+    lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+    return "\r\n".join(lines).encode()
 
 
 async def test_a_stopping_server_takes_nothing(served: Served) -> None:

@@ -1,6 +1,7 @@
 """A streamed response between host and shim: credit, limits, and how it is stopped. The shim is the test."""
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator
 from typing import Any, cast
@@ -8,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from hearth.executor.actions import Member
-from hearth.executor.calls import Ended, Ticket
+from hearth.executor.calls import Ended, PendingResult, Ticket
 from hearth.executor.conversation import Conversation
 from hearth.executor.limits import ExecutorLimits
 from hearth.executor.live import LiveLogs
@@ -261,3 +262,27 @@ async def test_followers_come_and_go_and_all_hear_the_same_lines(talk: Talk) -> 
     assert future.result().logs.splitlines() == ["1", "2", *heard, "rest"]
     talk.live.unfollow("f", second.append)
     assert talk.live.hearers == {}
+
+
+async def test_an_answered_request_leaves_nothing_to_the_collector(talk: Talk) -> None:
+    """Tens of thousands a second would: what holds itself is freed only when the collector has come."""
+
+    def ask(id: int) -> PendingResult:
+        future = PendingResult()
+        future.ticket = Ticket(TEMPLATE, 1.0, invocation=invocation(TEMPLATE), future=future, submitted=0.0)
+        future.withdraw = talk.conversation.abandon
+        assert talk.conversation.begin(future.ticket)
+        return future
+
+    gc.collect()
+    gc.disable()
+    try:
+        for id in range(1, 101):
+            future = ask(id)
+            talk.say({"type": "response", "id": id, "status": 200, "headers": {"a": "b"}, "more": False}, b"x")
+            assert future.result().body == b"x"
+            del future
+        left = gc.collect()
+    finally:
+        gc.enable()
+    assert left < 100, f"{left} objects of 100 requests"

@@ -20,6 +20,10 @@ _NONE: deque[bytes] = deque(maxlen=0)
 _NOBODY_WAITS = asyncio.Event()
 
 
+def _not_told() -> None:
+    """Nobody wants to know that a stream has begun."""
+
+
 class ResponseStream:
     """Implements `model.streaming.StreamReceiver`, and is an async iterator over the body for one reader.
 
@@ -30,7 +34,7 @@ class ResponseStream:
     def __init__(self, copy: BodyCopy | None = None) -> None:
         """`copy` is given every piece as well."""
         self._copy = copy
-        self.begun: Callable[[], None] = lambda: None
+        self.begun: Callable[[], None] = _not_told
         """Called once the head is there."""
         self.status_code = 0
         self.headers: tuple[Header, ...] = ()
@@ -70,8 +74,13 @@ class ResponseStream:
     def end(self, final: Execution | None, *, is_broken: bool) -> None:
         """The execution is over, and recorded as `final` (None = that failed)."""
         self.final, self._is_broken, self._is_over = final, is_broken, True
+        self.let_go()
         if self._control is not None:
             self._news.set()
+
+    def let_go(self) -> None:
+        """Nothing will begin any more: whoever was to be told is not held longer, as he holds this."""
+        self.begun = _not_told
 
     def __aiter__(self) -> "ResponseStream":
         return self

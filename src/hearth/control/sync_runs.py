@@ -156,6 +156,8 @@ class SyncRun:
         if self._is_special or result is None or recording.exception() is not None:
             self._on_recorded_specially(recording)
             return
+        if self._stream is not None:
+            self._stream.let_go()
         control, execution, answer = self._control, recording.result(), self.answer
         control.ended(self)
         control.emit(execution, "create")

@@ -44,15 +44,23 @@ class PendingResult(PromptFuture[Result]):
 
     __slots__ = ("ticket", "withdraw")
 
-    ticket: Ticket
+    ticket: Ticket | None
+    """None once it is done: the two would hold each other until the collector comes, six objects for each run."""
     withdraw: Callable[[Ticket], None]
 
     def cancel(self) -> bool:
         """Nobody waits for it any more; False if it was done already."""
         was_open = super().cancel()
-        if was_open:
-            self.withdraw(self.ticket)
+        ticket, self.ticket = self.ticket, None
+        if was_open and ticket is not None:
+            self.withdraw(ticket)
         return was_open
+
+
+def let_go(future: Pending[Result]) -> None:
+    """A request is over: its future, which is done or about to be, holds its ticket no longer."""
+    if type(future) is PendingResult:
+        future.ticket = None
 
 
 class Followed(Protocol):

@@ -10,7 +10,7 @@ from typing import Protocol, cast
 import msgspec
 
 from hearth.executor.actions import Member
-from hearth.executor.calls import TIMED_OUT, Call, Ended, Ticket
+from hearth.executor.calls import TIMED_OUT, Call, Ended, Ticket, let_go
 from hearth.executor.limits import ExecutorLimits
 from hearth.executor.live import LiveLogs
 from hearth.executor.protocol import (
@@ -383,6 +383,7 @@ class Conversation(asyncio.Protocol):
         result = call.complete(now)
         del calls[frame.id]
         future = call.ticket.future
+        let_go(future)
         if not future.done():
             future.set_result(result)
         self._listener.on_released(not frame.timed_out)
@@ -473,5 +474,6 @@ class _StreamControl:
 
 def _answer(call: Call, result: Result) -> None:
     future = call.ticket.future
+    let_go(future)
     if not future.done():
         future.set_result(result)

@@ -9,7 +9,7 @@ import structlog
 
 from hearth import log_context
 from hearth.executor.actions import Action, Assign, Closed, Full, Member, Pause, Reject, Start, State
-from hearth.executor.calls import Ended, Ticket, failed_before_running
+from hearth.executor.calls import Ended, Ticket, failed_before_running, let_go
 from hearth.executor.instance import DELETED, STOPPED, Instance, Surroundings
 from hearth.executor.pool import Pool
 from hearth.model.refusals import Busy, Unavailable
@@ -175,6 +175,7 @@ class Instances:
     def _reject(self, action: Reject) -> None:
         ticket, reason = action.waiter, action.reason
         assert isinstance(ticket, Ticket)  # noqa: S101 - nothing else is ever given to the pool
+        let_go(ticket.future)
         if ticket.future.done():
             return
         if isinstance(reason, Ended):

@@ -55,6 +55,7 @@ class LocalExecutor:
         future = PendingResult()
         if len(invocation.body) > self._limits.max_request_bytes:
             errors = f"The request body is larger than the limit of {self._limits.max_request_bytes} bytes.\n"
+            future.ticket = None
             future.set_result(Result(Outcome.COMPLETED, 413, errors=errors))
             return future
         now = self._monotonic()
