@@ -9,6 +9,8 @@ HEARTH := .venv/bin/hearth
 PYTEST := .venv/bin/pytest
 # Tests that count what is on the machine (processes, mounts, control groups), or fill it: nothing may run beside them.
 ALONE := tests/sandbox tests/executor
+# Files of the other tests that run at the same time: half of the time they wait for others, so more than there are cores.
+TOGETHER := 3
 # Extra arguments for pytest, e.g. `make check T="-k pool"`.
 T ?=
 
@@ -33,7 +35,7 @@ check: setup-test ## format, lint, types, import rules and fast tests (under a m
 	@scripts/check $(T)
 
 test: check ## everything: `check`, then sandboxes, builds, official clients, crash tests
-	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder --durations=20 -m "slow or sandbox or network or clients" $(ALONE:%=--ignore=%) $(T)
+	$(PYTEST) -n $(TOGETHER) --dist loadfile --no-loadscope-reorder --durations=20 -m "slow or sandbox or network or clients" $(ALONE:%=--ignore=%) $(T)
 	$(PYTEST) --durations=20 -m "slow or sandbox or network or clients" $(ALONE) $(T)
 
 isolation-report: setup-test ## the isolation cases on every driver here, as a table: docs/isolation-report.md (KEEP=1: add to it)

@@ -25,6 +25,8 @@ ROWS = 200_000
 FLAT_SHARE = 0.5
 #: Asked more often than an engine needs to go over to a plan made once for all values (PostgreSQL: after five times).
 TIMES = 10
+#: How often both are measured again, one after the other, before a list counts as slow.
+TRIES = 3
 
 
 async def fill(store: SqlStore, rows: int) -> None:
@@ -91,8 +93,12 @@ async def test_lists_stay_flat_with_200_000_rows(store: SqlStore) -> None:
         for name, query in QUERIES.items():
             page = await unit.executions.list("f", query, None)
             assert name.startswith("nothing has") or len(page.items) == 25
-            took = await best_time(partial(unit.executions.list, "f", query, None), TIMES)
-            if took > FLAT_SHARE * whole:
+            for _ in range(TRIES):  # something else may have begun on this machine since the whole was measured
+                took = await best_time(partial(unit.executions.list, "f", query, None), TIMES)
+                if took <= FLAT_SHARE * whole:
+                    break
+                whole = await best_time(lambda: statements.rows(everything), TIMES)
+            else:
                 slow[name] = took
         assert slow == {}, f"reading all rows takes {whole:.3f} s"
         # What a user may read among everybody's is searched for; it must stay bearable, not flat.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hearth.executor.sandbox import cgroups
+from hearth.executor.sandbox import cgroup_folders, cgroups
 from hearth.executor.sandbox.cgroups import CgroupError, Cgroups, hierarchies
 
 V2 = "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n"
@@ -80,8 +80,9 @@ class Kernel:
 @pytest.fixture
 def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kernel:
     made = Kernel(tmp_path, "system.slice/hearth.service")
-    monkeypatch.setattr(cgroups, "read", made.read)
-    monkeypatch.setattr(cgroups, "write", made.write)
+    for module in (cgroups, cgroup_folders):
+        monkeypatch.setattr(module, "read", made.read)
+        monkeypatch.setattr(module, "write", made.write)
     return made
 
 
@@ -145,7 +146,8 @@ def test_a_group_that_cannot_be_made_leaves_nothing(kernel: Kernel, monkeypatch:
     def refuse(path: str, value: object) -> None:
         raise OSError(errno.EINVAL, "refused")
 
-    monkeypatch.setattr(cgroups, "write", refuse)
+    for module in (cgroups, cgroup_folders):
+        monkeypatch.setattr(module, "write", refuse)
     with pytest.raises(CgroupError, match="create group a"):
         groups.create("a", 64 << 20, 0.5, 20)
     assert not (kernel.own / "hearth-x" / "a").exists()

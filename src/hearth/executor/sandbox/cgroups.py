@@ -9,14 +9,25 @@ import contextlib
 import errno
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from hearth.executor.sandbox import syscalls
+from hearth.executor.sandbox.cgroup_folders import (
+    SOCKET_MEMORY_BYTES_MAX,
+    change_memory,
+    counter,
+    end,
+    kill_listed,
+    limit_cpu,
+    limit_memory,
+    named,
+    read,
+    remove_folder,
+    write,
+)
 from hearth.executor.sandbox.spec import Limits
 
-CPU_PERIOD_US = 100_000
-SOCKET_MEMORY_BYTES_MAX = 64 << 20
 NEEDED = ("memory", "cpu", "pids")
 LEAF = "hearth-server"
 """Name of the v2 group that the server's own processes move to, so that their group may have children with limits."""
@@ -56,31 +67,6 @@ class Group:
     oom_event_fd: int = -1
     inner: tuple[str, ...] = ()
     """Groups that runc made for it, below these and elsewhere; they are counted and go with it."""
-
-
-def read(path: str) -> str:
-    with open(path) as file:
-        return file.read()
-
-
-def write(path: str, value: object) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, str(value).encode())
-    finally:
-        os.close(fd)
-
-
-def _counter(path: str, key: str) -> int:
-    """A value of a flat-keyed file (`key value` lines); 0 when the file or key is missing."""
-    try:
-        for line in read(path).splitlines():
-            name, _, value = line.partition(" ")
-            if name == key:
-                return int(value)
-    except (OSError, ValueError):
-        return 0
-    return 0
 
 
 def hierarchies(mountinfo: str, own_groups: str, every: bool = False) -> tuple[Hierarchy, ...]:
@@ -189,9 +175,9 @@ class Cgroups:
         gone = 0
         deadline = time.monotonic() + KILL_WAIT_S
         for one in self.hierarchies:
-            for parent in list(_named(one.mount, self.name, SWEEP_DEPTH)):
+            for parent in list(named(one.mount, self.name, SWEEP_DEPTH)):
                 for folder, _, _ in os.walk(parent, topdown=False):
-                    gone += _end(folder, deadline)
+                    gone += end(folder, deadline)
         return gone
 
     def create(self, id: str, memory_bytes: int, cpus: float, pids: int) -> Group:
@@ -207,9 +193,9 @@ class Cgroups:
                 if "pids" in names:
                     write(f"{folder}/pids.max", pids)
                 if "cpu" in names:
-                    _limit_cpu(folder, cpus, one.unified)
+                    limit_cpu(folder, cpus, one.unified)
                 if "memory" in names:
-                    event = _limit_memory(folder, memory_bytes, one.unified)
+                    event = limit_memory(folder, memory_bytes, one.unified)
         except OSError as problem:
             if event >= 0:
                 os.close(event)
@@ -227,9 +213,9 @@ class Cgroups:
                 if "pids" in names and new.pids != old.pids:
                     write(f"{folder}/pids.max", new.pids)
                 if "cpu" in names and new.cpus != old.cpus:
-                    _limit_cpu(folder, new.cpus, folder == unified)
+                    limit_cpu(folder, new.cpus, folder == unified)
                 if "memory" in names and new.memory_bytes != old.memory_bytes:
-                    _change_memory(folder, old.memory_bytes, new.memory_bytes, folder == unified)
+                    change_memory(folder, old.memory_bytes, new.memory_bytes, folder == unified)
         except OSError as problem:
             raise CgroupError(f"change limits: {problem}") from problem
 
@@ -264,7 +250,7 @@ class Cgroups:
             with contextlib.suppress(OSError):
                 write(f"{folder}/cgroup.kill", 1)
         for folder in group.inner:
-            _kill_listed(folder)
+            kill_listed(folder)
         for folder in group.folders:  # a frozen process of v1 dies only once it is thawed
             if folder != unified and os.path.exists(f"{folder}/freezer.state"):
                 with contextlib.suppress(OSError):
@@ -291,13 +277,13 @@ class Cgroups:
         kills = limits = peak = 0
         cpu_s = 0.0
         for folder in (*group.folders, *group.inner):
-            kills += _counter(f"{folder}/memory.oom_control", "oom_kill")
-            kills += _counter(f"{folder}/memory.events", "oom_kill")
-            limits += _counter(f"{folder}/pids.events", "max")
+            kills += counter(f"{folder}/memory.oom_control", "oom_kill")
+            kills += counter(f"{folder}/memory.events", "oom_kill")
+            limits += counter(f"{folder}/pids.events", "max")
             for name in ("memory.max_usage_in_bytes", "memory.peak"):
                 with contextlib.suppress(OSError, ValueError):
                     peak = max(peak, int(read(f"{folder}/{name}")))
-            cpu_s = max(cpu_s, _counter(f"{folder}/cpu.stat", "usage_usec") / 1e6)
+            cpu_s = max(cpu_s, counter(f"{folder}/cpu.stat", "usage_usec") / 1e6)
             with contextlib.suppress(OSError, ValueError):
                 cpu_s = max(cpu_s, int(read(f"{folder}/cpuacct.usage")) / 1e9)
         return Usage(kills > 0, limits > 0, cpu_s, peak)
@@ -307,59 +293,12 @@ class Cgroups:
 
         The event descriptor is not closed: its holder does that, once.
         """
-        return not [folder for folder in (*group.inner, *group.folders) if not _remove_folder(folder)]
+        return not [folder for folder in (*group.inner, *group.folders) if not remove_folder(folder)]
 
     def close(self) -> None:
         """Delete the (empty) parent groups."""
         for parent in self._parents.values():
-            _remove_folder(parent)
-
-
-def _limit_cpu(folder: str, cpus: float, unified: bool) -> None:
-    quota = max(1_000, int(cpus * CPU_PERIOD_US))
-    if unified:
-        write(f"{folder}/cpu.max", f"{quota} {CPU_PERIOD_US}")
-    else:
-        write(f"{folder}/cpu.cfs_period_us", CPU_PERIOD_US)
-        write(f"{folder}/cpu.cfs_quota_us", quota)
-
-
-def _limit_memory(folder: str, limit: int, unified: bool) -> int:
-    """Set the memory limit, swap included; returns (v1) an eventfd that tells of out-of-memory, else -1.
-
-    On v2 the kernel ends the whole group together (memory.oom.group); on v1 the spawner does when the event comes.
-    """
-    if unified:
-        write(f"{folder}/memory.max", limit)
-        write(f"{folder}/memory.oom.group", 1)
-        with contextlib.suppress(FileNotFoundError):  # kernels without swap accounting
-            write(f"{folder}/memory.swap.max", 0)
-        return -1
-    write(f"{folder}/memory.limit_in_bytes", limit)
-    with contextlib.suppress(FileNotFoundError):  # kernels without IPv4
-        write(f"{folder}/memory.kmem.tcp.limit_in_bytes", socket_memory(limit))
-    try:
-        write(f"{folder}/memory.memsw.limit_in_bytes", limit)
-    except FileNotFoundError:
-        write(f"{folder}/memory.swappiness", 0)
-    event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-    control = os.open(f"{folder}/memory.oom_control", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        write(f"{folder}/cgroup.event_control", f"{event} {control}")
-    except OSError:
-        os.close(event)
-        event = -1
-    finally:
-        os.close(control)
-    return event
-
-
-def socket_memory(limit: int) -> int:
-    """The bytes that a sandbox's sockets may hold in the kernel where they do not count as its memory (v1).
-
-    Without a limit of their own they count for nobody, and what TCP may take of the machine is one for all.
-    """
-    return min(limit, SOCKET_MEMORY_BYTES_MAX)
+            remove_folder(parent)
 
 
 def count_sockets(group: Group) -> None:
@@ -367,67 +306,6 @@ def count_sockets(group: Group) -> None:
     for folder in group.inner:
         with contextlib.suppress(OSError):
             write(f"{folder}/memory.kmem.tcp.limit_in_bytes", SOCKET_MEMORY_BYTES_MAX)
-
-
-def _change_memory(folder: str, old: int, new: int, unified: bool) -> None:
-    """Raise or lower the memory limit; v1 insists that the one with swap is never the smaller one."""
-    if unified:
-        write(f"{folder}/memory.max", new)
-        return
-    with contextlib.suppress(FileNotFoundError):
-        write(f"{folder}/memory.kmem.tcp.limit_in_bytes", socket_memory(new))
-    names = ["memory.limit_in_bytes", "memory.memsw.limit_in_bytes"]
-    for name in names if new < old else reversed(names):
-        with contextlib.suppress(FileNotFoundError):  # kernels without swap accounting
-            write(f"{folder}/{name}", new)
-
-
-def _named(folder: str, name: str, depth: int) -> Iterator[str]:
-    """Every group folder called `name` at most `depth` levels below `folder`."""
-    try:
-        entries = [entry.name for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False)]
-    except OSError:
-        return
-    for entry in entries:
-        path = os.path.join(folder, entry)
-        if entry == name:
-            yield path
-        elif depth > 1:
-            yield from _named(path, name, depth - 1)
-
-
-def _end(folder: str, deadline: float) -> bool:
-    """Kill what is in one group and delete it, waiting for the kernel until `deadline` (monotonic seconds)."""
-    while True:
-        if os.path.exists(f"{folder}/cgroup.kill"):
-            with contextlib.suppress(OSError):
-                write(f"{folder}/cgroup.kill", 1)
-        with contextlib.suppress(OSError):
-            write(f"{folder}/freezer.state", "THAWED")
-        _kill_listed(folder)
-        if _remove_folder(folder):
-            return True
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.005)
-
-
-def _kill_listed(folder: str) -> None:
-    """Kill the processes of one group, one by one."""
-    with contextlib.suppress(OSError, ValueError):
-        for pid in read(f"{folder}/cgroup.procs").split():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(pid), 9)
-
-
-def _remove_folder(folder: str) -> bool:
-    try:
-        os.rmdir(folder)
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
-    return True
 
 
 def with_inner(group: Group, name: str, pid: int = 0) -> Group:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Table
 
-from hearth.store.sql import durability_schema, people_schema, schema
+from hearth.store.sql import durability_schema, people_schema, schema, vcs_schema
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -153,7 +153,7 @@ WEBHOOKS = _collection(
 )
 
 INSTALLATIONS = _collection(
-    schema.installations,
+    vcs_schema.installations,
     search="search_words",
     provider="provider",
     organization="organization",

@@ -15,10 +15,11 @@ from hearth.store.sql import collections
 from hearth.store.sql.hosting import read_platform, read_rule
 from hearth.store.sql.pages import page_of
 from hearth.store.sql.rows import checked, reader, values_of
-from hearth.store.sql.schema import api_keys, deployments, installations, platforms, projects, rules, webhooks
+from hearth.store.sql.schema import api_keys, deployments, platforms, projects, rules, webhooks
 from hearth.store.sql.search import searchable
 from hearth.store.sql.session import Transactions
 from hearth.store.sql.vcs import read_installation
+from hearth.store.sql.vcs_schema import installations
 from hearth.store.sql.webhooks import read_webhook
 
 _project = reader(Project)

@@ -14,9 +14,9 @@ from hearth.ports import PULL_REQUESTS_MAX, Conflict, Page
 from hearth.store.sql import collections
 from hearth.store.sql.pages import page_of
 from hearth.store.sql.rows import checked, reader, values_of
-from hearth.store.sql.schema import installations, pull_requests, repository_heads, repository_links
 from hearth.store.sql.search import searchable
 from hearth.store.sql.session import Cipher, Session
+from hearth.store.sql.vcs_schema import installations, pull_requests, repository_heads, repository_links
 
 _installation = reader(Installation)
 _link = reader(RepositoryLink)
