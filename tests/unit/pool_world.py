@@ -102,6 +102,7 @@ class World:
 
     def _assign(self, member: Member, waiter: Waiter) -> None:
         assert member in self.up, "a request for an instance that is not up"
+        assert not member.retired, "a request for an instance that is to end"
         assert waiter not in self.over, "a request that is over was assigned"
         assert waiter not in self.assigned, "a request was assigned twice"
         number = self.numbers[waiter]
@@ -235,10 +236,15 @@ class World:
     def release(self, waiter: Waiter, healthy: bool = True) -> None:
         member = self.assigned[waiter]
         self._end(waiter)
-        if healthy and self.random.random() < 0.5 and self.pool.take_back(member):
-            self.check()
-        else:
-            self.act(self.pool.released(member, self.now, healthy=healthy))
+        if healthy and self.random.random() < 0.5:
+            if self.pool.take_back(member):
+                self.check()
+                return
+            following = self.pool.hand_on(member)
+            if following is not None:
+                self.act([Assign(member, following)])
+                return
+        self.act(self.pool.released(member, self.now, healthy=healthy))
 
     def started(self, member: Member) -> None:
         self.starting.remove(member)

@@ -149,9 +149,19 @@ class Hasty(Pool):
         return taken
 
 
+class Partial(Pool):
+    """A place is handed on although it was to be taken away."""
+
+    def hand_on(self, member: Member) -> Waiter | None:
+        retired, member.retired = member.retired, False
+        waiter = super().hand_on(member)
+        member.retired = retired
+        return waiter
+
+
 PLANTED = [
     *(Overtaking, DoubleSlot, Deaf, Undead, Generous, Forgetful, Immortal, Frozen),
-    *(Careless, Resigned, Loyal, Selfish, Wakeless, Hasty),
+    *(Careless, Resigned, Loyal, Selfish, Wakeless, Hasty, Partial),
 ]
 
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from contextvars import Context
+from typing import cast
 
 import structlog
 
@@ -57,9 +58,7 @@ class Instances:
         if member is None:
             self._act(self.pool.request(ticket, ticket.submitted))
             return
-        ticket.member = member
-        if not self._by_id[member.id].begin(ticket):
-            self._act(self._begin_elsewhere(ticket, member))
+        self._begin(ticket, member)
 
     def withdraw(self, ticket: Ticket) -> None:
         """The caller of a request has left, wherever the request is now."""
@@ -124,8 +123,15 @@ class Instances:
         self._changed.set()
 
     def on_released(self, instance: Instance, healthy: bool) -> None:
-        if not (healthy and self.pool.take_back(instance.member)):
-            self._act(self.pool.released(instance.member, self._monotonic(), healthy=healthy))
+        member = instance.member
+        if healthy:
+            if self.pool.take_back(member):
+                return
+            ticket = self.pool.hand_on(member)
+            if ticket is not None:
+                self._begin(cast("Ticket", ticket), member)  # nothing else is ever given to the pool
+                return
+        self._act(self.pool.released(member, self._monotonic(), healthy=healthy))
 
     def on_broken(self, instance: Instance, why: str) -> None:
         self._act(self.pool.stop(instance.member, why, self._monotonic()))
@@ -165,6 +171,12 @@ class Instances:
                 log.debug("instance_stops", instance=action.member.id, why=action.why)
                 self._by_id[action.member.id].stop(ENDINGS.get(action.why))
         self._keep_time()
+
+    def _begin(self, ticket: Ticket, member: Member) -> None:
+        """Let an instance that is awake run a request for which it has a place."""
+        ticket.member = member
+        if not self._by_id[member.id].begin(ticket):
+            self._act(self._begin_elsewhere(ticket, member))
 
     def _begin_elsewhere(self, ticket: Ticket, member: Member) -> list[Action]:
         """The process of `member` has just died and nothing was sent: another instance may run the request."""

@@ -84,6 +84,22 @@ class Pool(Ledger):
         member.running -= 1
         return True
 
+    def hand_on(self, member: Member) -> Waiter | None:
+        """`released` of a healthy instance and the next request of its key, where nobody else wants anything; or None.
+
+        The way under load of instances that run one request at a time.
+        """
+        state = self._keys[member.template.key]
+        if not state.waiting or len(self._demand) > 1 or self._kept or self.closed:
+            return None
+        if member.state is not State.BUSY or member.retired or member.running > member.slots:
+            return None
+        state.crashes = 0
+        waiter = next(iter(state.waiting))
+        self._unqueue(state, waiter)
+        member.served += 1
+        return waiter
+
     def cancel(self, waiter: Waiter, now: float) -> list[Action]:
         """A waiting request's caller left; one that was assigned or rejected is not touched."""
         state = self._keys.get(waiter.template.key)
