@@ -63,7 +63,7 @@ ENDS = {
 def test_functions_are_built_called_and_ended_on_a_kernel_of_their_own() -> None:
     settings = {"HEARTH_SANDBOX_DRIVER": "oci", "HEARTH_OCI_RUNTIME": gvisor.program()}
     with running_server(settings) as server, server.client() as client:
-        sizes = {"runtimeSpecification": "s-1vcpu-512mb", "timeout": 3}
+        sizes = {"runtimeSpecification": "s-1vcpu-512mb", "timeout": 5}
         commands = 'echo "$GREETING" >built'
         create_function(client, "py", runtime_of("python"), entrypoint="main.py", commands=commands, **sizes)
         client.post("/functions/py/variables", json={"key": "GREETING", "value": "hello"})

@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from tests.support import gvisor
+
 FILE_VARIABLE = "HEARTH_ISOLATION_REPORT"
 KEEP_VARIABLE = "HEARTH_ISOLATION_REPORT_KEEP"
 """Set: rows of the file that is there stay, for tests that do not run now. So it can be made in pieces."""
@@ -98,6 +100,7 @@ def machine() -> str:
     kinds = sorted({line.split(" - ")[1].split()[0] for line in _mounts() if " - cgroup" in line})
     parts = [f"Linux {platform.release().partition('-')[0]} {platform.machine()}", f"{os.cpu_count()} cores"]
     parts += [f"{memory_gib:.0f} GiB", f"control groups: {' and '.join(kinds)}", runc or "no runc"]
+    parts += [_first_line([gvisor.program(), "--version"])] if gvisor.program() else ["no runsc"]
     return ", ".join(parts)
 
 

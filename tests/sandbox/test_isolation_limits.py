@@ -60,7 +60,8 @@ async def test_R1_R2_memory_ends_at_its_limit_and_the_sandbox_with_it(
     assert "bound" not in ran.text
     used = ran.text.count(".")
     assert 128 - 24 <= used <= 128 + of_gvisor, used  # the interpreter itself takes some
-    assert ran.exit.peak_memory_bytes <= (128 + of_gvisor) * MEBIBYTE
+    forced = MEBIBYTE if owner.has_gvisor else 0  # v1 lets the kernel add a page for a process that is being ended
+    assert ran.exit.peak_memory_bytes <= (128 + of_gvisor) * MEBIBYTE + forced
     after = await run(driver, "say")
     assert (after.exit.code, after.exit.out_of_memory) == (0, False)
 

@@ -96,8 +96,8 @@ async def test_the_channel_and_a_descriptor_come_through_at_their_numbers(driver
 
 async def test_files_in_memory_without_end_meet_the_memory_limit(driver: NsDriver) -> None:
     """Its folders in memory count no inodes: what they cost counts as memory."""
-    limits = replace(LIMITS, memory_bytes=64 * MEBIBYTE)
-    ran = await run(driver, "fill", {"folder": "/tmp", "bound": 1, "files": 400_000}, limits=limits)
+    limits = replace(LIMITS, memory_bytes=32 * MEBIBYTE)
+    ran = await run(driver, "fill", {"folder": "/tmp", "bound": 1, "files": 400_000}, limits=limits, timeout_s=120)
     assert ran.exit.out_of_memory
     assert (await run(driver, "say")).exit.code == 0
 
