@@ -10,14 +10,6 @@ from hearth.runtimes.shims.build.cpp import compile_command
 from hearth.runtimes.shims.build.layout import BuildFailed, Layout
 
 
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    made = Layout(build=str(tmp_path / "build"), home=str(tmp_path / "home"))
-    Path(made.temporary).mkdir(parents=True)
-    Path(made.build).mkdir()
-    return made
-
-
 def test_the_runtime_is_the_standard(layout: Layout) -> None:
     command = compile_command(layout, layout.build, "src/./index.cc", "/no/g++", "cpp-20")
     assert "-std=c++20" in shlex.split(command, comments=False)

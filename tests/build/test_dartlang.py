@@ -9,14 +9,6 @@ from hearth.runtimes.shims.build import dartlang
 from hearth.runtimes.shims.build.layout import BuildFailed, Layout
 
 
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    made = Layout(build=f"{tmp_path}/build", home=f"{tmp_path}/home")
-    for folder in (f"{made.build}/lib", made.home):
-        Path(folder).mkdir(parents=True)
-    return made
-
-
 def compiled(layout: Layout, entrypoint: str) -> tuple[str, str]:
     """The command, and the program's beginning that it compiles."""
     command = dartlang.compile_command(layout, layout.build, entrypoint, "/sdk/dart")

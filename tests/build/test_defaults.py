@@ -11,14 +11,6 @@ from hearth.runtimes.shims.build.layout import Layout
 PACKAGE = '{"dependencies": {"ms": "2"}}'
 
 
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    layout = Layout(*(str(tmp_path / name) for name in ("build", "home", "registries")))
-    for folder in (layout.build, layout.home):
-        Path(folder).mkdir()
-    return layout
-
-
 def programs(root: Path, *names: str) -> str:
     """A folder of programs, for PATH."""
     folder = root / "bin"

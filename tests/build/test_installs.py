@@ -21,14 +21,6 @@ PACKAGE = {"name": "f", "dependencies": {"ms": "^2.1.3"}}
 LOCK = '{"lockfileVersion": 3}'
 
 
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    layout = Layout(*(str(tmp_path / name) for name in ("build", "home", "registries")))
-    for folder in (layout.build, layout.home):
-        Path(folder).mkdir()
-    return layout
-
-
 def write(folder: str, **files: str) -> None:
     for name, text in files.items():
         path = Path(folder, name.replace("__", "/").replace("_dot_", ".").replace("_dash_", "-"))

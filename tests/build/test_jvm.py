@@ -10,14 +10,6 @@ from hearth.runtimes.shims.build.layout import BuildFailed, Layout
 
 
 @pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    made = Layout(build=f"{tmp_path}/build", home=f"{tmp_path}/home")
-    for folder in (made.build, made.home):
-        Path(folder).mkdir()
-    return made
-
-
-@pytest.fixture
 def kotlin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder as a pack has it: the compiler stands in for an older language."""
     folder = tmp_path / "kotlin/1.8"

@@ -13,14 +13,6 @@ from hearth.runtimes.shims.build.layout import BuildFailed, Layout
 OURS = {"path": "/types", "package": "openruntimes"}
 
 
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    made = Layout(build=str(tmp_path / "build"), home=str(tmp_path / "home"))
-    Path(made.temporary).mkdir(parents=True)
-    Path(made.build).mkdir()
-    return made
-
-
 @pytest.mark.parametrize(
     "wanted",
     [

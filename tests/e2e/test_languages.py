@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from tests.support.api import create_function, deploy, execute, ok
-from tests.support.interpreters import PACKS, any_pack_of, pack_of
+from tests.support.interpreters import PACKS, any_pack_of
 from tests.support.packs import wants_all
 from tests.support.server import running_server
 
@@ -36,6 +36,16 @@ def answer(client: httpx.Client, family: str, files: dict[str, str | bytes], ent
     body = execution["responseBody"]
     assert isinstance(body, str)
     return body
+
+
+def refused(client: httpx.Client, family: str, entrypoint: str, *attempts: tuple[dict[str, str | bytes], str]) -> None:
+    """Deploy code that does not compile, one after the other; each build fails, and its log holds the second text."""
+    id = f"{family}-broken"
+    create_function(client, id, any_pack_of(family).id, entrypoint=entrypoint, specification=SPECIFICATION)
+    for files, said in attempts:
+        deployment = deploy(client, id, files)
+        assert deployment["status"] == "failed", deployment["buildLogs"][-3000:]
+        assert said in deployment["buildLogs"]
 
 
 def test_a_php_project_with_composers_autoloading(client: httpx.Client) -> None:
@@ -108,15 +118,15 @@ def test_a_go_module_with_packages_of_its_own(client: httpx.Client) -> None:
 
 
 def test_a_go_handler_that_does_not_compile_fails_its_build(client: httpx.Client) -> None:
-    create_function(client, "go-broken", pack_of("go").id, entrypoint="main.go")
     module = "module openruntimes/handler\n\ngo 1.23\n"
-    deployment = deploy(client, "go-broken", {"go.mod": module, "main.go": "package handler\n\nfunc Main( {\n"})
-    assert deployment["status"] == "failed"
-    assert "./main.go:3:12: syntax error" in deployment["buildLogs"]
-    deployment = deploy(client, "go-broken", {"go.mod": module, "main.go": "package handler\n"})
-    assert "undefined: handler.Main" in deployment["buildLogs"]
-    deployment = deploy(client, "go-broken", {"main.go": "package handler\n"})
-    assert "There is no go.mod that names a module" in deployment["buildLogs"]
+    refused(
+        client,
+        "go",
+        "main.go",
+        ({"go.mod": module, "main.go": "package handler\n\nfunc Main( {\n"}, "./main.go:3:12: syntax error"),
+        ({"go.mod": module, "main.go": "package handler\n"}, "undefined: handler.Main"),
+        ({"main.go": "package handler\n"}, "There is no go.mod that names a module"),
+    )
 
 
 CPP = (
@@ -152,12 +162,13 @@ def test_a_cpp_function_with_sources_that_cmake_adds(client: httpx.Client) -> No
 
 
 def test_a_cpp_handler_that_does_not_compile_fails_its_build(client: httpx.Client) -> None:
-    create_function(client, "cpp-broken", pack_of("cpp").id, entrypoint="src/index.cc")
-    deployment = deploy(client, "cpp-broken", {"src/index.cc": "namespace runtime {\n  int broken( { }\n}\n"})
-    assert deployment["status"] == "failed"
-    assert "src/index.cc:2:" in deployment["buildLogs"]
-    deployment = deploy(client, "cpp-broken", {"src/index.cc": "int x;\n"})
-    assert "runtime::Handler" in deployment["buildLogs"]
+    refused(
+        client,
+        "cpp",
+        "src/index.cc",
+        ({"src/index.cc": "namespace runtime {\n  int broken( { }\n}\n"}, "src/index.cc:2:"),
+        ({"src/index.cc": "int x;\n"}, "runtime::Handler"),
+    )
 
 
 def test_static_files_that_the_build_makes(client: httpx.Client) -> None:
@@ -219,10 +230,8 @@ def test_a_java_function_with_classes_of_its_own_and_a_jar(client: httpx.Client)
 
 
 def test_a_java_handler_that_does_not_compile_fails_its_build(client: httpx.Client) -> None:
-    create_function(client, "java-broken", pack_of("java").id, entrypoint="Index.java")
-    deployment = deploy(client, "java-broken", {"Index.java": "public class Index {\n  int main() { return 5 }\n}\n"})
-    assert deployment["status"] == "failed"
-    assert "Index.java:2: error: ';' expected" in deployment["buildLogs"]
+    code: dict[str, str | bytes] = {"Index.java": "public class Index {\n  int main() { return 5 }\n}\n"}
+    refused(client, "java", "Index.java", (code, "Index.java:2: error: ';' expected"))
 
 
 def test_a_kotlin_function_with_java_beside_it_and_a_jar(client: httpx.Client) -> None:
@@ -254,10 +263,7 @@ def test_a_kotlin_function_with_java_beside_it_and_a_jar(client: httpx.Client) -
         "jar cf lib/greeting.jar -C made/classes . && rm -r made"
     )
     assert answer(client, "kotlin", files, "src/Main.kt", commands=commands) == "Hello world 1250ct"
-    create_function(client, "kotlin-broken", any_pack_of("kotlin").id, entrypoint="A.kt")
-    deployment = deploy(client, "kotlin-broken", {"A.kt": "class A {\n    fun main(): Int = true\n}\n"})
-    assert deployment["status"] == "failed"
-    assert "A.kt:2:23: error: " in deployment["buildLogs"]
+    refused(client, "kotlin", "A.kt", ({"A.kt": "class A {\n    fun main(): Int = true\n}\n"}, "A.kt:2:23: error: "))
 
 
 def test_a_dart_function_with_a_package_of_its_own_folder(client: httpx.Client) -> None:
@@ -280,12 +286,14 @@ def test_a_dart_function_with_a_package_of_its_own_folder(client: httpx.Client) 
         ),
     }
     assert answer(client, "dart", files, "lib/main.dart") == "Hello world 1250 dart-lib-main-dart"
-    create_function(client, "dart-broken", any_pack_of("dart").id, entrypoint="main.dart")
-    deployment = deploy(client, "dart-broken", {"main.dart": "main(context) => context.res.text('x')"})
-    assert deployment["status"] == "failed"
-    assert "main.dart:1:38: Error: Expected ';' after this." in deployment["buildLogs"]
-    deployment = deploy(client, "dart-broken", {"main.dart": "int answer = 42;\n"})
-    assert "'main'" in deployment["buildLogs"]
+    unended = "main(context) => context.res.text('x')"
+    refused(
+        client,
+        "dart",
+        "main.dart",
+        ({"main.dart": unended}, "main.dart:1:38: Error: Expected ';' after this."),
+        ({"main.dart": "int answer = 42;\n"}, "'main'"),
+    )
 
 
 def test_a_deno_function_with_an_import_map_and_its_cache(client: httpx.Client) -> None:

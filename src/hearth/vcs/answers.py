@@ -30,6 +30,16 @@ def read_id(answer: Any) -> int:
     return number(answer, "id")
 
 
+def read_login(answer: Any) -> str:
+    """The name of an account."""
+    return needed(answer, "login")
+
+
+def at(ref: str) -> dict[str, str | int]:
+    """The query that asks for a commit, branch or tag; nothing for the default branch."""
+    return {"ref": ref} if ref else {}
+
+
 def read_marked(answer: Any, marker: str) -> list[int]:
     """The ids of the comments of a list that hold a marker."""
     return [number(entry, "id") for entry in items(answer) if marker in text(entry, "body")]

@@ -218,6 +218,11 @@ async def replace_or_add(existing: Sequence[T], change: Callable[[T], Awaitable[
     return False
 
 
+def told_total(said: str, seen: int) -> int:
+    """How many there are by a header of the answer, or the number seen so far where the host sent none."""
+    return int(said) if said.isascii() and said.isdecimal() else seen
+
+
 async def window(
     page: Callable[[int, int], Awaitable[tuple[list[T], int]]], offset: int, limit: int, page_max: int
 ) -> tuple[list[T], int]:

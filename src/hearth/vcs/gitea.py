@@ -23,11 +23,13 @@ from hearth.model.vcs import (
 from hearth.ports import NoSuchRepository
 from hearth.vcs.answers import (
     ByToken,
+    at,
     pull_request_event,
     push_event,
     read_commit,
     read_contents,
     read_id,
+    read_login,
     read_marked,
     read_pull_request,
 )
@@ -44,6 +46,7 @@ from hearth.vcs.api import (
     quoted,
     quoted_path,
     replace_or_add,
+    told_total,
     window,
 )
 from hearth.vcs.reading import (
@@ -82,10 +85,10 @@ class Gitea(ByToken):
         base = checked_base(installation.base_url, DEFAULT_URLS[self.provider])
         found = dataclasses.replace(installation, base_url=base)
         access = self._access(found)
-        login = await self._api.get(access, "/user", _login)
+        login = await self._api.get(access, "/user", read_login)
         if found.organization:
             path = f"/users/{quoted(found.organization)}"
-            login = await named(self._api.get(access, path, _login), found.organization)
+            login = await named(self._api.get(access, path, read_login), found.organization)
         return dataclasses.replace(found, organization=login)
 
     async def repositories(self, installation: Installation, search: str, offset: int, limit: int) -> RepositoryPage:
@@ -100,8 +103,7 @@ class Gitea(ByToken):
             found, headers = await self._api.get_page(
                 access, "/repos/search", _repositories, {**query, "page": number, "limit": size}
             )
-            total = headers.get("x-total-count", "")
-            return found, int(total) if total.isascii() and total.isdecimal() else (number - 1) * size + len(found)
+            return found, told_total(headers.get("x-total-count", ""), (number - 1) * size + len(found))
 
         found, total = await window(page, offset, limit, PAGE_MAX)
         return RepositoryPage(total, tuple(found))
@@ -113,7 +115,7 @@ class Gitea(ByToken):
     async def create_repository(self, installation: Installation, name: str, private: bool) -> ProviderRepository:
         """See the port."""
         access = self._access(installation)
-        own = await self._api.get(access, "/user", _login)
+        own = await self._api.get(access, "/user", read_login)
         is_own = installation.organization.lower() in ("", own.lower())
         path = "/user/repos" if is_own else f"/orgs/{quoted(installation.organization)}/repos"
         content = {"name": name, "private": private, "auto_init": True}
@@ -133,12 +135,12 @@ class Gitea(ByToken):
     async def contents(self, installation: Installation, repository: str, path: str, ref: str) -> tuple[Content, ...]:
         """See the port."""
         access, base = await self._named(installation, repository)
-        return await self._api.get(access, f"{base}/{below('contents', path)}", read_contents, _ref(ref))
+        return await self._api.get(access, f"{base}/{below('contents', path)}", read_contents, at(ref))
 
     async def file(self, installation: Installation, repository: str, path: str, ref: str) -> bytes:
         """See the port."""
         access, base = await self._named(installation, repository)
-        return await self._api.raw(access, f"{base}/raw/{quoted_path(path)}", _ref(ref))
+        return await self._api.raw(access, f"{base}/raw/{quoted_path(path)}", at(ref))
 
     async def latest_commit(self, installation: Installation, repository: str, ref: str) -> HostedCommit:
         """See the port."""
@@ -253,14 +255,6 @@ class Gitea(ByToken):
         """The access, and the path of a repository: most of the interface knows it by name, and names change."""
         found = await self.repository(installation, id)
         return self._access(installation), f"/repos/{quoted(found.organization)}/{quoted(found.name)}"
-
-
-def _ref(ref: str) -> dict[str, str | int]:
-    return {"ref": ref} if ref else {}
-
-
-def _login(answer: Any) -> str:
-    return needed(answer, "login")
 
 
 def _repository(answer: Any) -> ProviderRepository:

@@ -24,7 +24,7 @@ from hearth.model.vcs import (
     RepositoryPage,
 )
 from hearth.ports import GitHostFailed, NoSuchRepository
-from hearth.vcs.answers import read_commit, read_contents, read_id, read_marked, read_pull_request
+from hearth.vcs.answers import at, read_commit, read_contents, read_id, read_login, read_marked, read_pull_request
 from hearth.vcs.api import (
     Access,
     Api,
@@ -69,9 +69,9 @@ class GitHub:
         needed_token(installation.credentials)
         found = dataclasses.replace(installation, base_url=checked_base(installation.base_url, DEFAULT_URL))
         there = await self._access(found)
-        login = await self._api.get(there, "/user", _login)
+        login = await self._api.get(there, "/user", read_login)
         if found.organization:
-            asked = self._api.get(there, f"/users/{quoted(found.organization)}", _login)
+            asked = self._api.get(there, f"/users/{quoted(found.organization)}", read_login)
             login = await named(asked, found.organization)
         return dataclasses.replace(found, organization=login)
 
@@ -129,7 +129,7 @@ class GitHub:
         there = await self._access(installation)
         content = {"name": name, "private": private, "auto_init": True}
         if _token(installation):
-            own = await self._api.get(there, "/user", _login)
+            own = await self._api.get(there, "/user", read_login)
             if installation.organization.lower() in ("", own.lower()):
                 return await self._api.send(there, "POST", "/user/repos", content, _repository)
         path = f"/orgs/{quoted(installation.organization)}/repos"
@@ -149,13 +149,13 @@ class GitHub:
     async def contents(self, installation: Installation, repository: str, path: str, ref: str) -> tuple[Content, ...]:
         """See the port."""
         url = f"{_path(repository)}/{below('contents', path)}"
-        return await self._api.get(await self._access(installation), url, read_contents, _ref(ref))
+        return await self._api.get(await self._access(installation), url, read_contents, at(ref))
 
     async def file(self, installation: Installation, repository: str, path: str, ref: str) -> bytes:
         """See the port."""
         url = f"{_path(repository)}/{below('contents', path)}"
         raw = {"accept": "application/vnd.github.raw+json"}
-        return await self._api.raw(await self._access(installation), url, _ref(ref), raw)
+        return await self._api.raw(await self._access(installation), url, at(ref), raw)
 
     async def latest_commit(self, installation: Installation, repository: str, ref: str) -> HostedCommit:
         """See the port."""
@@ -289,14 +289,6 @@ def _token(installation: Installation) -> str:
 
 def _path(id: str) -> str:
     return f"/repositories/{numeric(id)}"
-
-
-def _ref(ref: str) -> dict[str, str | int]:
-    return {"ref": ref} if ref else {}
-
-
-def _login(answer: Any) -> str:
-    return needed(answer, "login")
 
 
 def _repository(answer: Any) -> ProviderRepository:

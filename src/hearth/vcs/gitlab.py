@@ -36,6 +36,7 @@ from hearth.vcs.api import (
     numeric,
     quoted,
     replace_or_add,
+    told_total,
     window,
 )
 from hearth.vcs.reading import (
@@ -93,8 +94,7 @@ class GitLab(ByToken):
             paged: dict[str, str | int] = {**query, "page": number, "per_page": size}
             found, headers = await self._api.get_page(access, "/projects", _repositories, paged)
             # Not sent for more than 10,000.
-            total = headers.get("x-total", "")
-            return found, int(total) if total.isascii() and total.isdecimal() else (number - 1) * size + len(found)
+            return found, told_total(headers.get("x-total", ""), (number - 1) * size + len(found))
 
         found, total = await window(page, offset, limit, PAGE_MAX)
         return RepositoryPage(total, tuple(found))
