@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from tests.support.api import create_function, deploy, execute, ok
+from tests.support.ends import CODE, reasons
 from tests.support.runtimes import runtime_of
 from tests.support.server import running_server, wait_for
 
@@ -14,44 +15,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.sandbox]
 RUN_WAIT_S = 60.0
 SMALL = {"runtimeSpecification": "s-1vcpu-512mb"}
 MIB = 1024 * 1024
-CODE = r"""
-import ctypes, os, threading, time
-
-def main(context):
-    action = context.req.path.strip("/")
-    context.log("asked for " + (action or "nothing"))
-    print("last words of " + action, flush=True)
-    if action == "exit":
-        os._exit(7)
-    elif action == "signal":
-        ctypes.string_at(0)
-    elif action == "memory":
-        held = []
-        while True:
-            held.append(b"x" * 1024 * 1024)
-    elif action == "timeout":
-        time.sleep(60)
-    elif action == "disk":
-        with open("/tmp/full", "wb") as file:
-            while True:
-                file.write(bytes(1024 * 1024))
-    elif action == "processes":
-        for _ in range(10000):
-            threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
-    elif action == "raise":
-        raise ValueError("as asked")
-    return context.res.text("done")
-"""
-#: What is asked for -> what the record's errors say. Each is told from every other.
-REASONS = {
-    "exit": "The function's process exited with code 7.",
-    "signal": "The function's process was ended by SIGSEGV.",
-    "memory": "The function used more memory than its limit of 512 MB.",
-    "timeout": "Execution timed out.",
-    "disk": "It had no space left: its folder /tmp holds 64 MB.",
-    "processes": "It may have met its limit of 256 processes and threads.",
-    "raise": "ValueError: as asked",
-}
+REASONS = reasons(memory_mb=512)
+#: What is asked of a whole server; what else a run may end of is in `tests/executor/test_reasons`.
+ASKED = ("exit", "signal", "memory", "timeout", "disk", "threads", "raise")
 
 
 def ended(client: httpx.Client, function_id: str, id: str) -> dict[str, Any]:
@@ -85,7 +51,7 @@ def test_every_end_has_a_reason_of_its_own_and_figures_on_both_ways() -> None:
         for id, timeout_s in (("ends", 60), ("hurried", 2)):
             create_function(client, id, python, entrypoint="main.py", timeout=timeout_s, **SMALL)
             assert deploy(client, id, {"main.py": CODE})["status"] == "ready"
-        whose = {action: "hurried" if action == "timeout" else "ends" for action in REASONS}
+        whose = {action: "hurried" if action == "timeout" else "ends" for action in ASKED}
         queued = {
             action: ok(client.post(f"/functions/{id}/executions", json={"async": True, "path": f"/{action}"}))
             for action, id in whose.items()

@@ -8,65 +8,29 @@ from pathlib import Path
 
 import pytest
 
-from hearth.executor.calls import TIMED_OUT
 from hearth.executor.sandbox.ns import NsDriver
 from hearth.model.running import Outcome, Result
 from tests.executor.conftest import LIMITS
 from tests.support.drivers import make_driver
+from tests.support.ends import CODE, reasons
 from tests.support.executors import Bench, open_bench
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.sandbox]
 
 WAIT_S = 20.0
-CODE = r"""
-import ctypes, os, threading, time
-
-def main(context):
-    action = context.req.headers["x-action"]
-    print(f"last words before {action}", flush=True)
-    if action == "exit":
-        os._exit(7)
-    elif action == "signal":
-        ctypes.string_at(0)
-    elif action == "memory":
-        held = []
-        while True:
-            held.append(bytes(1 << 20))
-    elif action == "disk":
-        with open("/tmp/full", "wb") as file:
-            while True:
-                file.write(bytes(1 << 20))
-    elif action == "disk, caught":
-        with open("/tmp/full", "wb", buffering=0) as file:
-            try:
-                while True:
-                    file.write(bytes(1 << 20))
-            except OSError as problem:
-                os.write(2, str(problem).encode())
-                os._exit(3)
-    elif action == "threads":
-        while True:
-            threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
-    elif action == "processes":
-        try:
-            while True:
-                if os.fork() == 0:
-                    time.sleep(60)
-        except OSError:
-            os._exit(4)
-    time.sleep(60)
-"""
-#: What is done -> the outcome and what the errors begin with or hold. Each is told from every other.
-REASONS = {
-    "exit": (Outcome.CRASHED, "The function's process exited with code 7.\n"),
-    "signal": (Outcome.CRASHED, "The function's process was ended by SIGSEGV.\n"),
-    "memory": (Outcome.OUT_OF_MEMORY, "The function used more memory than its limit of 96 MB.\n"),
-    "timeout": (Outcome.TIMED_OUT, f"{TIMED_OUT}\n"),
-    "disk": (Outcome.COMPLETED, "on device\nIt had no space left: its folder /tmp holds 64 MB.\n"),
-    "disk, caught": (Outcome.CRASHED, "code 3. It had no space left: its folder /tmp holds 64 MB.\n"),
-    "threads": (Outcome.COMPLETED, "It may have met its limit of 256 processes and threads.\n"),
-    "processes": (Outcome.CRASHED, "code 4. It had met its limit of 256 processes and threads.\n"),
+OUTCOMES = {
+    "exit": Outcome.CRASHED,
+    "signal": Outcome.CRASHED,
+    "memory": Outcome.OUT_OF_MEMORY,
+    "timeout": Outcome.TIMED_OUT,
+    "disk": Outcome.COMPLETED,
+    "disk-caught": Outcome.CRASHED,
+    "threads": Outcome.COMPLETED,
+    "processes": Outcome.CRASHED,
+    "raise": Outcome.COMPLETED,
 }
+#: Little for the one that is to exceed it: what fills /tmp and what many processes hold counts as memory too.
+REASONS = reasons(memory_mb=96)
 LOST = "The instance was lost while the function was running.\n"
 
 
@@ -80,8 +44,8 @@ async def ns_bench(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Be
 def check(action: str, result: Result, outcome: Outcome, reason: str) -> None:
     assert (result.outcome, result.status_code, result.body) == (outcome, 500, b"")
     assert reason in result.errors
-    assert [each for each, (_, text) in REASONS.items() if text in result.errors] == [action] * (reason != LOST)
-    assert f"last words before {action}\n" in result.logs
+    assert [each for each, text in REASONS.items() if text in result.errors] == [action] * (reason != LOST)
+    assert f"last words of {action}\n" in result.logs
 
 
 def logged(bench: Bench) -> bool:
@@ -90,12 +54,11 @@ def logged(bench: Bench) -> bool:
     return any(call.logs is not None and "last words" in call.logs.text("Logs") for call in calls)
 
 
-@pytest.mark.parametrize("action", list(REASONS))
+@pytest.mark.parametrize("action", list(OUTCOMES))
 async def test_every_end_of_a_run_has_a_reason_of_its_own_and_its_last_output(ns: Bench, action: str) -> None:
-    # what fills /tmp and what many processes hold counts as memory too
     template = ns.deploy("python-3.11", "main.py", {"main.py": CODE}, memory_mb=96 if action == "memory" else 512)
     result = await ns.run(template, action, timeout_s=0.5 if action == "timeout" else 60.0)
-    check(action, result, *REASONS[action])
+    check(action, result, OUTCOMES[action], REASONS[action])
 
 
 async def test_a_run_whose_sandbox_is_lost_says_so_and_what_was_output_last(tmp_path: Path) -> None:
@@ -106,11 +69,11 @@ async def test_a_run_whose_sandbox_is_lost_says_so_and_what_was_output_last(tmp_
     driver._on_lost = why.append
     async with open_bench(driver, tmp_path, LIMITS) as bench:
         template = bench.deploy("python-3.11", "main.py", {"main.py": CODE})
-        run = asyncio.create_task(bench.run(template, "nothing", timeout_s=60.0))
+        run = asyncio.create_task(bench.run(template, "timeout", timeout_s=60.0))
         async with asyncio.timeout(WAIT_S):
             while not logged(bench):  # noqa: ASYNC110 - nobody is told of the log here
                 await asyncio.sleep(0.01)
         os.kill(driver._spawner.process.pid, signal.SIGKILL)
         async with asyncio.timeout(WAIT_S):
-            check("nothing", await run, Outcome.CRASHED, LOST)
+            check("timeout", await run, Outcome.CRASHED, LOST)
         assert why == ["the spawner ended"]
