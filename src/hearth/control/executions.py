@@ -291,6 +291,22 @@ class ExecutionsControl:
         Raises `general_rate_limit_exceeded` if a limit of the function forbids it now.
         """
         function, settings = runnable.function, runnable.settings
+        id = id or unique_id()
+        key = self._mint_key(function.project_id, function.scopes, function.timeout_s + KEY_GRACE_S)
+        common = None if tracing.is_on() else self._known.of(request, key)
+        headers: Mapping[str, str]
+        stored: tuple[Header, ...]
+        span = composed = None
+        if common is not None:
+            headers, stored = RunHeaders(common, id), common.stored
+        else:
+            headers = composed = run_headers(id, request, key)
+            stored = stored_request_headers(composed)
+        execution = open_execution(id, runnable, request, stored, self._clock.now())
+        stream = None
+        if streams:
+            stream = ResponseStream(BodyCopy(settings.bodies_max_bytes) if settings.store_bodies else None)
+        invocation = compose(id, runnable, template, request, headers, is_async=False, receiver=stream)
         gate = None
         if is_limited(settings):
             gate = function.project_id, function.id
@@ -298,23 +314,8 @@ class ExecutionsControl:
             if closed is not None:
                 self.figures.refused[closed.limit] += 1
                 raise _refused(closed)
-        id = id or unique_id()
-        key = self._mint_key(function.project_id, function.scopes, function.timeout_s + KEY_GRACE_S)
-        common = None if tracing.is_on() else self._known.of(request, key)
-        headers: Mapping[str, str]
-        stored: tuple[Header, ...]
-        span = None
-        if common is not None:
-            headers, stored = RunHeaders(common, id), common.stored
-        else:
-            headers = composed = run_headers(id, request, key)
-            stored = stored_request_headers(composed)
+        if composed is not None:
             span = begin_run(request, composed)
-        execution = open_execution(id, runnable, request, stored, self._clock.now())
-        stream = None
-        if streams:
-            stream = ResponseStream(BodyCopy(settings.bodies_max_bytes) if settings.store_bodies else None)
-        invocation = compose(id, runnable, template, request, headers, is_async=False, receiver=stream)
         self._log.begin(execution)
         loop = self._loop
         if loop is None:

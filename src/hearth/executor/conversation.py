@@ -13,6 +13,7 @@ from hearth.executor.actions import Member
 from hearth.executor.calls import TIMED_OUT, Call, Ended, Ticket, let_go
 from hearth.executor.limits import ExecutorLimits
 from hearth.executor.live import LiveLogs
+from hearth.executor.outgoing import Outgoing
 from hearth.executor.protocol import (
     BODY_PIECE_BYTES,
     AckFrame,
@@ -87,26 +88,19 @@ class Conversation(asyncio.Protocol):
         self._headers = ResponseHeaders()
         self._shares = Shares()
         self._meter: Meter | None = None
-        self._transport: asyncio.Transport | None = None
+        self._out = Outgoing(loop)
         self._abandoned: set[int] = set()
         """Requests nobody waits for: what the shim still says about them is no fault."""
         self._stopping: dict[int, asyncio.TimerHandle] = {}
         """Streamed responses nobody reads any more, until the shim has stopped them; the timer is its patience."""
-        self._outgoing: list[bytes] = []
-        """Frames of this tick of the event loop; they leave in one write."""
         self._last_id = 0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
 
     @property
-    def is_open(self) -> bool:
-        """Whether the channel is connected and can be written to."""
-        return self._transport is not None and not self._transport.is_closing()
-
-    @property
     def was_connected(self) -> bool:
         """Whether the channel has been handed to the event loop, which closes it then."""
-        return self._transport is not None
+        return self._out.transport is not None
 
     def assign(self, template: InstanceTemplate, code: str, meter: Meter | None = None) -> None:
         """Give the shim its deployment, whose code it finds at `code`; the only frame with secrets, sent once.
@@ -121,11 +115,11 @@ class Conversation(asyncio.Protocol):
             self._limits.concurrency,
             self._limits.stream_window_bytes,
         )
-        cast("asyncio.Transport", self._transport).write(encode(frame))
+        self._out.send_now(encode(frame))
 
     def take_over(self, transport: asyncio.Transport) -> None:
         """Speak over the channel of a stem cell, whose shim has reported already."""
-        self._transport = transport
+        self._out.transport = transport
         transport.set_protocol(self)
         self.ready.set_result(None)
 
@@ -138,8 +132,8 @@ class Conversation(asyncio.Protocol):
 
     def begin(self, ticket: Ticket) -> Call | None:
         """Run a request; its future gets the result. None (and nothing sent) when the shim cannot be reached."""
-        transport = self._transport
-        if transport is None or transport.is_closing():
+        out = self._out
+        if not out.is_open:
             return None
         invocation = ticket.invocation
         now = self._monotonic()
@@ -168,12 +162,9 @@ class Conversation(asyncio.Protocol):
         calls[id] = call
         try:
             if is_long:
-                self._send_long(transport, frame, body)
+                out.send_long(frame, body)
             else:
-                outgoing = self._outgoing
-                if not outgoing:
-                    self._loop.call_soon(self._flush)
-                outgoing.append(encode(frame, body))
+                out.send(encode(frame, body))
         except ProtocolError:
             result = Result(Outcome.COMPLETED, 431, errors="The request's headers are too long.\n")
             self._loop.call_soon(self._finish, call, result, True)
@@ -204,29 +195,9 @@ class Conversation(asyncio.Protocol):
             self._measure(call, now)
             _answer(call, call.failed(ended.outcome, ended.reason, now, last_output))
         self.calls.clear()
-        if self._transport is not None:
-            self._transport.abort()
+        self._out.abort()
 
     # -------------------------------------------------------------------------------------------- requests
-
-    def _send_now(self, frame: bytes) -> None:
-        """Write a frame, after those that wait. The channel must be open."""
-        self._flush()
-        cast("asyncio.Transport", self._transport).write(frame)
-
-    def _send_long(self, transport: asyncio.Transport, frame: RequestFrame, body: bytes) -> None:
-        view = memoryview(body)
-        first = encode(frame, view[:BODY_PIECE_BYTES])
-        self._flush()
-        transport.write(first)
-        for at in range(BODY_PIECE_BYTES, len(body), BODY_PIECE_BYTES):
-            end = at + BODY_PIECE_BYTES
-            transport.write(encode(BodyFrame(frame.id, end < len(body)), view[at:end]))
-
-    def _flush(self) -> None:
-        frames, self._outgoing = self._outgoing, []
-        if frames and self.is_open:
-            cast("asyncio.Transport", self._transport).write(b"".join(frames) if len(frames) > 1 else frames[0])
 
     def _give_up(self, call: Call, why: str) -> None:
         """The shim need not go on with a request that has been taken out of `calls`."""
@@ -234,16 +205,16 @@ class Conversation(asyncio.Protocol):
             self._listener.on_broken(why, None)
             return
         self._abandoned.add(call.id)
-        if self.is_open:
-            self._send_now(encode(CancelFrame(call.id)))
+        if self._out.is_open:
+            self._out.send_now(encode(CancelFrame(call.id)))
         self._listener.on_released(False)
 
     def consumed(self, call: Call, size: int) -> None:
         """Whoever reads a streamed response has taken `size` bytes more. The shim is told now and then."""
         call.consumed += size
-        if call.consumed * 4 < self._limits.stream_window_bytes or call.id not in self.calls or not self.is_open:
+        if call.consumed * 4 < self._limits.stream_window_bytes or call.id not in self.calls or not self._out.is_open:
             return
-        self._send_now(encode(AckFrame(call.id, call.consumed)))
+        self._out.send_now(encode(AckFrame(call.id, call.consumed)))
         call.outstanding -= call.consumed
         call.consumed = 0
 
@@ -255,10 +226,10 @@ class Conversation(asyncio.Protocol):
         self._measure(call, now)
         del self.calls[call.id]
         _answer(call, call.failed(Outcome.CANCELED, reason, now, status=call.status))
-        if not self.is_open:
+        if not self._out.is_open:
             self._listener.on_released(False)
             return
-        self._send_now(encode(CancelFrame(call.id)))
+        self._out.send_now(encode(CancelFrame(call.id)))
         self._stopping[call.id] = self._loop.call_later(self._limits.cancel_grace_s, self._on_unstopped, call.id)
 
     def _on_stopped(self, id: int) -> None:
@@ -309,7 +280,7 @@ class Conversation(asyncio.Protocol):
     # -------------------------------------------------------------------------------------------- the channel
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
+        self._out.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         if self.disconnected.done():
@@ -318,7 +289,7 @@ class Conversation(asyncio.Protocol):
             self._reader.feed(data)
         except ProtocolError as problem:
             self.disconnected.set_result(None)
-            cast("asyncio.Transport", self._transport).abort()
+            self._out.abort()
             reason = f"The function's process wrote to its control channel what must not be there: {problem}."
             self._listener.on_broken("broke the protocol", Ended(Outcome.CRASHED, reason))
 

@@ -20,12 +20,12 @@ from hearth.executor.actions import (
     State,
     Waiter,
 )
-from hearth.executor.ledger import Ledger
+from hearth.executor.lending import Lending
 from hearth.executor.pool_key import PoolKey
 from hearth.model.running import InstanceKey, InstanceTemplate
 
 
-class Pool(Ledger):
+class Pool(Lending):
     """All instances of one executor and the requests that wait for them."""
 
     # -------------------------------------------------------------------------------------------- events
@@ -57,48 +57,6 @@ class Pool(Ledger):
         self._expire_at(state, waiter.deadline)
         # Nothing has changed for the other keys.
         return self._start_wanted(now) if self._wants_instance(state, now) else []
-
-    def lend(self, waiter: Waiter) -> Member | None:
-        """`request`, where a place is free in an instance that is awake and nobody waits: that instance; else None.
-
-        The way of nearly all requests, without a list of actions.
-        """
-        state = self._keys.get(waiter.template.key)
-        if state is None or state.waiting or self.closed:
-            return None
-        member = self._free_place(state)
-        if member is None or member.state is State.PAUSED:
-            return None
-        if member.state is not State.BUSY:
-            self._take_from_idle(state, member)
-            self._move(member, State.BUSY)
-        member.running += 1
-        member.served += 1
-        return member
-
-    def take_back(self, member: Member) -> bool:
-        """`released` of a healthy instance, where nothing follows: others run in it and nobody waits. Else False."""
-        if member.running < 2 or member.state is not State.BUSY or member.retired or self._demand or self.closed:
-            return False
-        self._keys[member.template.key].crashes = 0
-        member.running -= 1
-        return True
-
-    def hand_on(self, member: Member) -> Waiter | None:
-        """`released` of a healthy instance and the next request of its key, where nobody else wants anything; or None.
-
-        The way under load of instances that run one request at a time.
-        """
-        state = self._keys[member.template.key]
-        if not state.waiting or len(self._demand) > 1 or self._kept or self.closed:
-            return None
-        if member.state is not State.BUSY or member.retired or member.running > member.slots:
-            return None
-        state.crashes = 0
-        waiter = next(iter(state.waiting))
-        self._unqueue(state, waiter)
-        member.served += 1
-        return waiter
 
     def cancel(self, waiter: Waiter, now: float) -> list[Action]:
         """A waiting request's caller left; one that was assigned or rejected is not touched."""
@@ -265,9 +223,6 @@ class Pool(Ledger):
         return self._due[0][0] if self._due else None
 
     # -------------------------------------------------------------------------------------------- decisions
-
-    def _free_place(self, state: PoolKey) -> Member | None:
-        return state.free_place()
 
     def _assign(self, member: Member, waiter: Waiter, state: PoolKey) -> Assign:
         resume = member.state is State.PAUSED
