@@ -155,10 +155,12 @@ def test_the_first_error_of_its_log_is_the_reason(tmp_path: Path) -> None:
     assert runsc.first_error(str(log)) == ""
 
 
-def fake(tmp_path: Path, usage: str, mode: int = 0o755) -> str:
-    """A program that says it is runsc."""
+def fake(tmp_path: Path, usage: str, mode: int = 0o755, does: str = "true") -> str:
+    """A program that says it is runsc, and what it does when it is to make a sandbox."""
     path = tmp_path / "runsc"
-    path.write_text(f'#!/bin/sh\n[ "$1" = help ] && echo "{usage}" || echo "runsc version 0.0~20990101"\n')
+    path.write_text(
+        f'#!/bin/sh\ncase $1 in help) echo "{usage}";; --root=*) {does};; *) echo "runsc version 0.0~20990101";; esac\n'
+    )
     path.chmod(mode)
     return str(path)
 
@@ -170,7 +172,10 @@ def test_a_runsc_that_hands_no_socket_over_is_too_old(tmp_path: Path, monkeypatc
     missing = runsc.facility(str(tmp_path / "none"))
     assert not missing.ok and "No such file" in missing.detail
     monkeypatch.setattr(runsc, "is_of_root_alone", lambda path: True)
+    monkeypatch.setattr(runsc, "PLACE", str(tmp_path))
     good = runsc.facility(fake(tmp_path, "-bundle string -pass-fd value"))
     assert good.ok and "20990101" in good.detail
+    unable = runsc.facility(fake(tmp_path, "-pass-fd value", does="echo no user namespaces >&2; exit 128"))
+    assert not unable.ok and unable.detail.endswith("does not run here: no user namespaces")
     old = runsc.facility(fake(tmp_path, "-bundle string"))
     assert not old.ok and old.mandatory and "too old" in old.detail and "Debian 13" in old.fix

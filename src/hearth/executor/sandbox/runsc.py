@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import resource
+import shutil
 import signal
 import socket
 import stat
@@ -19,7 +20,7 @@ from typing import NoReturn
 
 from hearth.executor.sandbox import furnishing, inside, root, runsc_config, syscalls
 from hearth.executor.sandbox.config import SpawnerConfig
-from hearth.executor.sandbox.oci import LOG_BYTES, Oci
+from hearth.executor.sandbox.oci import LOG_BYTES, PLACE, Oci
 from hearth.executor.sandbox.plan import ENTERED, FAILED, GO, Plan
 from hearth.executor.sandbox.spec import Facility, Limits, Network
 
@@ -36,7 +37,7 @@ SIGNALLED = 128
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 PLATFORM = "systrap"
 """How it catches system calls: the way that needs nothing of the machine, virtual machines included."""
-_VERSION_TIMEOUT_S = 10
+_VERSION_TIMEOUT_S, _TRIAL_TIMEOUT_S = 10, 30
 
 
 def facility(path: str) -> Facility:
@@ -56,7 +57,29 @@ def facility(path: str) -> Facility:
         return Facility("runsc", False, str(problem), fix)
     if "-pass-fd" not in usage:
         return Facility("runsc", False, f"{version or path} is too old: it hands no socket to a sandbox", fix)
+    if problem_here := _try(path):
+        return Facility("runsc", False, f"{version} does not run here: {problem_here}", fix)
     return Facility("runsc", True, f"{version}, platform {PLATFORM}", fix)
+
+
+def _try(path: str) -> str:
+    """Run one program in a sandbox of its own (0.15 s): why that is not possible on this machine, "" if it is.
+
+    Not tried by the spawner, which would inherit what is left of it, and was started only after it had gone well.
+    """
+    if syscalls.is_subreaper():
+        return ""
+    folder = f"{PLACE}/hearth-runsc-{os.getpid()}"
+    os.mkdir(folder, 0o700)
+    try:
+        command = [path, f"--root={folder}", f"--platform={PLATFORM}", "--network=none", "--ignore-cgroups"]
+        command += ["--overlay2=none", f"--log={folder}/log", "--log-format=json", "do", "/bin/true"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_TRIAL_TIMEOUT_S, check=False)
+        if done.returncode == 0:
+            return ""
+        return first_error(f"{folder}/log") or done.stderr.strip()[:LOG_BYTES] or f"ended with {done.returncode}"
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def is_of_root_alone(path: str) -> bool:
