@@ -11,8 +11,10 @@ from hearth.api.call import Services
 from hearth.api.client_address import client_address
 from hearth.api.errors import REQUEST_ID_HEADER, described
 from hearth.api.messages import HTML_TYPE, Answer, ClientGone, RawHeader, Request
+from hearth.control.invocations import ShownHeaders
 from hearth.control.rules import API, REDIRECT
 from hearth.control.views import ExecutionView
+from hearth.model.headers import EXECUTION_ID, Kept, KnownPairs
 from hearth.model.refusals import Refusal
 from hearth.model.resources import Header, Rule
 
@@ -196,6 +198,12 @@ def visit_answer(
 
 
 def _own_headers(given: Sequence[Header]) -> list[RawHeader]:
+    if type(given) is ShownHeaders and type(given.given) is KnownPairs:
+        return [*_known_own.of(given.given), (EXECUTION_ID.encode(), given.execution_id.encode())]
+    return _own_headers_of(given)
+
+
+def _own_headers_of(given: Sequence[Header]) -> list[RawHeader]:
     headers = []
     for name, value in given:
         lowered = name.lower()
@@ -207,6 +215,11 @@ def _own_headers(given: Sequence[Header]) -> list[RawHeader]:
             raw = value.encode("utf-8", "replace")
         headers.append((lowered.encode("ascii"), raw))
     return headers
+
+
+_known_own: Kept[KnownPairs, list[RawHeader]] = Kept(
+    lambda given: _own_headers_of(ShownHeaders("", given, None).all()[:-1])  # without the id
+)
 
 
 def _page(status: int, type: str, message: str, headers: dict[str, str]) -> Answer:
