@@ -1,7 +1,6 @@
 """The local file store: uploads in pieces, stored files that never change, and nothing left behind."""
 
 import asyncio
-import gc
 import os
 import time
 from collections.abc import AsyncIterator
@@ -12,6 +11,7 @@ import pytest
 from hearth.model.refusals import PlatformFault
 from hearth.ports import FileNotStored
 from hearth.store import LocalFiles
+from tests.support.leftovers import open_below
 
 pytestmark = pytest.mark.anyio
 KEY = "sources/p/d"
@@ -132,10 +132,8 @@ async def test_a_client_that_breaks_off_leaves_an_upload_that_goes_on(files: Loc
     assert await whole(files, KEY) == b"a" * 2_500_000
 
 
-async def test_cancelled_in_the_middle_no_descriptor_is_left(files: LocalFiles) -> None:
+async def test_cancelled_in_the_middle_no_descriptor_is_left(files: LocalFiles, tmp_path: Path) -> None:
     await upload(files, "sources/p/big", bytes(3_000_000))
-    gc.collect()  # what earlier tests left is not to be closed in between
-    before = len(list(Path("/proc/self/fd").iterdir()))
 
     async def endless() -> AsyncIterator[bytes]:
         while True:
@@ -152,7 +150,7 @@ async def test_cancelled_in_the_middle_no_descriptor_is_left(files: LocalFiles) 
                 await asyncio.sleep(0.001)
             task.cancel()
             await asyncio.wait([task])
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert open_below(tmp_path) == []
 
 
 async def test_a_local_path_lasts_as_long_as_its_context(files: LocalFiles, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What a server may leave on the machine: processes, control groups, mounts. Reads /proc only, changes nothing."""
 
+import contextlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,15 @@ class Footprint:
         lines = [f"process {p.pid}: {p.command}" for p in self.processes if p.is_alive()]
         lines += [f"control group {path}" for path in self.cgroups if path.is_dir()]
         return sorted(lines)
+
+
+def open_below(folder: Path) -> list[str]:
+    """What this process has open in a folder. What it has open elsewhere may come and go by what ran before."""
+    found = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # gone since it was listed, as is the one of the list
+            found.append(str(descriptor.readlink()))
+    return [path for path in found if path.startswith(f"{folder}/")]
 
 
 def footprint(pid: int) -> Footprint:

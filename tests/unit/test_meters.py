@@ -1,12 +1,12 @@
 """Counters of a sandbox's control groups, in the layouts there are (hearth.executor.sandbox.meters)."""
 
-import contextlib
 from pathlib import Path
 
 import pytest
 
 from hearth.executor.sandbox.cgroups import Group
 from hearth.executor.sandbox.meters import GroupMeter, open_meters
+from tests.support.leftovers import open_below
 
 V2_CPU = "usage_usec 2500000\nuser_usec 2000000\nsystem_usec 500000\n"
 V1_THROTTLING = "nr_periods 3\nnr_throttled 0\nthrottled_time 0\n"
@@ -79,12 +79,3 @@ def test_no_descriptor_is_left(tmp_path: Path) -> None:
         assert open_below(tmp_path) != []
         GroupMeter(list(found), list(found.values())).close()
         assert open_below(tmp_path) == []
-
-
-def open_below(folder: Path) -> list[str]:
-    """What this process has open there; elsewhere others may come and go meanwhile."""
-    found = []
-    for descriptor in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # gone since it was listed, as is the one of the list
-            found.append(str(descriptor.readlink()))
-    return [path for path in found if path.startswith(f"{folder}/")]
