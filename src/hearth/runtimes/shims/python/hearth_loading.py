@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 import sys
-from types import ModuleType
 
 TYPE_CHECKING = False  # `typing` costs milliseconds at start-up
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import ModuleType
     from typing import Any
 
     from hearth.runtimes.shims.python import hearth_output as output
@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 else:
     import hearth_output as output
 
+    ModuleType = type(sys)  # `types` would be a quarter of a millisecond
+
 SIGNATURE_INVALID = "Function signature invalid. Did you forget to export a 'main' function?"
 #: Needed for loading code, for telling what went wrong, and by what many functions and `async def` handlers import.
 #: `asyncio` itself, with the `ssl` it brings, would be 3 MB of every instance; with these there it takes 7 ms.
 WARM_MODULES = (
     *("importlib.util", "inspect", "site", "traceback", "json", "logging", "typing", "subprocess"),
-    *("concurrent.futures", "socket", "selectors"),
+    *("concurrent.futures", "socket", "selectors", "contextvars"),
 )
 _warmed: set[str] = set()
 """Modules imported before there was a deployment."""

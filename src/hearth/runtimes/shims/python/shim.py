@@ -27,7 +27,14 @@ if TYPE_CHECKING:
     from hearth.runtimes.shims.python import hearth_output as output
     from hearth.runtimes.shims.python import hearth_stream as stream
     from hearth.runtimes.shims.python.hearth_context import response_headers
-    from hearth.runtimes.shims.python.hearth_execution import Execution, after_fork, current, find_sink, running, terms
+    from hearth.runtimes.shims.python.hearth_execution import (
+        Execution,
+        after_fork,
+        find_sink,
+        running,
+        tell_apart,
+        terms,
+    )
     from hearth.runtimes.shims.python.hearth_json import decode
     from hearth.runtimes.shims.python.hearth_loading import LoadFailed, load, warm_up
 else:
@@ -35,7 +42,7 @@ else:
     import hearth_output as output
     import hearth_stream as stream
     from hearth_context import response_headers
-    from hearth_execution import Execution, after_fork, current, find_sink, running, terms
+    from hearth_execution import Execution, after_fork, find_sink, running, tell_apart, terms
     from hearth_json import decode
     from hearth_loading import LoadFailed, load, warm_up
 
@@ -189,6 +196,7 @@ def serve_async(reader: channel.Reader, handler: Handler) -> None:
 
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
+    current = tell_apart()
 
     async def run(execution: Execution) -> None:
         current.set(execution)
