@@ -28,6 +28,22 @@ class RunCell:
         self.durations = Distribution(RUN_BOUNDS_S)
         self.waits = Distribution(RUN_BOUNDS_S)
 
+    def ran(self, result: Result, waited_s: float) -> None:
+        """Count a run."""
+        if result.cold:
+            self.cold += 1
+        else:
+            self.warm += 1
+        self.durations.add(result.duration_s)
+        self.waits.add(result.queued_s + waited_s)
+
+    def ended(self, execution: Execution) -> None:
+        """Count a final status."""
+        if execution.status is ExecutionStatus.COMPLETED:
+            self.completed += 1
+        else:
+            self.failed += 1
+
 
 class RunFigures:
     """The figures of all executions of one server since its start. Bounded by the runtimes of the catalogue.
@@ -52,40 +68,23 @@ class RunFigures:
 
     def ran_once(self, execution: Execution, runtime: str, result: Result) -> None:
         """`ran` and `ended` in one, for a run that is not tried again."""
-        trigger = execution.trigger
-        cell = self._cells.get((trigger, runtime)) or self._new(trigger, runtime)
-        if result.cold:
-            cell.cold += 1
-        else:
-            cell.warm += 1
-        cell.durations.add(result.duration_s)
-        cell.waits.add(result.queued_s)
-        if execution.status is ExecutionStatus.COMPLETED:
-            cell.completed += 1
-        else:
-            cell.failed += 1
+        cell = self._cells.get((execution.trigger, runtime)) or self._new(execution.trigger, runtime)
+        cell.ran(result, 0.0)
+        cell.ended(execution)
         if self._functions_max:
             self._count_function(execution)
 
     def ended(self, execution: Execution, runtime: str) -> None:
         """An execution has its final status."""
         cell = self._cells.get((execution.trigger, runtime)) or self._new(execution.trigger, runtime)
-        if execution.status is ExecutionStatus.COMPLETED:
-            cell.completed += 1
-        else:
-            cell.failed += 1
+        cell.ended(execution)
         if self._functions_max:
             self._count_function(execution)
 
     def ran(self, trigger: Trigger, runtime: str, result: Result, waited_s: float = 0.0) -> None:
         """User code ran, to whatever end. `waited_s` is the wait in the queue, before that for an instance."""
         cell = self._cells.get((trigger, runtime)) or self._new(trigger, runtime)
-        if result.cold:
-            cell.cold += 1
-        else:
-            cell.warm += 1
-        cell.durations.add(result.duration_s)
-        cell.waits.add(result.queued_s + waited_s)
+        cell.ran(result, waited_s)
 
     def _new(self, trigger: Trigger, runtime: str) -> RunCell:
         cell = self._cells[trigger, runtime] = RunCell(trigger, runtime)
